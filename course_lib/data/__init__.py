@@ -1,0 +1,125 @@
+"""The data sets: MNIST where it can be had, else the UCI digits that come with scikit-learn.
+
+    >>> import course_lib as cl
+    >>> digits = cl.data.load("digits")
+    data: the UCI digits (1297 training and 500 test images), as asked.
+    >>> digits.test_x(3).shape
+    (3, 1, 28, 28)
+"""
+
+import hashlib
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from .cache import cache_dir, written_aside
+from .digits import load_digits
+from .idx import DataFileError, parse_idx
+from .mnist import MnistUnavailable, find_mnist
+
+__all__ = ["Dataset", "DataFileError", "MnistUnavailable", "NAMES", "cache_dir", "load", "written_aside"]
+
+NAMES = ("mnist", "digits")
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Images and labels, split into training and test.
+
+    Attributes
+    ----------
+    name : str, "mnist" or "digits"
+    train_images, test_images : ndarray, (n, 28, 28), uint8, 0 is background
+    train_labels, test_labels : ndarray, (n,), uint8, 0 to 9
+    fingerprint : str, 12 hexadecimal digits that change when any byte of the four arrays does
+    """
+
+    name: str
+    train_images: np.ndarray = field(repr=False)
+    train_labels: np.ndarray = field(repr=False)
+    test_images: np.ndarray = field(repr=False)
+    test_labels: np.ndarray = field(repr=False)
+    fingerprint: str = field(init=False)
+
+    def __post_init__(self):
+        for part in ("train", "test"):
+            images, labels = getattr(self, f"{part}_images"), getattr(self, f"{part}_labels")
+            if images.dtype != np.uint8 or images.ndim != 3 or labels.dtype != np.uint8 or labels.shape != images.shape[:1]:
+                raise DataFileError(
+                    f"{self.name}: {part}_images is {images.dtype} {images.shape} and {part}_labels is {labels.dtype} "
+                    f"{labels.shape}; they should be uint8 (n, height, width) and uint8 (n,)"
+                )
+        digest = hashlib.sha256()
+        for array in (self.train_images, self.train_labels, self.test_images, self.test_labels):
+            digest.update(repr(array.shape).encode())
+            digest.update(np.ascontiguousarray(array))
+        object.__setattr__(self, "fingerprint", digest.hexdigest()[:12])
+
+    def train_x(self, n=None):
+        """The first ``n`` training images (all by default) as (n, 1, 28, 28) float32, pixel / 255."""
+        return _to_real(self.train_images[:n])
+
+    def test_x(self, n=None):
+        """The first ``n`` test images (all by default) as (n, 1, 28, 28) float32, pixel / 255."""
+        return _to_real(self.test_images[:n])
+
+    def train_y(self, n=None):
+        """The labels of ``train_x(n)``, (n,) int64."""
+        return self.train_labels[:n].astype(np.int64)
+
+    def test_y(self, n=None):
+        """The labels of ``test_x(n)``, (n,) int64."""
+        return self.test_labels[:n].astype(np.int64)
+
+
+def load(name=None):
+    """Load a data set, and say in one line which one was taken.
+
+    MNIST is looked for in ``$COURSE_DATA/mnist``, then in the user's cache, then on the network (11 MB, once).
+    Without it, the UCI digits.
+
+    Parameters
+    ----------
+    name : {"mnist", "digits"}, optional
+        Insist on one. By default ``$COURSE_DATASET`` if it is set, else MNIST if it can be had.
+
+    Returns
+    -------
+    Dataset
+
+    Raises
+    ------
+    ValueError
+        ``name`` (or ``$COURSE_DATASET``) is no data set.
+    MnistUnavailable
+        MNIST was asked for by name and is neither here nor to be downloaded.
+    DataFileError
+        A file in ``$COURSE_DATA/mnist`` is damaged, or not the official one.
+    """
+    asked = name or os.environ.get("COURSE_DATASET") or None
+    if asked not in (None, *NAMES):
+        where = "name" if name else "COURSE_DATASET"
+        raise ValueError(f"{where} is {asked!r}; it should be one of {', '.join(map(repr, NAMES))}")
+    if asked != "digits":
+        try:
+            files, where = find_mnist(insist=asked == "mnist")
+        except MnistUnavailable as reason:
+            if asked == "mnist":
+                raise
+            return _digits(f"because MNIST is not here: {reason}")
+        dataset = Dataset("mnist", *(parse_idx(files[part], name=part) for part in files))
+        print(f"data: MNIST ({len(dataset.train_labels)} training and {len(dataset.test_labels)} test images), from {where}.")
+        return dataset
+    return _digits("as asked" if name else "as COURSE_DATASET asks")
+
+
+def _digits(why):
+    dataset = Dataset("digits", *load_digits())
+    print(f"data: the UCI digits ({len(dataset.train_labels)} training and {len(dataset.test_labels)} test images), {why}.")
+    return dataset
+
+
+def _to_real(images):
+    return (images.astype(np.float32) / np.float32(255))[:, None]  # (n, 28, 28) -> (n, 1, 28, 28)
