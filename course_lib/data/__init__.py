@@ -2,7 +2,7 @@
 
     >>> import course_lib as cl
     >>> digits = cl.data.load("digits")
-    data: the UCI digits (1297 training and 500 test images), as asked.
+    data: the UCI digits (1297 training and 500 test images), as asked. For MNIST: cl.data.load('mnist').
     >>> digits.test_x(3).shape
     (3, 1, 28, 28)
 """
@@ -10,7 +10,6 @@
 import hashlib
 import os
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
@@ -74,16 +73,19 @@ class Dataset:
         return self.test_labels[:n].astype(np.int64)
 
 
-def load(name=None):
+def load(name=None, *, mirrors=None):
     """Load a data set, and say in one line which one was taken.
 
     MNIST is looked for in ``$COURSE_DATA/mnist``, then in the user's cache, then on the network (11 MB, once).
-    Without it, the UCI digits.
+    Without it, the UCI digits. A network that failed is left alone for a quarter of an hour, unless MNIST is asked
+    for by name; with ``COURSE_OFFLINE=1`` it is never tried.
 
     Parameters
     ----------
     name : {"mnist", "digits"}, optional
         Insist on one. By default ``$COURSE_DATASET`` if it is set, else MNIST if it can be had.
+    mirrors : sequence of str, optional
+        Addresses of folders to download MNIST from, instead of the public ones.
 
     Returns
     -------
@@ -102,23 +104,31 @@ def load(name=None):
     if asked not in (None, *NAMES):
         where = "name" if name else "COURSE_DATASET"
         raise ValueError(f"{where} is {asked!r}; it should be one of {', '.join(map(repr, NAMES))}")
-    if asked != "digits":
-        try:
-            files, where = find_mnist(insist=asked == "mnist")
-        except MnistUnavailable as reason:
-            if asked == "mnist":
-                raise
-            return _digits(f"because MNIST is not here: {reason}")
-        dataset = Dataset("mnist", *(parse_idx(files[part], name=part) for part in files))
-        print(f"data: MNIST ({len(dataset.train_labels)} training and {len(dataset.test_labels)} test images), from {where}.")
-        return dataset
-    return _digits("as asked" if name else "as COURSE_DATASET asks")
-
-
-def _digits(why):
-    dataset = Dataset("digits", *load_digits())
-    print(f"data: the UCI digits ({len(dataset.train_labels)} training and {len(dataset.test_labels)} test images), {why}.")
+    if asked == "digits":
+        return _digits("as asked" if name else "as COURSE_DATASET asks", "For MNIST: cl.data.load('mnist').")
+    try:
+        files, where = find_mnist(insist=asked == "mnist", mirrors=mirrors)
+    except MnistUnavailable as error:
+        get = "put the four files into a folder mnist/ and set COURSE_DATA to the folder that holds it"
+        if "COURSE_OFFLINE" not in str(error):
+            get = f"connect and call cl.data.load('mnist'), or {get}"
+        if asked == "mnist":
+            raise MnistUnavailable(f"MNIST is not here and was not downloaded: {error}. To get it, {get}.") from error
+        return _digits(f"because MNIST was not downloaded: {error}", f"To get it, {get}.")
+    dataset = Dataset("mnist", *(parse_idx(content, name=part) for part, content in files.items()))
+    _say(dataset, "MNIST", f"from {where}", "For the UCI digits: cl.data.load('digits').")
     return dataset
+
+
+def _digits(why, how_to_get_the_other):
+    dataset = Dataset("digits", *load_digits())
+    _say(dataset, "the UCI digits", why, how_to_get_the_other)
+    return dataset
+
+
+def _say(dataset, called, why, how_to_get_the_other):
+    counts = f"{len(dataset.train_labels)} training and {len(dataset.test_labels)} test images"
+    print(f"data: {called} ({counts}), {why}. {how_to_get_the_other}")
 
 
 def _to_real(images):

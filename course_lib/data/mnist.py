@@ -1,12 +1,18 @@
 """Finding the four MNIST files: $COURSE_DATA, the user's cache, or the network.
 
-Every file is checked against the SHA-256 of its decompressed bytes, compiled in below: what is loaded is MNIST, to the byte.
+Every file is checked against the SHA-256 of its decompressed bytes, compiled in below: what is loaded is MNIST, to the
+byte. The gzip wrapper is not checked; it differs between mirrors by a time stamp.
+
+Source: LeCun, Cortes and Burges, "The MNIST database of handwritten digits".
 """
 
 import os
+import tempfile
+import time
 from pathlib import Path
 
 from .cache import cache_dir
+from .download import DownloadFailed, any_answers, download
 from .idx import DataFileError, check_sha256, read_bytes
 
 SHA256 = {  # of the decompressed bytes, in the order the arrays are handed out
@@ -15,13 +21,20 @@ SHA256 = {  # of the decompressed bytes, in the order the arrays are handed out
     "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
     "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 }
+MIRRORS = (
+    "https://ossci-datasets.s3.amazonaws.com/mnist/",
+    "https://storage.googleapis.com/cvdf-datasets/mnist/",
+    "https://raw.githubusercontent.com/fgnt/mnist/master/",
+)
+REMEMBER_S = 900  # a failed download is not tried again for so long
+_refused = {}  # the same in this process, for a cache that cannot be written: {folder: (when, why)}
 
 
 class MnistUnavailable(RuntimeError):
     """MNIST is neither on this computer nor to be downloaded now; the message says why and how to get it."""
 
 
-def read_folder(folder, sha256=SHA256):
+def read_folder(folder, sha256=None):
     """The four files of ``folder`` (gzip or not), checked, as ``{name: bytes}``; ``None`` if one is missing.
 
     Raises
@@ -29,6 +42,7 @@ def read_folder(folder, sha256=SHA256):
     DataFileError
         A file is damaged, or not the official one.
     """
+    sha256 = sha256 or SHA256
     paths = {}
     for name in sha256:
         found = [path for path in (Path(folder) / f"{name}.gz", Path(folder) / name) if path.is_file()]
@@ -42,11 +56,76 @@ def read_folder(folder, sha256=SHA256):
     return files
 
 
-def find_mnist(*, insist=False):
-    """The four files as ``{name: bytes}``, and in words where they came from."""
+def find_mnist(*, insist=False, mirrors=None):
+    """The four files as ``{name: bytes}``, and in words where they came from.
+
+    Parameters
+    ----------
+    insist : bool
+        Try the network even where it failed a few minutes ago.
+    mirrors : sequence of str, by default ``MIRRORS``
+
+    Raises
+    ------
+    MnistUnavailable
+        They are nowhere to be had.
+    DataFileError
+        A file in ``$COURSE_DATA/mnist`` is damaged: it was put there by hand, so it is not passed over in silence.
+    """
+    aside = ""
     if given := os.environ.get("COURSE_DATA"):
-        if files := read_folder(Path(given) / "mnist"):
+        if files := read_folder(Path(given).expanduser() / "mnist"):
             return files, "COURSE_DATA"
-    if files := read_folder(cache_dir() / "mnist"):
-        return files, "the cache"
-    raise MnistUnavailable("set COURSE_DATA to a folder that holds mnist/")
+        aside = f", and COURSE_DATA is {given!r}, where mnist/ with the four files is not"
+    folder = cache_dir() / "mnist"
+    try:
+        if files := read_folder(folder):
+            return files, "the cache"
+    except DataFileError:
+        pass  # the download replaces it
+    if os.environ.get("COURSE_OFFLINE", "0") not in ("", "0"):
+        raise MnistUnavailable(f"COURSE_OFFLINE forbids a download{aside}")
+    if not insist and (why := _refusal(folder)):
+        raise MnistUnavailable(why + aside)
+    try:
+        return _from_network(folder, MIRRORS if mirrors is None else mirrors)
+    except DownloadFailed as error:
+        _remember(folder, str(error))
+        raise MnistUnavailable(f"{error}{aside}") from error
+
+
+def _from_network(folder, mirrors):
+    if not any_answers(mirrors):
+        raise DownloadFailed("there is no network")
+    try:
+        return download(folder, mirrors=mirrors, sha256=SHA256), "the network; it is kept for the next time"
+    except OSError as error:
+        cannot = f"{error.strerror or error}"
+    try:
+        with tempfile.TemporaryDirectory() as elsewhere:
+            files = download(elsewhere, mirrors=mirrors, sha256=SHA256)
+    except OSError as error:
+        raise DownloadFailed(f"neither the cache nor the temporary folder can be written ({error.strerror or error})") from error
+    return files, f"the network; it could not be kept ({cannot}): set COURSE_CACHE to a folder you can write"
+
+
+def _refusal(folder):
+    """Why the last download failed, if that was a short while ago; else ``None``."""
+    when, why = _refused.get(folder, (0.0, None))
+    try:
+        marker = folder / "failed.txt"
+        when, why = marker.stat().st_mtime, marker.read_text(encoding="utf-8")
+    except OSError:
+        pass
+    if why is not None and 0 <= time.time() - when < REMEMBER_S:
+        return f"{why} (tried a few minutes ago)"
+    return None
+
+
+def _remember(folder, why):
+    _refused[folder] = (time.time(), why)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "failed.txt").write_text(why, encoding="utf-8")
+    except OSError:
+        pass  # this process remembers; the next one asks again
