@@ -1,0 +1,69 @@
+"""Neural-network compression, from the bits up: the library behind the lectures and labs.
+
+A notebook needs one import, ``import course_lib as cl``. The submodules load when first touched (PEP 562), so a
+lecture about bits never waits for PyTorch and nothing but a panel ever loads ipywidgets.
+"""
+
+import importlib
+import inspect
+
+__version__ = "0.1.0"
+
+_SUBMODULES = (
+    "kernels", "numerics", "coding", "products",     # NumPy and compiled loops
+    "data", "measure", "check",                      # data sets, measurements, feedback on answers
+    "nets",                                          # PyTorch
+    "plots", "panels",                               # figures and widgets
+)
+
+__all__ = ["show", "warm_up", *_SUBMODULES]
+
+
+def __getattr__(name):
+    if name in _SUBMODULES:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"course_lib has no {name!r}; it has {', '.join(__all__)}")
+
+
+def __dir__():
+    return sorted({*globals(), *__all__})
+
+
+def show(*things):
+    """Show the source of functions, classes or kernels, highlighted, as the value of a notebook cell.
+
+    Parameters
+    ----------
+    *things : functions, classes, modules or compiled kernels, shown one after the other
+
+    Returns
+    -------
+    IPython.display.Code, or a plain ``str`` where IPython is not installed
+    """
+    if not things:
+        raise ValueError("show() needs at least one function, for instance cl.show(cl.numerics.quantize_one)")
+    source = "\n\n".join(inspect.getsource(getattr(thing, "py_func", thing)).rstrip() for thing in things)
+    try:
+        from IPython.display import Code
+    except ImportError:
+        return source
+    return Code(source, language="python")
+
+
+def warm_up(progress=True):
+    """Compile every kernel of the library, or load it from the cache, so that nothing waits for a compiler later.
+
+    The first call after an installation takes some seconds; the compiled code is kept, and later calls only load it.
+
+    Parameters
+    ----------
+    progress : bool, show a progress bar that names the kernel at work
+
+    Returns
+    -------
+    WarmUp(kernels, compiled, loaded, seconds)
+        How many kernels there are, how many compiled variants were made and how many came from the cache.
+    """
+    from course_lib.kernels.compiling import load_all
+
+    return load_all(progress=progress)

@@ -1,0 +1,89 @@
+"""How this library compiles: one decorator for every kernel, and the walk over all of them behind ``cl.warm_up()``.
+
+The rules, and why:
+
+- fixed argument types, so that everything is compiled when the module is imported and nothing while a lecture runs;
+- a cache, so that it is compiled once per machine; a cache that cannot be written costs time, never the import;
+- ``nogil``, so that a thread pool can run kernels side by side; never ``parallel`` (it crashes beside PyTorch on some
+  machines and resets PyTorch's threads); no ``fastmath`` (NaN, infinities and -0 keep their meaning).
+"""
+
+import importlib
+import pkgutil
+import time
+from typing import NamedTuple
+
+import numba
+from numba import types
+
+_KERNELS = {}               # "module.name" -> dispatcher
+_watchers = []              # callables told the name of a kernel just before it is compiled or loaded
+
+
+class WarmUp(NamedTuple):
+    """What :func:`load_all` did. ``uncached`` names the kernels that found no place for their compiled code."""
+
+    kernels: int
+    compiled: int
+    loaded: int
+    uncached: tuple
+    seconds: float
+
+
+def array_of(dtype, ndim, *, readonly=True):
+    """The Numba type of a C-contiguous array argument.
+
+    A read-only type also takes writable arrays, the reverse is not true: use it for every input, because arrays that
+    come from a file, a view or a frozen dataclass are often read-only.
+    """
+    return types.Array(dtype, ndim, "C", readonly=readonly)
+
+
+def kernel(signatures, **options):
+    """Decorate a loop so that it is compiled for ``signatures`` at once, cached, and known to :func:`load_all`.
+
+    Parameters
+    ----------
+    signatures : list of Numba signatures
+    **options : passed on to ``numba.njit``
+    """
+
+    def decorate(function):
+        name = f"{function.__module__}.{function.__qualname__}"
+        for watcher in _watchers:
+            watcher(function.__name__)
+        try:
+            dispatcher = numba.njit(signatures, cache=True, nogil=True, **options)(function)
+            dispatcher.cached = True
+        except Exception:
+            # No place for a cache, or one that is damaged or full. A fault in the kernel itself shows again here.
+            dispatcher = numba.njit(signatures, nogil=True, **options)(function)
+            dispatcher.cached = False
+        _KERNELS[name] = dispatcher
+        return dispatcher
+
+    return decorate
+
+
+def load_all(progress=True):
+    """Import every module of :mod:`course_lib.kernels`, which compiles its kernels or loads them from the cache."""
+    from tqdm.auto import tqdm
+
+    package = importlib.import_module("course_lib.kernels")
+    names = [module.name for module in pkgutil.iter_modules(package.__path__)]
+    start = time.perf_counter()
+    with tqdm(names, desc="kernels", disable=not progress) as bar:
+        _watchers.append(bar.set_postfix_str)
+        try:
+            for name in bar:
+                importlib.import_module(f"{package.__name__}.{name}")
+        finally:
+            _watchers.remove(bar.set_postfix_str)
+    dispatchers = list(_KERNELS.values())
+    return WarmUp(
+        kernels=len(dispatchers),
+        compiled=sum(sum(d.stats.cache_misses.values()) if d.cached else len(d.signatures) for d in dispatchers),
+        loaded=sum(sum(d.stats.cache_hits.values()) for d in dispatchers),
+        uncached=tuple(name for name, d in _KERNELS.items() if not d.cached),
+        seconds=time.perf_counter() - start,
+    )

@@ -1,0 +1,39 @@
+"""The checks that the friendly functions share: each error names the argument, the value, and what would be right."""
+
+import numpy as np
+
+
+def choose(kind, value, name):
+    """The member of the enum ``kind`` that ``value`` is or spells; otherwise an error that lists the right ones."""
+    try:
+        return kind(value)
+    except ValueError:
+        right = ", ".join(repr(member.value) for member in kind)
+        raise ValueError(f"{name}={value!r} is not one of {right}") from None
+
+
+def whole_number(value, name, low, high):
+    """``value`` as an int, if it is a whole number from ``low`` to ``high``."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)) or not low <= value <= high:
+        raise ValueError(f"{name}={value!r} must be a whole number from {low} to {high}")
+    return int(value)
+
+
+def real_array(x, name="x"):
+    """``x`` as a float32 or float64 array without NaN (infinities pass)."""
+    x = np.asarray(x)
+    if x.dtype not in (np.float32, np.float64):
+        raise TypeError(f"{name} has dtype {x.dtype}; it must be float32 or float64: use {name}.astype(np.float32)")
+    if x.size and np.isnan(x.min()):                    # a minimum carries NaN on, and needs no second array
+        where = np.argwhere(np.isnan(x))
+        place = f" at index {tuple(map(int, where[0]))}" if x.ndim else ""
+        raise ValueError(f"{name} has {len(where)} NaN, the first{place}; NaN has no code, remove it first")
+    return x
+
+
+def seed_from(rng, name="rounding='stochastic'"):
+    """One 64-bit seed drawn from a generator."""
+    if not isinstance(rng, np.random.Generator):
+        raise ValueError(f"{name} needs rng, a NumPy generator, and got {rng!r}: make one with "
+                         "rng = np.random.default_rng(0)")
+    return rng.integers(0, 2**64, dtype=np.uint64)

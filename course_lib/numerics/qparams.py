@@ -1,0 +1,248 @@
+"""Scale and zero point: how real numbers and integer codes are tied together.
+
+    q = clip(round(r / S) + Z, qmin, qmax)          r̂ = S (q − Z)
+
+Source: Gholami et al. 2021, "A survey of quantization methods for efficient neural network inference", sec. III.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+
+from course_lib.numerics.checks import choose, whole_number
+
+
+class Scheme(str, Enum):
+    """Symmetric: Z = 0 and codes ±(2^(b−1) − 1). Affine: all 2^b codes, and a zero point that keeps 0 exact."""
+
+    SYMMETRIC = "symmetric"
+    AFFINE = "affine"
+
+
+class Granularity(str, Enum):
+    """How many numbers share one scale: the whole tensor, a channel (one index of ``axis``), or a short run."""
+
+    PER_TENSOR = "per_tensor"
+    PER_CHANNEL = "per_channel"
+    PER_GROUP = "per_group"
+
+
+@dataclass(frozen=True, eq=False)
+class QParams:
+    """Scale, zero point and code range of a uniform quantizer. Immutable; checks itself.
+
+    Attributes
+    ----------
+    scale : float32 or float64 ndarray, S > 0
+        Shape () per tensor, (C,) per channel; per group (R, G): the tensor viewed as R rows (all leading axes
+        together) of n entries, each row cut into G = ⌈n / group_size⌉ groups, the last of which may be short.
+    zero_point : int32 ndarray, shape of ``scale``, inside [qmin, qmax]
+    qmin, qmax : int, the smallest and the largest code
+    granularity : Granularity
+    axis : int, the channel axis (per channel only)
+    group_size : int, entries per group (per group only)
+    """
+
+    scale: np.ndarray
+    zero_point: np.ndarray
+    qmin: int
+    qmax: int
+    granularity: Granularity = Granularity.PER_TENSOR
+    axis: int | None = None
+    group_size: int | None = None
+
+    def __post_init__(self):
+        put = lambda name, value: object.__setattr__(self, name, value)     # the dataclass is frozen
+        put("granularity", choose(Granularity, self.granularity, "granularity"))
+        put("qmin", whole_number(self.qmin, "qmin", -(2**15), 2**16 - 2))
+        put("qmax", whole_number(self.qmax, "qmax", self.qmin + 1, 2**15 - 1 if self.qmin < 0 else 2**16 - 1))
+        scale = np.array(self.scale)
+        if scale.dtype not in (np.float32, np.float64):
+            raise TypeError(f"scale has dtype {scale.dtype}; it must be float32 or float64")
+        if not (np.isfinite(scale) & (scale > 0)).all():
+            raise ValueError(f"scale must be positive and finite, got {scale}")
+        zero_point = np.array(self.zero_point)
+        if zero_point.dtype.kind not in "iu" and zero_point.size:
+            raise TypeError(f"zero_point has dtype {zero_point.dtype}; it must be an integer (round it first)")
+        if zero_point.shape != scale.shape:
+            raise ValueError(f"zero_point has shape {zero_point.shape} and scale {scale.shape}; they must agree")
+        if not ((zero_point >= self.qmin) & (zero_point <= self.qmax)).all():
+            raise ValueError(f"zero_point must lie in [qmin, qmax] = [{self.qmin}, {self.qmax}], got {zero_point}")
+        self._check_granularity(scale)
+        zero_point = zero_point.astype(np.int32)
+        scale.flags.writeable = zero_point.flags.writeable = False
+        put("scale", scale)
+        put("zero_point", zero_point)
+
+    def _check_granularity(self, scale):
+        per_channel, per_group = Granularity.PER_CHANNEL, Granularity.PER_GROUP
+        ndim = {Granularity.PER_TENSOR: 0, per_channel: 1, per_group: 2}[self.granularity]
+        if scale.ndim != ndim:
+            raise ValueError(f"scale has shape {scale.shape}; {self.granularity.value} wants {ndim} axes")
+        if (self.axis is not None) != (self.granularity is per_channel):
+            raise ValueError(f"axis={self.axis!r} with {self.granularity.value}: give axis per channel, and only there")
+        if (self.group_size is not None) != (self.granularity is per_group):
+            raise ValueError(f"group_size={self.group_size!r} with {self.granularity.value}: "
+                             "give group_size per group, and only there")
+        if self.group_size is not None:
+            whole_number(self.group_size, "group_size", 1, 2**31)
+
+    def __eq__(self, other):
+        if not isinstance(other, QParams):
+            return NotImplemented
+        plain = ("qmin", "qmax", "granularity", "axis", "group_size")
+        return (all(getattr(self, name) == getattr(other, name) for name in plain)
+                and self.scale.dtype == other.scale.dtype
+                and np.array_equal(self.scale, other.scale)
+                and np.array_equal(self.zero_point, other.zero_point))
+
+    @property
+    def bits(self):
+        """Bits that a code needs."""
+        return (self.qmax - self.qmin).bit_length()
+
+    @property
+    def levels(self):
+        """How many codes there are: 2^b, or 2^b − 1 when symmetric."""
+        return self.qmax - self.qmin + 1
+
+    @property
+    def symmetric(self):
+        """Whether Z = 0 and the code range is ±qmax."""
+        return self.qmin == -self.qmax and not self.zero_point.any()
+
+    @property
+    def clipping_range(self):
+        """(α, β) = (S (qmin − Z), S (qmax − Z)): the smallest and the largest number that a code stands for."""
+        kind = self.scale.dtype.type
+        return (self.scale * (self.qmin - self.zero_point).astype(kind),
+                self.scale * (self.qmax - self.zero_point).astype(kind))
+
+    @property
+    def code_dtype(self):
+        """The narrowest integer dtype that holds the code range."""
+        small, large = (np.int8, np.int16) if self.qmin < 0 else (np.uint8, np.uint16)
+        fits = np.iinfo(small).min <= self.qmin and self.qmax <= np.iinfo(small).max
+        return np.dtype(small if fits else large)
+
+    def rows(self, x):
+        """View ``x`` as (rows, n) so that each row, cut into groups, lines up with :meth:`row_params`.
+
+        Per tensor there is one row; per channel one row per channel; per group all leading axes become rows.
+        """
+        if self.granularity is Granularity.PER_TENSOR:
+            return x.reshape(1, -1)
+        if self.granularity is Granularity.PER_CHANNEL:
+            if not -x.ndim <= self.axis < x.ndim or x.shape[self.axis] != self.scale.size:
+                raise ValueError(f"x has shape {x.shape}, and qparams want {self.scale.size} channels on axis {self.axis}")
+            return np.moveaxis(x, self.axis, 0).reshape(self.scale.size, -1 if x.size else 0)
+        shape = group_shape(x.shape, self.group_size)
+        if shape != self.scale.shape:
+            raise ValueError(f"x has shape {x.shape}, which makes {shape} groups of {self.group_size}; "
+                             f"qparams have {self.scale.shape}")
+        return x.reshape(shape[0], x.shape[-1] if x.ndim else 1)
+
+    def unrows(self, rows, shape):
+        """The reverse of :meth:`rows`: back to ``shape``."""
+        if self.granularity is not Granularity.PER_CHANNEL:
+            return rows.reshape(shape)
+        moved = [shape[self.axis], *np.delete(shape, self.axis)]
+        return np.ascontiguousarray(np.moveaxis(rows.reshape(moved), 0, self.axis))
+
+    def row_params(self, n):
+        """Scale and zero point as (rows, G) arrays, and the group length, for rows of ``n`` entries."""
+        if self.granularity is Granularity.PER_GROUP:
+            return self.scale, self.zero_point, self.group_size
+        return self.scale.reshape(-1, 1), self.zero_point.reshape(-1, 1), max(n, 1)
+
+
+def group_shape(shape, group_size):
+    """(R, G): rows and groups per row of a tensor of this shape cut into groups along its last axis."""
+    n = shape[-1] if shape else 1
+    return int(np.prod(shape[:-1], dtype=np.int64)), -(-n // group_size)
+
+
+def code_range(bits, scheme=Scheme.SYMMETRIC, signed=None):
+    """The smallest and the largest code of a ``bits``-bit quantizer.
+
+    >>> code_range(8, "symmetric"), code_range(8, "affine"), code_range(8, "affine", signed=True)
+    ((-127, 127), (0, 255), (-128, 127))
+    """
+    scheme = choose(Scheme, scheme, "scheme")
+    if scheme is Scheme.SYMMETRIC:
+        bits = whole_number(bits, "bits (symmetric)", 2, 16)
+        if signed is False:
+            raise ValueError("signed=False: symmetric codes are signed; use scheme='affine'")
+        return -(2 ** (bits - 1) - 1), 2 ** (bits - 1) - 1
+    bits = whole_number(bits, "bits (affine)", 1, 16)
+    return (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
+
+
+def qparams_from_range(alpha, beta, *, bits, scheme=Scheme.AFFINE, signed=None, granularity=Granularity.PER_TENSOR,
+                       axis=None, group_size=None, dtype=np.float32):
+    """The scale and zero point that map the clipping range [α, β] onto the codes of ``bits`` bits.
+
+    Symmetric: S = max(|α|, |β|) / (2^(b−1) − 1) and Z = 0. Affine: the range is first widened to hold zero, then
+    S = (β − α) / (qmax − qmin) and Z = qmin − round(α / S), so that zero is exact.
+
+    Where α = β = c the tensor is constant and S = |c|, so that it round-trips exactly (all zero: S = 1 and Z = 0).
+    S is never below the smallest normal number, so a constant or a range smaller than that becomes zero; nor is it so
+    large that S (q − Z) overflows, so a range that fills the whole float axis loses a little at its ends.
+
+    Parameters
+    ----------
+    alpha, beta : float or ndarray, () per tensor, (C,) per channel, (R, G) per group; finite, alpha <= beta
+    bits : int, 2 to 16 symmetric, 1 to 16 affine
+    scheme : Scheme
+    signed : bool, affine codes in [−2^(b−1), 2^(b−1) − 1] instead of [0, 2^b − 1]
+    granularity, axis, group_size : see QParams
+    dtype : float32 or float64, the dtype of the scale
+
+    Returns
+    -------
+    QParams
+
+    Raises
+    ------
+    ValueError
+        A bound is NaN or infinite, or alpha > beta; bits out of range.
+    """
+    qmin, qmax = code_range(bits, scheme, signed)
+    dtype = np.dtype(dtype)
+    if dtype not in (np.float32, np.float64):
+        raise TypeError(f"dtype={dtype} must be float32 or float64")
+    alpha, beta = np.broadcast_arrays(np.asarray(alpha, np.float64), np.asarray(beta, np.float64))
+    for name, bound in (("alpha", alpha), ("beta", beta)):
+        if not np.isfinite(bound).all():
+            raise ValueError(f"{name} must be finite, got {bound}")
+    if (alpha > beta).any():
+        raise ValueError(f"alpha must not exceed beta, got [{alpha}, {beta}]")
+    constant = alpha == beta
+    if Scheme(scheme) is Scheme.SYMMETRIC:
+        scale = np.maximum(np.abs(alpha), np.abs(beta)) / qmax
+    else:
+        scale = np.maximum(beta, 0) / (qmax - qmin) - np.minimum(alpha, 0) / (qmax - qmin)
+    scale = np.where(constant, np.where(alpha == 0, 1.0, np.abs(alpha)), scale)
+    scale = _representable(scale, dtype)
+    if Scheme(scheme) is Scheme.SYMMETRIC:
+        zero_point = np.zeros(scale.shape, np.int32)
+    else:
+        lowest = np.minimum(alpha, 0) / scale.astype(np.float64)
+        zero_point = np.clip(qmin - np.rint(lowest), qmin, qmax).astype(np.int32)
+        zero_point = np.where(constant & (alpha == 0), 0, zero_point).astype(np.int32)
+    steps = np.maximum(np.abs(qmin - zero_point), np.abs(qmax - zero_point))
+    scale = np.where(constant, scale, np.minimum(scale, _largest_scale(steps, dtype)))
+    return QParams(np.asarray(scale, dtype), zero_point, qmin, qmax, granularity, axis, group_size)
+
+
+def _representable(scale, dtype):
+    """``scale`` in ``dtype``: not below the smallest normal number, not above the largest."""
+    info = np.finfo(dtype)
+    return np.clip(scale, info.tiny, info.max).astype(dtype)
+
+
+def _largest_scale(steps, dtype):
+    """The largest scale for which ``steps`` of it do not overflow ``dtype``."""
+    limit = np.asarray(np.finfo(dtype).max / np.maximum(steps, 1).astype(dtype), dtype)
+    return np.nextafter(limit, dtype.type(0))

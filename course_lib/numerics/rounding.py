@@ -1,0 +1,68 @@
+"""Five ways to round a real number to a whole one.
+
+Source: Croci, Fasi, Higham, Mary, Mikaitis 2022, "Stochastic rounding: implementation, error analysis and applications".
+"""
+
+import math
+from enum import Enum
+
+import numpy as np
+
+from course_lib.numerics.checks import choose, real_array, seed_from
+
+
+class Rounding(str, Enum):
+    """To the nearest whole number (ties to the even one), down, up, toward zero, or up with probability x − ⌊x⌋."""
+
+    NEAREST = "nearest"
+    DOWN = "down"
+    UP = "up"
+    TOWARD_ZERO = "toward_zero"
+    STOCHASTIC = "stochastic"
+
+
+def round_one(x, mode, u=None):
+    """Round one finite number; ``u``, uniform in [0, 1), decides the stochastic mode. The definition."""
+    if mode == "nearest":
+        return round(x)                                 # Python's round sends a tie to the even neighbour
+    if mode == "down":
+        return math.floor(x)
+    if mode == "up":
+        return math.ceil(x)
+    if mode == "toward_zero":
+        return math.trunc(x)
+    if mode == "stochastic":
+        return math.floor(x) + (u < x - math.floor(x))  # up with probability x − ⌊x⌋, so that E[result] = x
+    raise ValueError(f"unknown rounding mode {mode!r}")
+
+
+def round_to_integer(x, rounding=Rounding.NEAREST, *, rng=None):
+    """Round every entry to a whole number, kept in the dtype of ``x``.
+
+    NaN raises; ±inf stays; a zero result is +0.0; an empty array stays empty; whole numbers never change.
+
+    Parameters
+    ----------
+    x : array_like, any shape, float32 or float64
+    rounding : Rounding
+    rng : numpy.random.Generator, required for ``Rounding.STOCHASTIC``
+
+    Returns
+    -------
+    ndarray, shape and dtype of ``x``
+
+    Raises
+    ------
+    TypeError, ValueError
+        ``x`` is not float32 or float64, or has a NaN; an unknown rounding; stochastic without ``rng``.
+    """
+    x = real_array(x)
+    rounding = choose(Rounding, rounding, "rounding")
+    if rounding is Rounding.STOCHASTIC:
+        rng = np.random.default_rng(seed_from(rng))
+        low = np.floor(x)
+        return low + (rng.random(x.shape) < x - low) + x.dtype.type(0)
+    whole = {
+        Rounding.NEAREST: np.rint, Rounding.DOWN: np.floor, Rounding.UP: np.ceil, Rounding.TOWARD_ZERO: np.trunc,
+    }[rounding](x)
+    return np.asarray(whole + x.dtype.type(0))          # −0 + 0 is +0
