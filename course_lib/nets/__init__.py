@@ -1,0 +1,44 @@
+"""Networks: models, training, a cache of trained ones, and their quantized twins.
+
+Names load on first touch, so that a saved ``QuantizedModel`` runs on integers without importing torch.
+"""
+
+from importlib import import_module
+
+_HOME = {
+    "LeNet300100": "models",
+    "LeNet5": "models",
+    "TrainingLog": "training",
+    "train": "training",
+    "predict": "training",
+    "evaluate": "training",
+    "trained": "store",
+    "cached": "store",
+    "clear_cache": "store",
+    "Activations": "ptq",
+    "record_activations": "ptq",
+    "quantize_model": "ptq",
+    "FakeQuantNet": "qat",
+    "fake_quantize_ste": "qat",
+    "train_qat": "qat",
+    "trained_qat": "qat",
+    "QuantizedFileError": "quantized",
+    "QuantizedLayer": "quantized",
+    "QuantizedModel": "quantized",
+    "save_float": "quantized",
+    "IntegerNet": "integer",
+}
+
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name):
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{_HOME[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__():
+    return sorted({*globals(), *__all__})

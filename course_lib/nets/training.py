@@ -1,0 +1,157 @@
+"""Train a small network, seeded; predict and evaluate with any of its forms.
+
+Adam with decoupled weight decay, the learning rate on half a cosine after a short rise. Batches are cut here, from one
+permutation an epoch: the data sets fit in memory, and worker processes would only add time and randomness.
+
+References: Kingma & Ba 2015 (Adam); Loshchilov & Hutter 2019 (AdamW); Loshchilov & Hutter 2017 (cosine).
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch.nn.functional import cross_entropy
+from tqdm.auto import tqdm
+
+from .. import measure
+
+__all__ = ["TrainingLog", "evaluate", "predict", "train"]
+
+WARM_UP = 0.1  # share of the steps over which the learning rate rises
+
+
+class TrainingLog(NamedTuple):
+    """What training saw: the mean loss and the accuracy (fraction) on the training batches, one number an epoch."""
+
+    loss: list
+    accuracy: list
+
+
+def train(model, dataset, *, epochs, batch_size=128, lr=2e-3, weight_decay=0.0, seed=0, progress=True,
+          before_epoch=None, label="training"):
+    """Train ``model`` in place to classify the images of ``dataset``.
+
+    The order of the images comes from a generator seeded with ``seed``; torch's global generator is neither read nor
+    changed. The same model, data, seed, machine and number of threads give the same weights to the last bit. Images
+    left over after the last whole batch of an epoch are skipped (other ones in each epoch).
+
+    Parameters
+    ----------
+    model : nn.Module, (n, 1, 28, 28) float32 -> (n, classes) logits
+    dataset : course_lib.data.Dataset
+    epochs : int
+        0 leaves the model as it is.
+    batch_size : int
+    lr : float
+        The highest learning rate.
+    weight_decay : float
+        Decoupled; applied to the weights and not to the biases.
+    seed : int
+    progress : bool
+        Show a bar.
+    before_epoch : callable(epoch), optional
+        Called before each epoch, with its number from 0.
+    label : str
+        The bar's name.
+
+    Returns
+    -------
+    TrainingLog
+
+    Raises
+    ------
+    ValueError
+        ``batch_size`` is not between 1 and the number of training images; ``epochs`` is negative.
+    """
+    images, labels = torch.from_numpy(dataset.train_images), torch.from_numpy(dataset.train_y())
+    if not 1 <= batch_size <= len(labels):
+        raise ValueError(f"batch_size is {batch_size}; it should be from 1 to {len(labels)}, the number of training images")
+    if epochs < 0:
+        raise ValueError(f"epochs is {epochs}; it should be 0 or more")
+    steps = len(labels) // batch_size
+    generator = torch.Generator().manual_seed(seed)
+    optimizer = _optimizer(model, lr, weight_decay)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, epochs * steps))
+    log = TrainingLog([], [])
+    model.train()
+    with tqdm(total=epochs * steps, desc=label, unit="batch", disable=not progress, leave=False) as bar:
+        for epoch in range(epochs):
+            if before_epoch is not None:
+                before_epoch(epoch)
+            loss_sum, right = torch.zeros(()), torch.zeros((), dtype=torch.int64)
+            for chosen in torch.randperm(len(labels), generator=generator)[: steps * batch_size].split(batch_size):
+                x, y = images[chosen][:, None].float().div_(255), labels[chosen]  # (batch, 1, 28, 28), (batch,)
+                logits = model(x)
+                loss = cross_entropy(logits, y)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                schedule.step()
+                loss_sum += loss.detach()
+                right += (logits.argmax(1) == y).sum()
+                bar.update()
+            log.loss.append(float(loss_sum) / steps)
+            log.accuracy.append(int(right) / (steps * batch_size))
+            bar.set_postfix(loss=f"{log.loss[-1]:.4f}")
+    model.eval()
+    return log
+
+
+def predict(model, x, *, batch_size=1000):
+    """The class of each image: the index of the largest logit, the first one at a tie.
+
+    Parameters
+    ----------
+    model : nn.Module or callable
+        A module gets torch tensors; any other callable (an ``IntegerNet``, a function) gets float32 arrays and returns logits.
+    x : ndarray or tensor, (n, ...) float32
+    batch_size : int
+        Images at once; it changes memory, not the answer.
+
+    Returns
+    -------
+    ndarray, (n,) int64
+    """
+    if not callable(model):
+        raise TypeError(f"model is a {type(model).__name__}, which cannot be called; pass a module, a function, "
+                        "or model.simulated() or model.integer_only() of a quantized model")
+    answers = [_logits(model, x[i : i + batch_size]).argmax(1) for i in range(0, len(x), batch_size)]
+    return np.concatenate(answers).astype(np.int64) if answers else np.empty(0, np.int64)
+
+
+def evaluate(model, x, y, *, batch_size=1000):
+    """The share of the images ``x`` that ``model`` puts in class ``y``, with its standard error (``measure.Accuracy``).
+
+    ``model`` and ``x`` as in ``predict``; ``y`` is (n,) integers.
+    """
+    return measure.accuracy(predict(model, x, batch_size=batch_size), np.asarray(y))
+
+
+def _logits(model, x):
+    if not isinstance(model, torch.nn.Module):
+        return np.asarray(model(np.asarray(x)))
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode():
+            return model(torch.as_tensor(x)).numpy()
+    finally:
+        model.train(was_training)
+
+
+def _optimizer(model, lr, weight_decay):
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=lr, fused=True)
+
+
+def _rate(step, total):
+    """The learning rate at ``step`` as a share of the highest one: a straight rise, then half a cosine down to 0."""
+    rise = WARM_UP * total
+    if step < rise:
+        return (step + 1) / (rise + 1)
+    return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1.0, total - rise)))
