@@ -1,0 +1,451 @@
+"""Set up and run the course.
+
+    python course.py JOB [ARGUMENTS] [NAME=VALUE ...]
+
+    lab          set up what is missing and open JupyterLab on the first page   PORT=8888 LAB_ARGS="--ip=0.0.0.0"
+    start        copy a lab into work/, to work on it; never overwrites           start lab04
+    test         run every test, or those that the arguments select              test tests/unit -k rounding
+    bench        time our kernels against other libraries
+    execute      run notebooks again and save them with their outputs            execute notebooks/05_*.ipynb
+    exercises    generate exercises/ from solutions/
+    slides       make a slide deck of every notebook in build/slides/
+    clean-cache  forget the trained models
+    setup        only set up the environment in .venv
+
+Everything is installed in .venv (and, for the tests, .venv-test) inside this folder; nothing else on the computer is
+changed. Needs nothing but Python 3.11 or later; the same on Linux, macOS and Windows.
+"""
+# Written so that an old Python can still read this file and say what is wrong: no syntax newer than 3.6, imports of
+# newer modules where they are used.
+import hashlib
+import importlib.util
+import json
+import os
+import platform
+import re
+import shlex
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import webbrowser
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+VENV = ROOT / ".venv"
+VENV_TEST = ROOT / ".venv-test"
+PYTHONS = ((3, 11), (3, 15))  # first that works, first that does not
+FIRST_PAGE = "notebooks/00_start_here.ipynb"
+DISK_GB = 3  # .venv and the downloads on their way there
+DISK_GB_CUDA = 9
+STAMP = "set-up-complete"
+CELL_TIMEOUT_S = 600
+
+
+class Problem(Exception):
+    """What is wrong and what to do about it, in one line."""
+
+
+def say(text):
+    print(text, flush=True)
+
+
+# ---- what can be wrong with the computer, each said in one line
+
+
+def check_python(version=sys.version_info):
+    found = "%d.%d" % tuple(version[:2])
+    if tuple(version[:2]) < PYTHONS[0]:
+        raise Problem(
+            "Python %s is too old: install Python 3.11 or later (python.org, or your system's packages) "
+            "and run this again with it." % found
+        )
+    if tuple(version[:2]) >= PYTHONS[1]:
+        raise Problem(
+            "Python %s is newer than the pinned packages support: run this with Python 3.11 to 3.%d."
+            % (found, PYTHONS[1][1] - 1)
+        )
+
+
+def check_venv_module(find_spec=importlib.util.find_spec):
+    if find_spec("venv") is None or find_spec("ensurepip") is None:
+        raise Problem(
+            "This Python has no venv module: on Debian or Ubuntu run 'sudo apt install python3-venv', "
+            "elsewhere install Python from python.org, then run this again."
+        )
+
+
+def check_disk(free_bytes, may_be_cuda=False):
+    free = free_bytes / 1e9
+    if free < DISK_GB:
+        raise Problem(
+            "The disk is too full: %.1f GB free in %s, %d GB needed. Free some space and run this again."
+            % (free, ROOT, DISK_GB)
+        )
+    if may_be_cuda and free < DISK_GB_CUDA:
+        say("Only %.1f GB free: enough for the CPU build of PyTorch, not for the CUDA build." % free)
+
+
+def check_port(port, host="127.0.0.1"):
+    if not str(port).isdigit() or not 0 < int(port) < 65536:
+        raise Problem("PORT=%s is not a port: give a number from 1024 to 65535, for example PORT=8889." % port)
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        if os.name != "nt":  # there, this option would let two servers share a port
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, int(port)))
+        except OSError as error:
+            why = "needs more rights" if isinstance(error, PermissionError) else "is busy (another JupyterLab?)"
+            other = int(port) + 1 if 1024 <= int(port) < 65535 else 8889
+            raise Problem("Port %s %s: choose another one, for example PORT=%d." % (port, why, other))
+
+
+def explain_pip(output, log):
+    """The one line for a failed pip run, from what it printed."""
+    errors = [line for line in output.splitlines() if line.startswith("ERROR:")]
+    last = errors[-1][7:].strip() if errors else "no error line"
+    if "No space left on device" in output or "not enough space on the disk" in output:
+        return "The disk filled up during the installation: free %d GB and run this again." % DISK_GB
+    if re.search(r"NewConnectionError|name resolution|Network is unreachable|ConnectTimeout|timed out|ProxyError", output):
+        return "The package index cannot be reached: check the network (or the proxy) and run this again; it goes on."
+    return "pip failed: %s (the whole story is in %s). Mend that and run this again; it goes on." % (last, log)
+
+
+# ---- the two environments
+
+
+def python_of(venv):
+    return venv / "Scripts" / "python.exe" if os.name == "nt" else venv / "bin" / "python"
+
+
+def venv_version(venv):
+    """Version in pyvenv.cfg as (3, 11), or None where there is no usable environment."""
+    try:
+        text = (venv / "pyvenv.cfg").read_text(encoding="utf-8")
+        match = re.search(r"^version(?:_info)?\s*=\s*(\d+)\.(\d+)", text, re.MULTILINE)
+    except OSError:
+        return None
+    return tuple(int(part) for part in match.groups()) if match and python_of(venv).exists() else None
+
+
+def fingerprint(venv):
+    """What an installation depends on. Another one means: install again (pip does only what has changed)."""
+    digest = hashlib.sha256()
+    for name in ("pyproject.toml", "constraints.txt"):
+        digest.update((ROOT / name).read_bytes())
+    digest.update(repr((venv_version(venv), str(ROOT), venv.name)).encode())
+    return digest.hexdigest()
+
+
+def is_set_up(venv):
+    stamp = venv / STAMP
+    return venv_version(venv) is not None and stamp.exists() and stamp.read_text() == fingerprint(venv)
+
+
+def child_env(**more):
+    """The environment of everything started from here."""
+    env = dict(os.environ)
+    env.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # two spinning torch processes starve each other
+    env.pop("PYTHONHOME", None)
+    env.update(more)
+    return env
+
+
+def run(command, **more):
+    return subprocess.call([str(part) for part in command], cwd=str(ROOT), env=child_env(**more))
+
+
+def pip_install(venv, arguments):
+    command = [str(python_of(venv)), "-m", "pip", "install", "--no-input", "--disable-pip-version-check"]
+    command += ["-c", "constraints.txt"] + arguments
+    log, lines = venv / "install.log", []
+    # PIP_USER: a personal "user = true" in pip's settings must not send packages to the home folder.
+    process = subprocess.Popen(
+        command, cwd=str(ROOT), env=child_env(PIP_USER="0", PYTHONUTF8="1"),
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", errors="replace",
+    )  # fmt: skip
+    for line in process.stdout:
+        lines.append(line)
+        big = re.match(r"\s*Downloading (\S+) \((.*(?:[1-9]\d\.\d|\d{3}\.\d) MB|.* GB)\)", line)
+        if big:
+            say("  downloading %s (%s)" % (big.group(1).split("/")[-1], big.group(2)))
+        if line.startswith("Installing collected packages:"):
+            say("  installing %d packages" % len(line.split(",")))
+    code = process.wait()
+    try:
+        log.write_text("".join(lines), encoding="utf-8")
+    except OSError:
+        pass  # a full disk is reported below, from what pip said
+    if code:
+        raise Problem(explain_pip("".join(lines), log.relative_to(ROOT)))
+
+
+def quiet_jupyterlab(prefix):
+    """Default settings of the JupyterLab in `prefix`: no question about news, no look-up of updates. A user's own win."""
+    settings = Path(prefix) / "share" / "jupyter" / "lab" / "settings"
+    settings.mkdir(parents=True, exist_ok=True)
+    quiet = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}}
+    (settings / "overrides.json").write_text(json.dumps(quiet, indent=2) + "\n", encoding="utf-8")
+
+
+def may_be_cuda(environ=os.environ, system=platform.system(), machine=platform.machine()):
+    """Whether plain pip would take PyTorch's CUDA build here."""
+    chosen = any(environ.get(name) for name in ("PIP_EXTRA_INDEX_URL", "PIP_INDEX_URL", "PIP_FIND_LINKS"))
+    return system == "Linux" and machine == "x86_64" and not chosen
+
+
+def set_up():
+    """Make .venv complete. Costs nothing when it is; goes on where an interrupted installation stopped."""
+    if is_set_up(VENV):
+        return
+    check_python()
+    check_disk(shutil.disk_usage(str(ROOT)).free, may_be_cuda())
+    began = time.time()
+    version = venv_version(VENV)
+    usable = version is not None and PYTHONS[0] <= version < PYTHONS[1]
+    if not (usable and importable(VENV, "pip")):
+        check_venv_module()
+        import venv
+
+        say("Making the environment .venv with Python %d.%d" % sys.version_info[:2])
+        venv.EnvBuilder(with_pip=True, clear=True, symlinks=os.name != "nt").create(str(VENV))
+    say("Installing the pinned packages in .venv: once, some minutes")
+    if may_be_cuda():
+        say("  (pip takes PyTorch with CUDA here, some gigabytes; README, 'The small PyTorch', tells how to avoid it)")
+    pip_install(VENV, ["-e", "."])
+    quiet_jupyterlab(VENV)
+    (VENV / STAMP).write_text(fingerprint(VENV))
+    say("Ready after %s" % duration(time.time() - began))
+
+
+def set_up_tests():
+    """Make .venv-test complete: the test extras in an environment of their own, laid over .venv by a .pth file.
+
+    So PyTorch is on the disk once, and nbgrader's menus stay out of the students' JupyterLab.
+    """
+    set_up()
+    if is_set_up(VENV_TEST):
+        return
+    import tomllib
+
+    say("Installing the test extras in .venv-test: once")
+    if venv_version(VENV_TEST) != venv_version(VENV) or not importable(VENV_TEST, "pip"):
+        if run([python_of(VENV), "-m", "venv", "--without-pip", "--clear", VENV_TEST]):
+            raise Problem("The environment .venv-test cannot be made: remove .venv and .venv-test and run this again.")
+        purelib = "import sysconfig; print(sysconfig.get_path('purelib'))"
+        below, above = (
+            subprocess.check_output([str(python_of(v)), "-c", purelib], universal_newlines=True).strip()
+            for v in (VENV, VENV_TEST)
+        )
+        # addsitedir and not the bare path: it also reads the .pth file of the editable course_lib
+        (Path(above) / "students_environment.pth").write_text("import site; site.addsitedir(%r)\n" % below)
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    pip_install(VENV_TEST, extras["test"])
+    (VENV_TEST / STAMP).write_text(fingerprint(VENV_TEST))
+
+
+def importable(venv, module):
+    try:
+        return subprocess.call([str(python_of(venv)), "-c", "import " + module], stderr=subprocess.DEVNULL) == 0
+    except OSError:
+        return False
+
+
+def duration(seconds):
+    return "%d s" % round(seconds) if seconds < 90 else "%d min %02d s" % divmod(round(seconds), 60)
+
+
+# ---- jobs for students
+
+
+def has_browser(environ=os.environ, system=platform.system()):
+    if system == "Linux" and not any(environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")):
+        return False
+    try:
+        webbrowser.get()
+    except webbrowser.Error:
+        return False
+    return True
+
+
+def lab_command(port, extra="", browser=True, root_user=False):
+    command = [str(python_of(VENV)), "-m", "jupyterlab", "--ServerApp.root_dir=" + str(ROOT)]
+    command += ["--LabApp.default_url=/lab/tree/" + FIRST_PAGE, "--LabApp.news_url=None"]
+    command += ["--ServerApp.port=%s" % port, "--ServerApp.port_retries=0", "--log-level=WARN"]
+    command += ["--allow-root"] if root_user else []
+    command += [] if browser else ["--no-browser"]
+    return command + shlex.split(extra, posix=os.name != "nt")
+
+
+def lab(arguments, settings):
+    port = settings.get("PORT") or "8888"
+    check_port(port)
+    set_up()
+    browser = has_browser()
+    extra = " ".join(arguments + [settings.get("LAB_ARGS") or ""])
+    command = lab_command(port, extra, browser, root_user=hasattr(os, "geteuid") and os.geteuid() == 0)
+    say("Starting JupyterLab; Control-C here stops it." + ("" if browser else " Open its address in a browser:"))
+    os.chdir(str(ROOT))
+    if os.name == "nt":
+        return run(command)
+    os.execve(command[0], command, child_env())
+
+
+def start(name, exercises=ROOT / "exercises", work=ROOT / "work"):
+    """Copy exercise `name` ("lab04" or the whole name) into work/ and return its folder. What is there stays untouched."""
+    known = sorted(path.name for path in exercises.glob("*") if path.is_dir() and not path.name.startswith("."))
+    found = [one for one in known if one == name or one.startswith(name + "_")] if name else []
+    if len(found) != 1:
+        raise Problem("There is no lab %r: the labs are %s." % (name or "", ", ".join(known) or "not generated yet"))
+    target = work / found[0]
+    if target.exists():
+        say("%s is there already, and is left as it is. To begin again, rename it first." % target.relative_to(work.parent))
+        return target
+    work.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=str(work)) as aside:  # a half copy never looks like a whole one
+        shutil.copytree(str(exercises / found[0]), str(Path(aside) / found[0]))
+        os.rename(str(Path(aside) / found[0]), str(target))
+    say("Copied to %s: open the notebook there." % target.relative_to(work.parent))
+    return target
+
+
+def setup_job(arguments, settings):
+    set_up()
+
+
+def start_job(arguments, settings):
+    start(arguments[0] if arguments else settings.get("LAB"))
+
+
+def clean_cache(arguments, settings):
+    set_up()
+    return run([python_of(VENV), "-c", "import course_lib as cl; cl.nets.clear_cache()"])
+
+
+# ---- jobs for teachers and developers
+
+
+def notebooks(arguments):
+    paths = [ROOT / one for one in arguments] or sorted(ROOT.glob("notebooks/*.ipynb")) + sorted(
+        ROOT.glob("solutions/*/*.ipynb")
+    )
+    missing = [str(path) for path in paths if not path.is_file()]
+    if missing:
+        raise Problem("There is no notebook %s: give paths like notebooks/00_start_here.ipynb." % ", ".join(missing))
+    return paths
+
+
+def tidy(notebook):
+    """Drop from a notebook (a dict) what changes from run to run and says nothing: widget state, versions, time stamps."""
+    notebook["metadata"].pop("widgets", None)
+    notebook["metadata"]["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    notebook["metadata"]["language_info"] = {"name": "python"}
+    for cell in notebook["cells"]:
+        cell["metadata"].pop("execution", None)
+        kept = []
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            # Without a kernel a live widget is an error message; its picture beside it is not.
+            if data.pop("application/vnd.jupyter.widget-view+json", None) and set(data) <= {"text/plain"}:
+                continue
+            kept.append(output)
+        if "outputs" in cell:
+            cell["outputs"] = kept
+    return notebook
+
+
+def execute(arguments, settings):
+    set_up()
+    paths = notebooks(arguments)
+    convert = [python_of(VENV), "-m", "nbconvert", "--to=notebook", "--execute", "--log-level=WARN"]
+    convert += ["--ExecutePreprocessor.store_widget_state=False", "--ExecutePreprocessor.record_timing=False"]
+    convert += ["--ExecutePreprocessor.timeout=%d" % CELL_TIMEOUT_S]
+    for path in paths:
+        began = time.time()
+        with tempfile.TemporaryDirectory() as aside:
+            result = Path(aside) / path.name
+            if run(convert + [path, "--output-dir=" + aside]) or not result.exists():
+                raise Problem("%s did not run to its end; it is left as it was." % path.relative_to(ROOT))
+            text = json.dumps(tidy(json.loads(result.read_text(encoding="utf-8"))), indent=1, ensure_ascii=False)
+        path.write_bytes((text + "\n").encode("utf-8"))
+        say("%s: %s" % (path.relative_to(ROOT), duration(time.time() - began)))
+
+
+def slides(arguments, settings):
+    set_up()
+    target = ROOT / "build" / "slides"
+    return run([python_of(VENV), "-m", "nbconvert", "--to=slides", "--output-dir", target] + notebooks(arguments))
+
+
+def bench(arguments, settings):
+    set_up_tests()
+    return run([python_of(VENV_TEST), ROOT / "benchmarks" / "bench.py"] + arguments)
+
+
+def exercises(arguments, settings):
+    """exercises/ from solutions/: made aside by nbgrader, without a grade book, then put in place of the old ones."""
+    set_up_tests()
+    target = Path(settings.get("TARGET") or ROOT / "exercises")
+    with tempfile.TemporaryDirectory() as aside:
+        shutil.copy(str(ROOT / "nbgrader_config.py"), aside)
+        ignore = shutil.ignore_patterns(".ipynb_checkpoints", "__pycache__")
+        shutil.copytree(str(ROOT / "solutions"), str(Path(aside) / "solutions"), ignore=ignore)
+        for lab_folder in sorted((Path(aside) / "solutions").glob("lab*")):
+            command = [str(python_of(VENV_TEST)), "-m", "nbgrader", "generate_assignment", lab_folder.name]
+            command += ["--force", "--no-db", "--log-level=WARN"]
+            if subprocess.call(command, cwd=aside, env=child_env(**jupyter_env(aside))):
+                raise Problem("nbgrader refused solutions/%s: mend what it says above." % lab_folder.name)
+            made = Path(aside) / "exercises" / lab_folder.name
+            shutil.rmtree(str(target / lab_folder.name), ignore_errors=True)
+            shutil.copytree(str(made), str(target / lab_folder.name))
+            say("%s/%s" % (target.name, lab_folder.name))
+
+
+def jupyter_env(aside):
+    """Jupyter away from the user's own settings, and finding the students' kernel and templates from .venv-test."""
+    names = ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
+    env = {name: str(Path(aside) / name.lower()) for name in names}
+    env["JUPYTER_PATH"] = str(VENV / "share" / "jupyter")
+    return env
+
+
+def test(arguments, settings):
+    set_up_tests()
+    return run([python_of(VENV_TEST), ROOT / "tests" / "run.py"] + arguments)
+
+
+JOBS = {
+    "lab": lab, "start": start_job, "test": test, "bench": bench, "execute": execute, "exercises": exercises,
+    "slides": slides, "clean-cache": clean_cache, "setup": setup_job,
+}  # fmt: skip
+
+
+def main(argv):
+    settings = {name: os.environ.get(name) for name in ("PORT", "LAB_ARGS", "LAB", "TARGET")}
+    arguments = []
+    for one in argv:
+        match = re.match(r"(PORT|LAB_ARGS|LAB|TARGET)=(.*)", one)
+        if match:
+            settings[match.group(1)] = match.group(2)
+        else:
+            arguments.append(one)
+    try:
+        if not arguments or arguments[0] in ("help", "-h", "--help"):
+            say(__doc__.strip())
+            return 0
+        if arguments[0] not in JOBS:
+            raise Problem("There is no job %r: the jobs are %s." % (arguments[0], ", ".join(JOBS)))
+        check_python()
+        return JOBS[arguments[0]](arguments[1:], settings) or 0
+    except Problem as problem:
+        print("course.py: %s" % problem, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\ncourse.py: stopped; the same command goes on where it was.", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,125 @@
+"""Run the tests in phases and close with one summary.   python course.py test [pytest's arguments]
+
+Without arguments everything runs; with arguments, what they select. Runs in .venv-test, which course.py sets up.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from xml.etree import ElementTree
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+from course import child_env, duration, jupyter_env, say  # noqa: E402
+
+PARALLEL = [f"--numprocesses={max(1, min(4, os.cpu_count() or 1))}", "--dist=loadscope"]  # a notebook stays in one worker
+PHASES = (
+    ("unit and property", ["tests/unit", "tests/property", "course_lib"], PARALLEL),
+    ("notebooks and labs", ["notebooks", "solutions"], PARALLEL),
+    ("exercises", ["tests/notebooks"], []),
+    ("browser", ["tests/browser"], []),
+)
+# What the notebooks share is made once before them, or two workers would train the same net.
+PREPARE = """
+import course_lib as cl
+cl.warm_up()
+dataset = cl.data.load()
+for name in ("lenet_300_100", "lenet_5"):
+    cl.nets.trained(name, dataset)
+"""
+
+
+@dataclass
+class Result:
+    """What one phase came to."""
+
+    title: str
+    seconds: float = 0.0
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+    skip_reasons: list = field(default_factory=list)
+
+
+def read_report(path, title, seconds):
+    """The Result in a JUnit file."""
+    cases = list(ElementTree.parse(path).iter("testcase"))
+    failed = sum(case.find("failure") is not None or case.find("error") is not None for case in cases)
+    reasons = [case.find("skipped").get("message", "") for case in cases if case.find("skipped") is not None]
+    return Result(title, seconds, len(cases) - failed - len(reasons), failed, len(reasons), reasons)
+
+
+def run(command, env):
+    sys.stdout.flush()
+    return subprocess.call(command, cwd=ROOT, env=child_env(**env))
+
+
+def run_phase(title, arguments, env):
+    say(f"\n=== {title}")
+    began = time.time()
+    report = Path(env["IPYTHONDIR"]).parent / "report.xml"
+    report.unlink(missing_ok=True)
+    code = run([sys.executable, "-m", "pytest", "-rs", f"--junitxml={report}", *arguments], env)
+    seconds = time.time() - began
+    result = read_report(report, title, seconds) if report.exists() else Result(title, seconds)
+    if code not in (0, 5) and not result.failed:  # 5: nothing was selected
+        result.failed = 1  # pytest broke outside a test
+    return result
+
+
+def run_everything(env):
+    results = []
+    for title, places, options in PHASES:
+        places = [place for place in places if (ROOT / place).exists()]
+        if title == "notebooks and labs":
+            say("\n=== models for the notebooks")
+            if run([sys.executable, "-c", PREPARE], {**env, "OMP_NUM_THREADS": str(os.cpu_count() or 1)}):
+                results.append(Result("models", failed=1))
+        if places:
+            results.append(run_phase(title, options + places, env))
+    return results
+
+
+def tree_state():
+    """What git sees as changed; nothing where there is no git, or no clone."""
+    command = ["git", "status", "--porcelain", "--untracked-files=all"]
+    try:
+        status = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return set()
+    return set(status.stdout.splitlines())
+
+
+def summary(results, seconds):
+    """The lines that close a run."""
+    lines = ["", "=== summary"]
+    for one in results:
+        counts = f"{one.passed:4} passed, {one.failed} failed, {one.skipped} skipped"
+        lines.append(f"{one.title:20} {counts:38} {duration(one.seconds)}")
+    reasons = [reason for one in results for reason in one.skip_reasons]
+    lines += [f"skipped ({reasons.count(reason)}): {reason}" for reason in sorted(set(reasons))]
+    lines.append(f"total time: {duration(seconds)}")
+    passed, failed, skipped = (sum(getattr(one, key) for one in results) for key in ("passed", "failed", "skipped"))
+    return [*lines, f"{passed} passed, {failed} failed, {skipped} skipped"]
+
+
+def main(arguments):
+    began = time.time()
+    before = tree_state()
+    with tempfile.TemporaryDirectory() as aside:
+        env = {**jupyter_env(aside), "OMP_NUM_THREADS": "1"}  # one torch thread for each worker
+        results = [run_phase("selection", arguments, env)] if arguments else run_everything(env)
+    changed = sorted(tree_state() - before)
+    if changed:
+        say("\nThe tests changed the tree: " + ", ".join(changed))
+        results.append(Result("clean tree", failed=1))
+    say("\n".join(summary(results, time.time() - began)))
+    return 1 if any(one.failed for one in results) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
