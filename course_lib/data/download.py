@@ -111,7 +111,8 @@ def _fetch(mirror, path, digest, progress):
     import pooch
     from tqdm import tqdm  # the plain one: tqdm.auto would put a widget's state into saved notebooks
 
-    bar = tqdm(total=0, desc=path.name, unit="B", unit_scale=True, disable=not progress)
+    # The total is a guess that the answer corrects: a bar with a total of 0 counts as false, and pooch would not use it.
+    bar = tqdm(total=1, desc=path.name, unit="B", unit_scale=True, disable=not progress)
     get = pooch.HTTPDownloader(progressbar=bar, chunk_size=1 << 16, timeout=(CONNECT_S, READ_S))
     with written_aside(path) as aside, bar:
         get(f"{mirror.rstrip('/')}/{path.name}", aside, None)

@@ -1,0 +1,276 @@
+"""The data sets as a notebook meets them, and the readers below them."""
+
+import gzip
+import hashlib
+import os
+import struct
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from course_lib import data
+from course_lib.data import digits, idx, mnist
+
+GIVEN = os.environ.get("COURSE_DATA")
+
+
+def idx_bytes(array):
+    """The IDX file of a uint8 array."""
+    return b"\x00\x00\x08" + bytes([array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
+
+
+@pytest.fixture(autouse=True)
+def clean_surroundings(monkeypatch, tmp_path):
+    """No variable of the user's, an empty cache, and no network."""
+    for name in ("COURSE_DATA", "COURSE_DATASET"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("COURSE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("COURSE_OFFLINE", "1")
+    monkeypatch.setattr(mnist, "_refused", {})
+
+
+@pytest.fixture
+def small_mnist(monkeypatch, tmp_path):
+    """A folder for COURSE_DATA whose mnist/ holds four small files that count as official."""
+    rng = np.random.default_rng(0)
+    shapes = [(30, 28, 28), (30,), (10, 28, 28), (10,)]
+    arrays = [rng.integers(0, 10, shape, dtype=np.uint8) for shape in shapes]
+    files = {name: idx_bytes(array) for name, array in zip(mnist.SHA256, arrays)}
+    monkeypatch.setattr(mnist, "SHA256", {name: hashlib.sha256(content).hexdigest() for name, content in files.items()})
+    folder = tmp_path / "data" / "mnist"
+    folder.mkdir(parents=True)
+    for name, content in files.items():
+        (folder / f"{name}.gz").write_bytes(gzip.compress(content))
+    return folder.parent, arrays
+
+
+# Which data set is taken, and what is said about it
+
+
+def test_mnist_from_course_data(small_mnist, monkeypatch, capsys):
+    folder, arrays = small_mnist
+    monkeypatch.setenv("COURSE_DATA", str(folder))
+    loaded = data.load()
+    assert loaded.name == "mnist"
+    for got, written in zip((loaded.train_images, loaded.train_labels, loaded.test_images, loaded.test_labels), arrays):
+        np.testing.assert_array_equal(got, written)
+        assert got.dtype == np.uint8 and got.flags.writeable
+    said = capsys.readouterr().out
+    assert said.count("\n") == 1 and "MNIST (30 training and 10 test images), from COURSE_DATA" in said and "digits" in said
+
+
+def test_mnist_files_may_be_unpacked_and_may_lie_in_the_cache(small_mnist, capsys):
+    folder, arrays = small_mnist
+    cache = data.cache_dir() / "mnist"
+    cache.mkdir(parents=True)
+    for packed in (folder / "mnist").iterdir():
+        (cache / packed.stem).write_bytes(gzip.decompress(packed.read_bytes()))
+    np.testing.assert_array_equal(data.load("mnist").train_images, arrays[0])
+    assert "from the cache" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(not GIVEN, reason="COURSE_DATA is not set: no MNIST to look at")
+def test_the_real_mnist_has_the_official_bytes():
+    files = mnist.read_folder(os.path.join(GIVEN, "mnist"))
+    official_md5 = {
+        "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
+        "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
+        "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
+        "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
+    }
+    assert {name: hashlib.md5(content).hexdigest() for name, content in files.items()} == official_md5
+    assert idx.parse_idx(files["t10k-images-idx3-ubyte"]).shape == (10000, 28, 28)
+
+
+def test_without_mnist_the_digits_and_one_line_that_says_why_and_how(capsys):
+    assert data.load().name == "digits"
+    said = capsys.readouterr().out
+    assert said.count("\n") == 1
+    assert "UCI digits (1297 training and 500 test images)" in said
+    assert "COURSE_OFFLINE forbids" in said and "set COURSE_DATA" in said
+
+
+def test_a_course_data_without_mnist_is_mentioned(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("COURSE_DATA", str(tmp_path / "nowhere"))
+    assert data.load().name == "digits"
+    assert "nowhere" in capsys.readouterr().out
+
+
+def test_the_variable_forces_digits_and_the_argument_wins(small_mnist, monkeypatch):
+    monkeypatch.setenv("COURSE_DATA", str(small_mnist[0]))
+    monkeypatch.setenv("COURSE_DATASET", "digits")
+    assert data.load().name == "digits"
+    assert data.load("mnist").name == "mnist"
+
+
+def test_mnist_by_name_never_becomes_digits(monkeypatch):
+    with pytest.raises(data.MnistUnavailable, match="set COURSE_DATA"):
+        data.load("mnist")
+    monkeypatch.setenv("COURSE_DATASET", "mnist")
+    with pytest.raises(data.MnistUnavailable, match="COURSE_OFFLINE"):
+        data.load()
+
+
+def test_an_unknown_name_is_refused_with_the_right_ones(monkeypatch):
+    with pytest.raises(ValueError, match="name is 'cifar'.*'mnist', 'digits'"):
+        data.load("cifar")
+    monkeypatch.setenv("COURSE_DATASET", "Digits")
+    with pytest.raises(ValueError, match="COURSE_DATASET is 'Digits'"):
+        data.load()
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda packed: packed[: len(packed) // 2], "truncated or damaged"),
+        (lambda packed: packed[:10] + b"\xff" * 20 + packed[30:], "truncated or damaged"),
+        (lambda packed: gzip.compress(gzip.decompress(packed) + b"\x00"), "not the official file"),
+        (lambda packed: b"<html>please sign in</html>", "not the official file"),
+        (lambda packed: b"", "not the official file"),
+    ],
+    ids=["truncated", "scrambled", "one byte more", "a web page", "empty"],
+)
+def test_a_damaged_file_in_course_data_is_an_error_that_names_it(small_mnist, monkeypatch, damage, message):
+    folder, _ = small_mnist
+    monkeypatch.setenv("COURSE_DATA", str(folder))
+    path = folder / "mnist" / "t10k-images-idx3-ubyte.gz"
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(data.DataFileError, match=f"t10k-images.*{message}"):
+        data.load()
+
+
+# What a data set gives
+
+
+def test_images_as_real_numbers():
+    loaded = data.load("digits")
+    x = loaded.train_x()
+    assert x.shape == (1297, 1, 28, 28) and x.dtype == np.float32 and x.flags.c_contiguous
+    np.testing.assert_array_equal(x[:, 0], loaded.train_images / np.float32(255))
+    assert x.min() == 0 and x.max() == 1
+    assert loaded.test_x().shape == (500, 1, 28, 28)
+    np.testing.assert_array_equal(loaded.test_x(7), loaded.test_x()[:7])
+    assert loaded.train_y().dtype == loaded.test_y(7).dtype == np.int64
+    np.testing.assert_array_equal(loaded.test_y(7), loaded.test_labels[:7])
+    assert "train_images" not in repr(loaded)
+
+
+def test_the_fingerprint_changes_with_any_byte():
+    loaded = data.load("digits")
+    images = loaded.test_images.copy()
+    images[-1, -1, -1] ^= 1
+    changed = data.Dataset("digits", loaded.train_images, loaded.train_labels, images, loaded.test_labels)
+    assert changed.fingerprint != loaded.fingerprint == data.load("digits").fingerprint
+
+
+def test_a_data_set_of_the_wrong_shape_is_refused():
+    images, labels = np.zeros((3, 28, 28), np.uint8), np.zeros(3, np.uint8)
+    with pytest.raises(data.DataFileError, match="test_labels is uint8 \\(2,\\)"):
+        data.Dataset("broken", images, labels, images, labels[:2])
+
+
+# The digits
+
+
+def test_the_digits_are_the_same_everywhere():
+    # Whole-number arithmetic and a promised random stream: a change here would make trained models of last year stale.
+    assert data.load("digits").fingerprint == "9e2aaac9760c"
+
+
+def test_digits_split_and_classes():
+    loaded = data.load("digits")
+    seen = np.concatenate([loaded.train_images, loaded.test_images]).reshape(1797, -1)
+    assert len(np.unique(seen, axis=0)) == 1797  # no image is both in training and in test
+    assert np.bincount(loaded.test_labels, minlength=10).min() >= 40
+    assert set(loaded.train_labels) == set(range(10))
+    assert loaded.train_images[:, :4].max() == loaded.train_images[:, :, -4:].max() == 0  # a border, as in MNIST
+
+
+def test_enlarging_is_bilinear():
+    rng = np.random.default_rng(0)
+    small = rng.integers(0, 17, (5, 8, 8))
+    where = np.clip(0.4 * np.arange(20) - 0.3, 0, 7)
+    one_way = np.stack([[np.interp(where, np.arange(8), row) for row in image] for image in small])
+    both = np.stack([[np.interp(where, np.arange(8), row) for row in image.T] for image in one_way])
+    want = np.swapaxes(both, 1, 2) * 255 / 16
+    got = digits.enlarge(small)
+    assert got.shape == (5, 28, 28)
+    assert np.abs(got[:, 4:-4, 4:-4] - want).max() <= 0.5 + 1e-9
+
+
+def test_loading_the_digits_does_not_import_scikit_learn():
+    code = (
+        "import sys; from course_lib import data; data.load('digits');"
+        "print(sorted({'sklearn', 'scipy', 'torch', 'ipywidgets', 'requests'} & set(sys.modules)))"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.endswith("[]\n"), ran.stdout
+
+
+def test_no_scikit_learn_is_said_in_words(monkeypatch):
+    monkeypatch.setattr(digits.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(FileNotFoundError, match="pip install scikit-learn"):
+        data.load("digits")
+
+
+def test_a_damaged_digits_file_is_named(monkeypatch, tmp_path):
+    for content in (b"not gzip", gzip.compress(b"1,2,3\n"), gzip.compress(b"words\n"), gzip.compress(b"1," * 64 + b"3\n")[:-9]):
+        path = tmp_path / "digits.csv.gz"
+        path.write_bytes(content)
+        monkeypatch.setattr(digits, "digits_path", lambda: path)
+        with pytest.raises(data.DataFileError, match="digits.csv.gz"):
+            data.load("digits")
+
+
+# IDX files
+
+
+@pytest.mark.parametrize("shape", [(5,), (3, 4, 2), (0, 28, 28), (1, 1)])
+def test_idx_round_trip(shape):
+    array = np.arange(np.prod(shape), dtype=np.uint8).reshape(shape)
+    np.testing.assert_array_equal(idx.parse_idx(idx_bytes(array)), array)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "starts with nothing"),
+        (b"\x00\x00", "should start with 00 00 08"),
+        (b"\x00\x00\x0d\x01\x00\x00\x00\x01\x00\x00\x00\x00", "starts with 00 00 0d 01"),
+        (b"\x00\x00\x08\x00", "0 dimensions"),
+        (b"\x00\x00\x08\x03\x00\x00\x00\x01", "16 bytes for the header"),
+        (b"\x00\x00\x08\x01\x00\x00\x00\x05abcd", "5 bytes, and 4 follow"),
+        (b"\x00\x00\x08\x01\x00\x00\x00\x03abcd", "3 bytes, and 4 follow"),
+        (b"\x00\x00\x08\x03" + b"\xff" * 12, "79228162458924105385300197375 bytes, and 0 follow"),
+    ],
+)
+def test_malformed_idx_is_named(content, message):
+    with pytest.raises(data.DataFileError, match=f"some.idx: .*{message}"):
+        idx.parse_idx(content, name="some.idx")
+
+
+# The cache folder
+
+
+def test_cache_dir_follows_the_variables(monkeypatch, tmp_path):
+    assert data.cache_dir() == tmp_path / "cache"
+    monkeypatch.delenv("COURSE_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("LOCALAPPDATA", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for platform, parent in (("linux", tmp_path), ("win32", tmp_path), ("darwin", tmp_path / "Library" / "Caches")):
+        monkeypatch.setattr("course_lib.data.cache.sys.platform", platform)
+        assert data.cache_dir() == parent / "compression-course"
+
+
+def test_written_aside_leaves_the_old_file_or_the_whole_new_one(tmp_path):
+    path = tmp_path / "sub" / "file"
+    with data.written_aside(path) as aside:
+        aside.write_text("one")
+        assert not path.exists()
+    with pytest.raises(KeyboardInterrupt), data.written_aside(path) as aside:
+        aside.write_text("tw")
+        raise KeyboardInterrupt
+    assert path.read_text() == "one" and list(path.parent.iterdir()) == [path]
