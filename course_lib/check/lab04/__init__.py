@@ -1,0 +1,21 @@
+"""Checks of lab 04, post-training quantization on MNIST. One callable a task, in the order of the lab."""
+
+from .experiment import accuracy_with_error, comparison
+from .integer import accumulate, requantize
+from .quantizer import activation_params, dequantize, pack_codes, quantize, weight_scales
+
+TASKS = (accuracy_with_error, weight_scales, quantize, dequantize, activation_params, pack_codes, comparison,
+         accumulate, requantize)
+
+__all__ = [
+    "TASKS",
+    "accumulate",
+    "accuracy_with_error",
+    "activation_params",
+    "comparison",
+    "dequantize",
+    "pack_codes",
+    "quantize",
+    "requantize",
+    "weight_scales",
+]
