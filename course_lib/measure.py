@@ -9,6 +9,8 @@ Nothing here knows networks: what is timed comes in as callables.
 import gc
 import math
 import os
+from collections.abc import Callable
+from dataclasses import dataclass
 from time import perf_counter
 from typing import NamedTuple
 
@@ -141,6 +143,89 @@ def _time_one(call, count):
 def _latency(times):
     low, median, high = np.percentile(times, [25, 50, 75])
     return Latency(float(median), float(high - low), len(times))
+
+
+@dataclass(frozen=True)
+class Case:
+    """What a benchmark row times, ready to be called: our callable, its peers by name, on the same arrays.
+
+    ``bytes`` is what one call must move at the least (weights, input, output). ``memory_bound`` says that moving them
+    is what limits the call, as in a product with one vector; the result then carries the limit measured beside it.
+    """
+
+    ours: Callable
+    peers: dict[str, Callable]
+    bytes: int
+    memory_bound: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    """A benchmark: ``prepare()`` makes its case. ``goal`` is how many times faster than the best peer we mean to be."""
+
+    name: str
+    shape: str
+    prepare: Callable[[], Case]
+    goal: float | None = None
+
+
+@dataclass(frozen=True)
+class RowResult:
+    """A row, timed. Times in milliseconds; ``ours_spread`` is an interquartile range; ``None`` where not measured."""
+
+    name: str
+    shape: str
+    ours_ms: float
+    ours_spread: float
+    peers: dict[str, float]
+    best_peer: str
+    speedup: float
+    bytes: int
+    limit_ms: float | None
+    of_limit: float | None
+    goal: float | None
+    met: bool | None
+
+
+def run(row, *, repeats=200, budget_s=5.0):
+    """Time one benchmark row: ours and every peer in one loop, and, where memory is the limit, a copy of as many bytes.
+
+    Parameters
+    ----------
+    row : Row
+    repeats, budget_s : as in ``compare``
+
+    Returns
+    -------
+    RowResult
+        ``speedup`` is the best peer's time over ours; ``limit_ms`` the time of a copy that moves ``bytes`` bytes (half
+        read, half written), and ``of_limit`` the share of that limit we reach: 1 is as fast as memory allows.
+    """
+    case = row.prepare()
+    calls = {"ours": case.ours, **{f"peer {name}": peer for name, peer in case.peers.items()}}
+    if case.memory_bound:
+        source = np.ones(max(1, case.bytes // 2), np.uint8)
+        target = np.empty_like(source)
+        calls["limit"] = lambda: np.copyto(target, source)
+    times = compare(calls, repeats=repeats, budget_s=budget_s)
+    ours = times["ours"].median_s
+    peers = {name: times[f"peer {name}"].median_s for name in case.peers}
+    best = min(peers, key=peers.get)
+    limit = times["limit"].median_s if case.memory_bound else None
+    return RowResult(
+        name=row.name,
+        shape=row.shape,
+        ours_ms=1e3 * ours,
+        ours_spread=1e3 * times["ours"].spread_s,
+        peers={name: 1e3 * seconds for name, seconds in peers.items()},
+        best_peer=best,
+        speedup=peers[best] / ours,
+        bytes=case.bytes,
+        limit_ms=None if limit is None else 1e3 * limit,
+        of_limit=None if limit is None else limit / ours,
+        goal=row.goal,
+        met=None if row.goal is None else peers[best] / ours >= row.goal,
+    )
 
 
 def time_text(seconds):
