@@ -162,23 +162,22 @@ def pip_install(venv, arguments):
     command += ["-c", "constraints.txt"] + arguments
     log, lines = venv / "install.log", []
     # PIP_USER: a personal "user = true" in pip's settings must not send packages to the home folder.
-    process = subprocess.Popen(
+    with subprocess.Popen(
         command, cwd=str(ROOT), env=child_env(PIP_USER="0", PYTHONUTF8="1"),
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", errors="replace",
-    )  # fmt: skip
-    for line in process.stdout:
-        lines.append(line)
-        big = re.match(r"\s*Downloading (\S+) \((.*(?:[1-9]\d\.\d|\d{3}\.\d) MB|.* GB)\)", line)
-        if big:
-            say("  downloading %s (%s)" % (big.group(1).split("/")[-1], big.group(2)))
-        if line.startswith("Installing collected packages:"):
-            say("  installing %d packages" % len(line.split(",")))
-    code = process.wait()
+    ) as process:  # fmt: skip
+        for line in process.stdout:
+            lines.append(line)
+            big = re.match(r"\s*Downloading (\S+) \((\d{2,}\.\d MB|.* GB)\)", line)
+            if big:
+                say("  downloading %s (%s)" % (big.group(1).split("/")[-1], big.group(2)))
+            if line.startswith("Installing collected packages:"):
+                say("  installing %d packages" % len(line.split(",")))
     try:
         log.write_text("".join(lines), encoding="utf-8")
     except OSError:
         pass  # a full disk is reported below, from what pip said
-    if code:
+    if process.returncode:
         raise Problem(explain_pip("".join(lines), log.relative_to(ROOT)))
 
 
@@ -300,14 +299,19 @@ def start(name, exercises=ROOT / "exercises", work=ROOT / "work"):
     if len(found) != 1:
         raise Problem("There is no lab %r: the labs are %s." % (name or "", ", ".join(known) or "not generated yet"))
     target = work / found[0]
-    if target.exists():
-        say("%s is there already, and is left as it is. To begin again, rename it first." % target.relative_to(work.parent))
-        return target
+    shown = target.relative_to(work.parent)
     work.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=str(work)) as aside:  # a half copy never looks like a whole one
-        shutil.copytree(str(exercises / found[0]), str(Path(aside) / found[0]))
-        os.rename(str(Path(aside) / found[0]), str(target))
-    say("Copied to %s: open the notebook there." % target.relative_to(work.parent))
+        try:
+            if not target.exists():
+                shutil.copytree(str(exercises / found[0]), str(Path(aside) / found[0]))
+                os.rename(str(Path(aside) / found[0]), str(target))  # refuses to replace a folder with work in it
+                say("Copied to %s: open the notebook there." % shown)
+                return target
+        except OSError:
+            if not target.exists():
+                raise
+    say("%s is there already, and is left as it is. To begin again, rename it first." % shown)
     return target
 
 

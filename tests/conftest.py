@@ -1,0 +1,24 @@
+"""What all tests share: settings of hypothesis, and a browser that is asked for must be there."""
+
+import os
+
+import hypothesis
+import pytest
+
+# No deadline: the first call of a kernel may compile it. Derandomised: the same examples for everyone, every time.
+hypothesis.settings.register_profile("course", deadline=None, derandomize=True, print_blob=True)
+hypothesis.settings.load_profile("course")
+
+
+def browser_required():
+    return os.environ.get("COURSE_REQUIRE_BROWSER", "0") not in ("", "0")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """With COURSE_REQUIRE_BROWSER=1 a browser test that skips is a failure: nobody believes in a test that never ran."""
+    report = yield
+    if report.skipped and not hasattr(report, "wasxfail") and browser_required() and "browser" in item.path.parts:
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        report.outcome, report.longrepr = "failed", f"COURSE_REQUIRE_BROWSER is set, but: {reason}"
+    return report

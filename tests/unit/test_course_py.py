@@ -1,0 +1,386 @@
+"""course.py: what can be wrong with a computer is said in one line; set-up goes on where it stopped; work is never lost."""
+
+import ast
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import venv
+from pathlib import Path
+
+import course
+import pytest
+
+ROOT = Path(course.__file__).parent
+posix = pytest.mark.skipif(os.name == "nt", reason="uses shell scripts in place of programs")
+
+
+def problem(function, *arguments, **more):
+    """The text of the Problem a call raises; always one line."""
+    with pytest.raises(course.Problem) as caught:
+        function(*arguments, **more)
+    text = str(caught.value)
+    assert "\n" not in text
+    return text
+
+
+# ---- an old Python can read the file
+
+
+def test_an_old_python_can_read_it_and_it_needs_no_package():
+    tree = ast.parse(Path(course.__file__).read_text(encoding="utf-8"), feature_version=(3, 6))
+    modules = {
+        name.split(".")[0]
+        for node in ast.walk(tree)
+        for name in (
+            [alias.name for alias in node.names]
+            if isinstance(node, ast.Import)
+            else [node.module] if isinstance(node, ast.ImportFrom) else []
+        )
+    }
+    assert modules <= sys.stdlib_module_names
+
+
+@pytest.mark.parametrize("version", [(3, 6), (3, 10, 9), (2, 7)])
+def test_python_too_old(version):
+    assert "too old: install Python 3.11 or later" in problem(course.check_python, version)
+
+
+def test_python_too_new():
+    assert "3.11 to 3.14" in problem(course.check_python, (3, 15, 0))
+
+
+@pytest.mark.parametrize("version", [(3, 11, 0), (3, 14, 2)])
+def test_python_good(version):
+    course.check_python(version)
+
+
+@posix
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+@pytest.mark.parametrize("python3", [None, "exit 1"], ids=["missing", "too old"])
+def test_make_without_a_good_python_says_so_in_one_line(tmp_path, python3):
+    if python3:
+        (tmp_path / "python3").write_text(f"#!/bin/sh\n{python3}\n")
+        (tmp_path / "python3").chmod(0o755)
+    env = {name: value for name, value in os.environ.items() if name not in ("PYTHON", "MAKEFLAGS", "MAKELEVEL")}
+    env["PATH"] = str(tmp_path)
+    done = subprocess.run([shutil.which("make"), "lab"], cwd=ROOT, env=env, capture_output=True, text=True)
+    assert done.returncode != 0 and done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1 and "No Python 3.11 to 3.14 found: install one" in done.stderr
+
+
+# ---- venv, disk, port, pip
+
+
+@pytest.mark.parametrize("missing", ["venv", "ensurepip"])
+def test_no_venv_module(missing):
+    text = problem(course.check_venv_module, lambda name: None if name == missing else "there")
+    assert "sudo apt install python3-venv" in text
+
+
+def test_full_disk():
+    assert "1.5 GB free" in problem(course.check_disk, 1.5e9) and "3 GB needed" in problem(course.check_disk, 1.5e9)
+    course.check_disk(3.1e9)
+
+
+def test_a_disk_too_small_for_the_cuda_build_is_told_but_not_refused(capsys):
+    course.check_disk(4e9, may_be_cuda=True)
+    assert "not for the CUDA build" in capsys.readouterr().out
+
+
+def test_set_up_looks_at_the_disk_before_it_installs(project, monkeypatch):
+    monkeypatch.setattr(course.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**10, 10**10, 0))
+    assert "The disk is too full: 0.0 GB free" in problem(course.set_up)
+    assert project == []
+
+
+def test_busy_port():
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        port = server.getsockname()[1]
+        text = problem(course.check_port, port)
+    assert f"Port {port} is busy" in text and "PORT=" in text
+    course.check_port(port)  # and free again
+
+
+@pytest.mark.parametrize("port", ["no", "0", "70000", "-1", "88 88"])
+def test_port_that_is_none(port):
+    assert "give a number" in problem(course.check_port, port)
+
+
+@pytest.mark.parametrize(
+    ("output", "line"),
+    [
+        ("ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device", "The disk filled up"),
+        ("WARNING: Retrying ... NewConnectionError(...): Temporary failure in name resolution", "cannot be reached"),
+        ("ERROR: No matching distribution found for torch==2.13.0", "No matching distribution found for torch==2.13.0"),
+        ("Segmentation fault", "the whole story is in"),
+    ],
+)
+def test_what_pip_says_becomes_one_line_with_a_remedy(output, line):
+    text = course.explain_pip("Collecting torch\n" + output + "\n", ".venv/install.log")
+    assert line in text and "again" in text and "\n" not in text
+
+
+@posix
+def test_a_failing_pip_is_reported_and_leaves_its_story(project, monkeypatch):
+    python = course.python_of(course.VENV)
+    python.unlink()
+    python.write_text("#!/bin/sh\necho Collecting x\necho 'ERROR: no such thing' >&2\nexit 1\n")
+    python.chmod(0o755)
+    assert "pip failed: no such thing" in problem(PIP_INSTALL, course.VENV, ["x"])
+    assert (course.VENV / "install.log").read_text() == "Collecting x\nERROR: no such thing\n"
+
+
+# ---- set-up
+
+PIP_INSTALL = course.pip_install
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """course.py on a folder of its own, with an environment but no packages; the list of the pip runs."""
+    for name in ("pyproject.toml", "constraints.txt"):
+        shutil.copy(ROOT / name, tmp_path)
+    monkeypatch.setattr(course, "ROOT", tmp_path)
+    monkeypatch.setattr(course, "VENV", tmp_path / ".venv")
+    monkeypatch.setattr(course, "VENV_TEST", tmp_path / ".venv-test")
+    monkeypatch.setattr(course, "importable", lambda environment, module: True)
+    venv.EnvBuilder(with_pip=False, symlinks=os.name != "nt").create(tmp_path / ".venv")
+    runs = []
+    monkeypatch.setattr(course, "pip_install", lambda environment, arguments: runs.append(arguments))
+    return runs
+
+
+def test_second_set_up_installs_nothing(project):
+    course.set_up()
+    course.set_up()
+    assert project == [["-e", "."]]
+
+
+def test_an_interrupted_installation_goes_on(project, monkeypatch):
+    def interrupted(environment, arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(course, "pip_install", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            course.set_up()
+    assert not course.is_set_up(course.VENV)
+    course.set_up()
+    assert project == [["-e", "."]] and course.is_set_up(course.VENV)
+
+
+@pytest.mark.parametrize("name", ["pyproject.toml", "constraints.txt"])
+def test_changed_pins_are_installed(project, name):
+    course.set_up()
+    with open(course.ROOT / name, "a") as file:
+        file.write("# changed\n")
+    course.set_up()
+    assert len(project) == 2
+
+
+def test_an_environment_whose_python_is_gone_is_made_again(project, monkeypatch):
+    course.set_up()
+    course.python_of(course.VENV).unlink()
+    made = []
+
+    class Builder:
+        def __init__(self, with_pip, clear, symlinks):
+            assert with_pip and clear
+
+        def create(self, path):
+            made.append(path)
+            venv_create(path)
+
+    venv_create = venv.EnvBuilder(with_pip=False, clear=True, symlinks=os.name != "nt").create
+    monkeypatch.setattr(venv, "EnvBuilder", Builder)
+    course.set_up()
+    assert made == [str(course.VENV)] and course.is_set_up(course.VENV)
+
+
+def test_the_test_extras_are_laid_over_the_students_environment(project):
+    course.set_up_tests()
+    code = "import sys; print(*sys.path, sep='\\n')"
+    path = subprocess.check_output([course.python_of(course.VENV_TEST), "-c", code], text=True)
+    assert f"{course.VENV}{os.sep}" in path.replace(str(course.VENV_TEST), "")
+    assert any(one.startswith("nbgrader") for one in project[1])
+    course.set_up_tests()
+    assert len(project) == 2
+
+
+def test_students_never_see_nbgrader_nor_the_news():
+    python = course.python_of(ROOT / ".venv")
+    if not python.exists():
+        pytest.skip("the students' environment is not set up: the tests run elsewhere")
+    listed = subprocess.run([python, "-m", "jupyter", "labextension", "list"], capture_output=True, text=True)
+    listed = listed.stdout + listed.stderr
+    assert "jupyterlab-manager" in listed and "nbgrader" not in listed
+    servers = subprocess.run([python, "-m", "jupyter", "server", "extension", "list"], capture_output=True, text=True)
+    assert "nbgrader" not in servers.stdout + servers.stderr
+    overrides = (ROOT / ".venv" / "share" / "jupyter" / "lab" / "settings" / "overrides.json").read_text()
+    assert '"fetchNews": "false"' in overrides
+    assert "--LabApp.news_url=None" in course.lab_command(8888)
+
+
+@pytest.mark.parametrize(
+    ("environ", "system", "machine", "expected"),
+    [
+        ({}, "Linux", "x86_64", True),
+        ({"PIP_EXTRA_INDEX_URL": "somewhere"}, "Linux", "x86_64", False),
+        ({}, "Linux", "aarch64", False),
+        ({}, "Darwin", "arm64", False),
+        ({}, "Windows", "AMD64", False),
+    ],
+)
+def test_where_pip_would_take_the_cuda_build(environ, system, machine, expected):
+    assert course.may_be_cuda(environ, system, machine) is expected
+
+
+# ---- lab
+
+
+def test_lab_command():
+    command = course.lab_command("8889", "--ip=0.0.0.0 --flag='two words'", browser=False, root_user=True)
+    assert command[1:3] == ["-m", "jupyterlab"]
+    assert {"--ServerApp.port=8889", "--ServerApp.port_retries=0", "--allow-root", "--no-browser"} <= set(command)
+    assert "--LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb" in command
+    assert command[-2:] == ["--ip=0.0.0.0", "--flag=two words" if os.name != "nt" else "--flag='two"] or os.name == "nt"
+
+
+def test_lab_command_of_an_ordinary_user_with_a_browser():
+    assert not {"--allow-root", "--no-browser"} & set(course.lab_command("8888"))
+
+
+def test_browser_or_address(monkeypatch):
+    assert not course.has_browser({}, "Linux")
+    monkeypatch.setattr(course.webbrowser, "get", lambda: "one")
+    assert course.has_browser({"DISPLAY": ":0"}, "Linux") and course.has_browser({}, "Darwin")
+
+    def none():
+        raise course.webbrowser.Error
+
+    monkeypatch.setattr(course.webbrowser, "get", none)
+    assert not course.has_browser({"DISPLAY": ":0"}, "Linux")
+
+
+def test_port_and_arguments_come_from_the_environment_or_the_command_line(monkeypatch):
+    seen = []
+    monkeypatch.setitem(course.JOBS, "lab", lambda arguments, settings: seen.append((arguments, settings["PORT"])))
+    monkeypatch.setenv("PORT", "8001")
+    assert course.main(["lab"]) == 0 and course.main(["lab", "PORT=8002", "--debug"]) == 0
+    assert seen == [([], "8001"), (["--debug"], "8002")]
+
+
+def test_threads_wait_passively_unless_told_otherwise(monkeypatch):
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    assert course.child_env()["OMP_WAIT_POLICY"] == "PASSIVE"
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    assert course.child_env()["OMP_WAIT_POLICY"] == "ACTIVE"
+
+
+@pytest.mark.parametrize("arguments", [[], ["help"], ["--help"]])
+def test_help(arguments, capsys):
+    assert course.main(arguments) == 0
+    text = capsys.readouterr().out
+    assert all(f"\n    {job} " in text for job in course.JOBS)
+
+
+def test_unknown_job(capsys):
+    assert course.main(["labb"]) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "the jobs are lab, start" in error
+
+
+# ---- start
+
+
+@pytest.fixture
+def exercises(tmp_path):
+    for name in ("lab04_mnist_ptq", "lab05_other", "lab05_twin"):
+        (tmp_path / "exercises" / name).mkdir(parents=True)
+        (tmp_path / "exercises" / name / f"{name}.ipynb").write_text("task")
+    return {"exercises": tmp_path / "exercises", "work": tmp_path / "work"}
+
+
+@pytest.mark.parametrize("name", ["lab04", "lab04_mnist_ptq"])
+def test_start_copies_and_never_overwrites(exercises, name, capsys):
+    folder = course.start(name, **exercises)
+    notebook = folder / "lab04_mnist_ptq.ipynb"
+    assert notebook.read_text() == "task" and folder == exercises["work"] / "lab04_mnist_ptq"
+    notebook.write_text("answers")
+    assert course.start(name, **exercises) == folder
+    assert notebook.read_text() == "answers" and "is there already" in capsys.readouterr().out
+    assert sorted(path.name for path in exercises["work"].iterdir()) == ["lab04_mnist_ptq"]
+
+
+@pytest.mark.parametrize("name", ["lab99", "", None, "lab0", "lab05", "../exercises"])
+def test_start_lists_the_labs_where_the_name_is_not_one(exercises, name):
+    assert "the labs are lab04_mnist_ptq, lab05_other, lab05_twin" in problem(course.start, name, **exercises)
+    assert not exercises["work"].exists()
+
+
+def test_a_start_that_breaks_leaves_no_half_lab(exercises, monkeypatch):
+    def full(*arguments):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(course.os, "rename", full)
+    with pytest.raises(OSError, match="No space"):
+        course.start("lab04", **exercises)
+    assert list(exercises["work"].iterdir()) == []
+
+
+def test_start_twice_at_once_gives_one_whole_copy(exercises):
+    results = []
+    threads = [threading.Thread(target=lambda: results.append(course.start("lab04", **exercises))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(path.name for path in exercises["work"].iterdir()) == ["lab04_mnist_ptq"]
+    assert len(results) == 4
+
+
+# ---- notebooks
+
+
+def test_tidy_keeps_the_picture_and_drops_what_changes_from_run_to_run():
+    view = "application/vnd.jupyter.widget-view+json"
+    notebook = {
+        "metadata": {"widgets": {"state": 1}, "kernelspec": {"name": "x"}, "language_info": {"version": "3.11.7"}},
+        "cells": [
+            {"cell_type": "markdown", "metadata": {"slideshow": {"slide_type": "slide"}}},
+            {
+                "cell_type": "code",
+                "metadata": {"execution": {"iopub.status.busy": "2026"}, "tags": ["a"]},
+                "outputs": [
+                    {"data": {view: {"model_id": "1"}, "image/png": "PNG", "text/plain": "panel"}},
+                    {"data": {view: {"model_id": "2"}, "text/plain": "  0%|"}},
+                    {"name": "stdout", "text": "hello"},
+                ],
+            },
+        ],
+    }
+    tidied = course.tidy(notebook)
+    assert tidied["metadata"] == {
+        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+        "language_info": {"name": "python"},
+    }
+    assert tidied["cells"][0]["metadata"] == {"slideshow": {"slide_type": "slide"}}
+    assert tidied["cells"][1]["metadata"] == {"tags": ["a"]}
+    assert tidied["cells"][1]["outputs"] == [
+        {"data": {"image/png": "PNG", "text/plain": "panel"}},
+        {"name": "stdout", "text": "hello"},
+    ]
+
+
+def test_execute_refuses_a_path_that_is_no_notebook():
+    assert "There is no notebook" in problem(course.notebooks, ["notebooks/99_nowhere.ipynb"])
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0.2, "0 s"), (89, "89 s"), (90, "1 min 30 s"), (119.6, "2 min 00 s")])
+def test_duration(seconds, text):
+    assert course.duration(seconds) == text

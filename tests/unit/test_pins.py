@@ -1,0 +1,79 @@
+"""The files that say which packages the course needs agree with one another and with what is installed."""
+
+import re
+import tomllib
+from importlib import metadata
+from pathlib import Path
+
+import course
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+ROOT = Path(course.__file__).parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+RUNTIME = [Requirement(line) for line in PROJECT["dependencies"]]
+EXTRAS = [Requirement(line) for lines in PROJECT["optional-dependencies"].values() for line in lines]
+CONDA_NAMES = {"torch": "pytorch", "matplotlib": "matplotlib-base"}
+
+
+def pins():
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    return dict(line.split("==") for line in lines if not line.startswith("#"))
+
+
+def conda():
+    """({name: specification}, [pip's lines]) of environment.yml."""
+    entries = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))["dependencies"]
+    packages = dict(re.match(r"([\w.-]+)(.*)", entry).groups() for entry in entries if isinstance(entry, str))
+    return packages, [line for entry in entries if isinstance(entry, dict) for line in entry["pip"]]
+
+
+def test_every_line_of_the_lock_is_a_plain_pin():
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    odd = [line for line in lines if not re.fullmatch(r"#.*|[A-Za-z0-9._-]+==[0-9][0-9a-z.]*", line)]
+    assert not odd, f"neither a comment nor name==version (no address, no +cpu): {odd}"
+
+
+def test_torch_is_exactly_the_same_everywhere():
+    assert next(str(one.specifier) for one in RUNTIME if one.name == "torch") == "==2.13.0"
+    assert pins()["torch"] == "2.13.0"
+    assert conda()[0]["pytorch"] == "=2.13.0=cpu*"
+
+
+@pytest.mark.parametrize("requirement", RUNTIME + EXTRAS, ids=str)
+def test_the_lock_pins_every_requirement_inside_its_range(requirement):
+    pinned = {canonicalize_name(name): version for name, version in pins().items()}
+    assert requirement.specifier.contains(pinned[canonicalize_name(requirement.name)])
+
+
+def test_conda_has_the_packages_of_pyproject_and_no_others():
+    packages, from_pip = conda()
+    expected = {CONDA_NAMES.get(one.name, one.name): one.specifier for one in RUNTIME if one.name != "torch"}
+    found = {name: spec for name, spec in packages.items() if name not in ("python", "pip", "pytorch")}
+    assert {name: Requirement(name + spec).specifier for name, spec in found.items()} == expected
+    assert from_pip == ["-e ."]
+
+
+def test_one_range_of_pythons():
+    minimum, maximum = (f"{major}.{minor}" for major, minor in course.PYTHONS)
+    assert PROJECT["requires-python"] == f">={minimum},<{maximum}"
+    conda_python = Version(conda()[0]["python"].lstrip("="))
+    assert Version(minimum) <= conda_python < Version(maximum)
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert f"not {course.PYTHONS[0]} <= sys.version_info < {course.PYTHONS[1]}" in makefile
+
+
+def test_one_version_of_the_course():
+    import course_lib
+
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert PROJECT["version"] == citation["version"] == course_lib.__version__ == metadata.version("course_lib")
+
+
+@pytest.mark.parametrize("name", sorted({one.name for one in RUNTIME + EXTRAS}))
+def test_what_is_installed_is_what_the_lock_says(name):
+    pinned = {canonicalize_name(name): version for name, version in pins().items()}
+    assert Version(metadata.version(name)).public == pinned[canonicalize_name(name)]
