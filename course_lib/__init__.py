@@ -11,7 +11,7 @@ __version__ = "0.1.0"
 
 _SUBMODULES = (
     "kernels", "numerics", "coding", "products",     # NumPy and compiled loops
-    "data", "measure", "check",                      # data sets, measurements, feedback on answers
+    "data", "measure", "check", "installation",      # data sets, measurements, feedback on answers, is all well?
     "nets",                                          # PyTorch
     "plots", "panels",                               # figures and widgets
 )
@@ -61,8 +61,9 @@ def warm_up(progress=True):
 
     Returns
     -------
-    WarmUp(kernels, compiled, loaded, seconds)
-        How many kernels there are, how many compiled variants were made and how many came from the cache.
+    WarmUp(kernels, compiled, loaded, uncached, seconds)
+        How many kernels there are, how many compiled variants were made, how many came from the cache, and which
+        kernels found no place for their compiled code.
     """
     from course_lib.kernels.compiling import load_all
 

@@ -80,10 +80,14 @@ def load_all(progress=True):
         finally:
             _watchers.remove(bar.set_postfix_str)
     dispatchers = list(_KERNELS.values())
+    uncached = tuple(name for name, d in _KERNELS.items() if not d.cached)
+    if uncached and progress:
+        print(f"{len(uncached)} kernels found no writable cache and compile again in every session: "
+              "set NUMBA_CACHE_DIR to a folder that can be written.")
     return WarmUp(
         kernels=len(dispatchers),
         compiled=sum(sum(d.stats.cache_misses.values()) if d.cached else len(d.signatures) for d in dispatchers),
         loaded=sum(sum(d.stats.cache_hits.values()) for d in dispatchers),
-        uncached=tuple(name for name, d in _KERNELS.items() if not d.cached),
+        uncached=uncached,
         seconds=time.perf_counter() - start,
     )

@@ -1,11 +1,29 @@
-"""Calibration: choose the clipping range [α, β] from data."""
+"""Calibration: choose the clipping range [α, β], and with it scale and zero point, from data.
 
+A wide range clips nothing and has coarse steps; a narrow one has fine steps and clips the tails. Four answers:
+
+    min-max      the range of the data
+    percentile   leaves the farthest numbers out, a fixed share of them
+    MSE          the range with the smallest mean squared error
+    histogram    the range whose codes keep most of the distribution (Kullback-Leibler divergence)
+
+Sources: Gholami et al. 2021, sec. III-C and III-D; Migacz 2017, "8-bit inference with TensorRT", for the histogram.
+"""
+
+import math
 from enum import Enum
+from typing import NamedTuple
 
 import numpy as np
 
-from course_lib.numerics.checks import choose, real_array
-from course_lib.numerics.qparams import Granularity, Scheme, group_shape, qparams_from_range
+from course_lib.kernels import elementwise, histogram
+from course_lib.numerics.checks import choose, finite_array, whole_number
+from course_lib.numerics.layout import Granularity, check_axis, params_shape, to_rows
+from course_lib.numerics.qparams import Scheme, code_range, qparams_from_range, scale_and_zero_point
+
+AT_ONCE = 256                                               # histograms worked on together, to bound the memory
+BINS = 2048                                                 # of the histogram that the KL method looks at
+KEEP = np.arange(128, 7, -1) / 128                          # shares of the full range it tries, 1 down to 1/16
 
 
 class Calibration(str, Enum):
@@ -19,26 +37,238 @@ class Calibration(str, Enum):
 
 def calibrate(x, *, bits, scheme=Scheme.SYMMETRIC, granularity=Granularity.PER_TENSOR, axis=0, group_size=None,
               method=Calibration.MINMAX, percentile=99.9, signed=None):
-    """Choose scale and zero point for ``x``. (Only ``minmax`` yet.)"""
-    x = real_array(x)
+    """Choose the scale and zero point with which to quantize ``x``.
+
+    Weights, by convention: ``calibrate(w, bits=b, scheme="symmetric", granularity="per_channel", axis=0)``;
+    activations: ``calibrate(a, bits=b, scheme="affine", granularity="per_tensor", method=...)``.
+
+    NaN, ±inf and an empty array raise; a constant tensor (channel, group) gets the scale with which it round-trips
+    exactly, whatever the method; -0.0 counts as +0.0. ``x`` is not changed.
+
+    Parameters
+    ----------
+    x : array_like, any shape, float32 or float64
+    bits : int, 2 to 16 symmetric, 1 to 16 affine
+    scheme : Scheme
+    granularity : Granularity
+    axis : int, the channel axis, used per channel only
+    group_size : int, required per group: entries along the last axis that share a scale
+    method : Calibration
+    percentile : float in (50, 100], used by ``Calibration.PERCENTILE``
+        Symmetric: that share of |x| is inside the range. Affine: each side of the range leaves out what lies beyond its
+        percentile, 99.9 for β and 0.1 for α.
+    signed : bool, affine codes in [−2^(b−1), 2^(b−1) − 1] instead of [0, 2^b − 1]
+
+    Returns
+    -------
+    QParams, whose scale has the dtype of ``x``
+
+    Raises
+    ------
+    TypeError, ValueError
+        ``x`` is empty, not finite, or not of a float dtype; another argument is not one of the above.
+
+    Source: Gholami et al. 2021, sec. III-B to III-E.
+    """
+    x = finite_array(x)
+    scheme = choose(Scheme, scheme, "scheme")
     granularity = choose(Granularity, granularity, "granularity")
     method = choose(Calibration, method, "method")
-    if x.size == 0:
-        raise ValueError("x is empty: there is nothing to calibrate on")
-    if not np.isfinite([x.min(), x.max()]).all():
-        raise ValueError("x has an infinity: it has no finite clipping range")
-    if granularity is Granularity.PER_TENSOR:
-        rows, axis, group_size, group = x.reshape(1, -1), None, None, x.size
-    elif granularity is Granularity.PER_CHANNEL:
-        rows, group_size = np.moveaxis(x, axis, 0).reshape(x.shape[axis], -1), None
-        group = rows.shape[1]
+    qmin, qmax = code_range(bits, scheme, signed)
+    if not 50 < percentile <= 100:
+        raise ValueError(f"percentile={percentile!r} must be above 50 and at most 100")
+    axis = check_axis(axis, x.ndim) if granularity is Granularity.PER_CHANNEL else None
+    if granularity is not Granularity.PER_GROUP:
+        group_size = None
+    elif group_size is None:
+        raise ValueError("granularity='per_group' needs group_size, for instance group_size=128")
     else:
-        if group_size is None:
-            raise ValueError("granularity='per_group' needs group_size, for instance 128")
-        axis, group = None, group_size
-        rows = x.reshape(group_shape(x.shape, group_size)[0], -1)
-    starts = np.arange(0, rows.shape[1], group)
-    alpha, beta = np.minimum.reduceat(rows, starts, axis=1), np.maximum.reduceat(rows, starts, axis=1)
-    shape = {Granularity.PER_TENSOR: (), Granularity.PER_CHANNEL: (-1,), Granularity.PER_GROUP: alpha.shape}[granularity]
+        whole_number(group_size, "group_size", 1, 2**31)
+
+    def choose_range(rows):
+        if method is Calibration.PERCENTILE:
+            return percentile_range(rows, scheme, percentile)
+        if method is Calibration.MSE:
+            return mse_range(rows, scheme, qmin, qmax)
+        if method is Calibration.HISTOGRAM:
+            return histogram_range(rows, scheme, qmin, qmax)
+        return minmax_range(rows)
+
+    alpha, beta = _per_group(choose_range, *to_rows(x, granularity, axis, group_size))
+    shape = params_shape(x.shape, granularity, axis, group_size)
     return qparams_from_range(alpha.reshape(shape), beta.reshape(shape), bits=bits, scheme=scheme, signed=signed,
                               granularity=granularity, axis=axis, group_size=group_size, dtype=x.dtype)
+
+
+def _per_group(choose_range, rows, group):
+    """Apply ``choose_range`` to every group of every row: α and β of shape (rows, G)."""
+    whole = rows.shape[1] // group * group                  # what full groups cover; a short one may follow
+    ranges = []
+    for part in (rows[:, :whole].reshape(-1, group), rows[:, whole:]):
+        if part.size:
+            part = np.ascontiguousarray(part)               # one line per scale
+            alpha, beta = choose_range(part)
+            low, high = minmax_range(part)
+            plain = (low == high) | (alpha == beta)         # constant, or a method that left no range at all
+            ranges.append([np.where(plain, low, alpha).reshape(len(rows), -1),
+                           np.where(plain, high, beta).reshape(len(rows), -1)])
+    return [np.concatenate(ends, axis=1) for ends in zip(*ranges)]
+
+
+def minmax_range(rows):
+    """α and β as the smallest and largest entry of each row."""
+    return rows.min(axis=1).astype(np.float64), rows.max(axis=1).astype(np.float64)
+
+
+def percentile_range(rows, scheme, percentile):
+    """α and β as percentiles of each row; symmetric, a percentile of |x|."""
+    if scheme is Scheme.SYMMETRIC:
+        beta = np.percentile(np.abs(rows), percentile, axis=1).astype(np.float64)
+        return -beta, beta
+    alpha, beta = np.percentile(rows, [100 - percentile, percentile], axis=1).astype(np.float64)
+    return alpha, beta
+
+
+def mse_range(rows, scheme, qmin, qmax):
+    """α and β with the smallest squared error, by a search over narrower and narrower ranges.
+
+    A grid of 32 shares of the full range, then a finer one around the best. An affine range is searched one end at a
+    time, twice over. The full range is on the grid: the result is never worse than min-max.
+    """
+    low, high = _full_range(rows, scheme)
+    shares = {"low": np.ones(len(rows)), "high": np.ones(len(rows))}
+    best = np.full(len(rows), np.inf)
+
+    def attempt(ends, share):
+        trial = shares | dict.fromkeys(ends, share)
+        scale, zero_point = scale_and_zero_point(low * trial["low"], high * trial["high"], scheme, qmin, qmax, rows.dtype)
+        error = np.empty(len(rows))
+        elementwise.squared_error_rows(rows, scale, zero_point, qmin, qmax, error)
+        better = error < best
+        best[better] = error[better]
+        for end in ends:
+            shares[end] = np.where(better, share, shares[end])
+
+    def sweep(*ends):
+        for coarse in np.arange(32, 0, -1) / 32:
+            attempt(ends, np.full(len(rows), coarse))
+        centre = shares[ends[0]]
+        for fine in np.arange(-7, 8) / 256:
+            attempt(ends, np.minimum(centre + fine, 1.0))
+
+    if scheme is Scheme.SYMMETRIC:
+        sweep("low", "high")
+    else:
+        for _ in range(2 if (low < 0).any() and (high > 0).any() else 1):
+            if (high > 0).any():
+                sweep("high")
+            if (low < 0).any():
+                sweep("low")
+    return low * shares["low"], high * shares["high"]
+
+
+def _full_range(rows, scheme):
+    """The range of each row: symmetric, ±max |x|; affine, widened to hold zero."""
+    low, high = minmax_range(rows)
+    if scheme is Scheme.SYMMETRIC:
+        high = np.maximum(-low, high)
+        return -high, high
+    return np.minimum(low, 0), np.maximum(high, 0)
+
+
+def clipping_divergence_one(counts, first, last, levels):
+    """What a histogram loses when only bins first ≤ k < last are kept, and those merged into ``levels`` codes.
+
+    P, the reference, is the kept part with all that was clipped added to its ends. Q, what the codes can express, spreads
+    the mass of each code evenly over its bins that are in use. The loss is Σ P log(P / Q), the Kullback-Leibler
+    divergence of the two as distributions. The definition.
+    """
+    kept, total = list(counts[first:last]), sum(counts)
+    p = kept.copy()
+    p[0] += sum(counts[:first])
+    p[-1] += sum(counts[last:])
+    divergence = 0.0
+    for level in range(levels):
+        bins = range(level * len(p) // levels, (level + 1) * len(p) // levels)
+        used = [k for k in bins if p[k] > 0]
+        mass = sum(kept[k] for k in bins)
+        for k in used:
+            q = mass / len(used) / sum(kept)
+            divergence += p[k] / total * math.log(p[k] / total / q) if q else math.inf
+    return divergence
+
+
+def histogram_range(rows, scheme, qmin, qmax):
+    """α and β whose codes keep most of each row's histogram: the least :func:`clipping_divergence_one`.
+
+    Tries 121 shares of the full range, from all of it down to a sixteenth. A symmetric range looks at |x|. Exact zeros
+    are left out, since zero is exact in every range; counting them would hide the rest after a ReLU.
+    """
+    if len(rows) > AT_ONCE:
+        parts = [histogram_range(rows[i : i + AT_ONCE], scheme, qmin, qmax) for i in range(0, len(rows), AT_ONCE)]
+        return [np.concatenate(ends) for ends in zip(*parts)]
+    low, high = _full_range(rows, scheme)
+    if scheme is Scheme.SYMMETRIC:
+        levels = qmax + 1                                   # the codes of |x|: 0 to qmax
+        counts, zero_bin = _histogram(np.abs(rows), np.zeros_like(high), high)
+    else:
+        levels = qmax - qmin + 1
+        counts, zero_bin = _histogram(rows, low, high)
+    best, share = np.full(len(rows), np.inf), np.ones(len(rows))
+    sums = RunningSums.of(counts)
+    for keep in KEEP if levels < BINS else ():              # with a code for every bin there is nothing to lose
+        first = np.rint(zero_bin * (1 - keep)).astype(np.int64)
+        last = np.rint(zero_bin + (BINS - zero_bin) * keep).astype(np.int64)
+        divergence = clipping_divergence(sums, first, last, levels)
+        better = divergence < best - 1e-12                  # a tie goes to the wider range
+        best[better], share[better] = divergence[better], keep
+    return low * share, high * share
+
+
+def _histogram(rows, low, high):
+    """Counts (rows, BINS) of the entries that are not zero, and the bin at which zero lies, per row."""
+    width = np.maximum(high / BINS - low / BINS, np.finfo(np.float64).tiny)
+    counts = np.zeros((len(rows), BINS), np.int64)
+    histogram.histogram_rows(rows, low, width, counts)
+    return counts, np.clip(np.rint(-low / width), 0, BINS).astype(np.int64)
+
+
+class RunningSums(NamedTuple):
+    """Sums over the first k bins of each histogram, k = 0 … bins: any run of bins is then one difference."""
+
+    mass: np.ndarray                                        # of the counts
+    used: np.ndarray                                        # of the bins that are not empty
+    plogp: np.ndarray                                       # of count · log(count)
+
+    @classmethod
+    def of(cls, counts):
+        """From counts (rows, bins)."""
+        return cls(*(np.pad(np.cumsum(table, axis=1, dtype=np.float64), ((0, 0), (1, 0)))
+                     for table in (counts, counts > 0, _plogp(counts))))
+
+
+def clipping_divergence(sums, first, last, levels):
+    """:func:`clipping_divergence_one` for many histograms at once.   sums of (rows, bins), first, last: (rows,)"""
+    r = np.arange(len(first))
+    edges = first[:, None] + np.arange(levels + 1) * (last - first)[:, None] // levels      # (rows, levels + 1)
+    q_mass = np.diff(np.take_along_axis(sums.mass, edges, axis=1), axis=1)
+    used = np.diff(np.take_along_axis(sums.used, edges, axis=1), axis=1)
+    total, below = sums.mass[:, -1], sums.mass[r, first]
+    above = total - sums.mass[r, last]
+    kept = total - below - above
+    p_mass = q_mass.copy()
+    p_log_p = sums.plogp[r, last] - sums.plogp[r, first]
+    first_code = (np.diff(edges, axis=1) > 0).argmax(axis=1)            # the code of the first kept bin
+    for end_bin, code, clipped in ((first, first_code, below), (last - 1, levels - 1, above)):
+        count = sums.mass[r, end_bin + 1] - sums.mass[r, end_bin]
+        p_mass[r, code] += clipped                                      # what was clipped piles up at the end
+        used[r, code] += (count == 0) & (clipped > 0)
+        p_log_p += _plogp(count + clipped) - _plogp(count)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        p_log_q = np.where(p_mass > 0, p_mass * np.log(q_mass / used), 0.0).sum(axis=1)     # log 0: an infinite loss
+        return (p_log_p - p_log_q + total * np.log(kept / total)) / total
+
+
+def _plogp(mass):
+    """m log m, with 0 log 0 = 0, for counts."""
+    return mass * np.log(np.maximum(mass, 1))

@@ -31,6 +31,18 @@ def real_array(x, name="x"):
     return x
 
 
+def finite_array(x, name="x"):
+    """``x`` as a float32 or float64 array that has entries, all of them finite."""
+    x = real_array(x, name)
+    if x.size == 0:
+        raise ValueError(f"{name} is empty (shape {x.shape}); it needs at least one number")
+    if not (np.isfinite(x.min()) and np.isfinite(x.max())):
+        where = np.argwhere(np.isinf(x))
+        place = f" at index {tuple(map(int, where[0]))}" if x.ndim else ""
+        raise ValueError(f"{name} has {len(where)} infinities, the first{place}; a clipping range needs finite numbers")
+    return x
+
+
 def seed_from(rng, name="rounding='stochastic'"):
     """One 64-bit seed drawn from a generator."""
     if not isinstance(rng, np.random.Generator):

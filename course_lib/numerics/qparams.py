@@ -11,6 +11,7 @@ from enum import Enum
 import numpy as np
 
 from course_lib.numerics.checks import choose, whole_number
+from course_lib.numerics.layout import Granularity, check_axis, from_rows, params_shape, to_rows
 
 
 class Scheme(str, Enum):
@@ -18,14 +19,6 @@ class Scheme(str, Enum):
 
     SYMMETRIC = "symmetric"
     AFFINE = "affine"
-
-
-class Granularity(str, Enum):
-    """How many numbers share one scale: the whole tensor, a channel (one index of ``axis``), or a short run."""
-
-    PER_TENSOR = "per_tensor"
-    PER_CHANNEL = "per_channel"
-    PER_GROUP = "per_group"
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,10 +107,14 @@ class QParams:
 
     @property
     def clipping_range(self):
-        """(α, β) = (S (qmin − Z), S (qmax − Z)): the smallest and the largest number that a code stands for."""
-        kind = self.scale.dtype.type
-        return (self.scale * (self.qmin - self.zero_point).astype(kind),
-                self.scale * (self.qmax - self.zero_point).astype(kind))
+        """(α, β) = (S (qmin − Z), S (qmax − Z)): the smallest and the largest number that a code stands for.
+
+        Where the product overflows (a constant tensor near the largest float), the largest float stands instead.
+        """
+        kind, limit = self.scale.dtype.type, np.finfo(self.scale.dtype).max
+        with np.errstate(over="ignore"):
+            ends = [self.scale * (end - self.zero_point).astype(kind) for end in (self.qmin, self.qmax)]
+        return tuple(np.clip(end, -limit, limit) for end in ends)
 
     @property
     def code_dtype(self):
@@ -127,40 +124,24 @@ class QParams:
         return np.dtype(small if fits else large)
 
     def rows(self, x):
-        """View ``x`` as (rows, n) so that each row, cut into groups, lines up with :meth:`row_params`.
-
-        Per tensor there is one row; per channel one row per channel; per group all leading axes become rows.
-        """
-        if self.granularity is Granularity.PER_TENSOR:
-            return x.reshape(1, -1)
-        if self.granularity is Granularity.PER_CHANNEL:
-            if not -x.ndim <= self.axis < x.ndim or x.shape[self.axis] != self.scale.size:
-                raise ValueError(f"x has shape {x.shape}, and qparams want {self.scale.size} channels on axis {self.axis}")
-            return np.moveaxis(x, self.axis, 0).reshape(self.scale.size, -1 if x.size else 0)
-        shape = group_shape(x.shape, self.group_size)
-        if shape != self.scale.shape:
-            raise ValueError(f"x has shape {x.shape}, which makes {shape} groups of {self.group_size}; "
-                             f"qparams have {self.scale.shape}")
-        return x.reshape(shape[0], x.shape[-1] if x.ndim else 1)
+        """``x`` as (rows, n), with scale and zero point as (rows, G) and the group length; see ``layout.py``."""
+        axis = None if self.axis is None else check_axis(self.axis, x.ndim)
+        wanted = params_shape(x.shape, self.granularity, axis, self.group_size)
+        if wanted != self.scale.shape:
+            raise ValueError(f"x has shape {x.shape}, which takes scales of shape {wanted} "
+                             f"({self._where()}); qparams has {self.scale.shape}")
+        rows, group = to_rows(x, self.granularity, axis, self.group_size)
+        if self.granularity is Granularity.PER_GROUP:
+            return rows, self.scale, self.zero_point, group
+        return rows, self.scale.reshape(-1, 1), self.zero_point.reshape(-1, 1), group
 
     def unrows(self, rows, shape):
         """The reverse of :meth:`rows`: back to ``shape``."""
-        if self.granularity is not Granularity.PER_CHANNEL:
-            return rows.reshape(shape)
-        moved = [shape[self.axis], *np.delete(shape, self.axis)]
-        return np.ascontiguousarray(np.moveaxis(rows.reshape(moved), 0, self.axis))
+        return from_rows(rows, shape, self.granularity, self.axis)
 
-    def row_params(self, n):
-        """Scale and zero point as (rows, G) arrays, and the group length, for rows of ``n`` entries."""
-        if self.granularity is Granularity.PER_GROUP:
-            return self.scale, self.zero_point, self.group_size
-        return self.scale.reshape(-1, 1), self.zero_point.reshape(-1, 1), max(n, 1)
-
-
-def group_shape(shape, group_size):
-    """(R, G): rows and groups per row of a tensor of this shape cut into groups along its last axis."""
-    n = shape[-1] if shape else 1
-    return int(np.prod(shape[:-1], dtype=np.int64)), -(-n // group_size)
+    def _where(self):
+        return {Granularity.PER_TENSOR: "per tensor", Granularity.PER_CHANNEL: f"per channel on axis {self.axis}",
+                Granularity.PER_GROUP: f"per group of {self.group_size}"}[self.granularity]
 
 
 def code_range(bits, scheme=Scheme.SYMMETRIC, signed=None):
@@ -208,6 +189,7 @@ def qparams_from_range(alpha, beta, *, bits, scheme=Scheme.AFFINE, signed=None, 
     ValueError
         A bound is NaN or infinite, or alpha > beta; bits out of range.
     """
+    scheme = choose(Scheme, scheme, "scheme")
     qmin, qmax = code_range(bits, scheme, signed)
     dtype = np.dtype(dtype)
     if dtype not in (np.float32, np.float64):
@@ -217,32 +199,28 @@ def qparams_from_range(alpha, beta, *, bits, scheme=Scheme.AFFINE, signed=None, 
         if not np.isfinite(bound).all():
             raise ValueError(f"{name} must be finite, got {bound}")
     if (alpha > beta).any():
-        raise ValueError(f"alpha must not exceed beta, got [{alpha}, {beta}]")
-    constant = alpha == beta
-    if Scheme(scheme) is Scheme.SYMMETRIC:
-        scale = np.maximum(np.abs(alpha), np.abs(beta)) / qmax
+        raise ValueError(f"alpha must not exceed beta, got alpha={alpha}, beta={beta}")
+    scale, zero_point = scale_and_zero_point(alpha, beta, scheme, qmin, qmax, dtype)
+    return QParams(scale, zero_point, qmin, qmax, granularity, axis, group_size)
+
+
+def scale_and_zero_point(alpha, beta, scheme, qmin, qmax, dtype):
+    """The arithmetic of :func:`qparams_from_range`, without its checks: arrays in, arrays out."""
+    steps = qmax if scheme is Scheme.SYMMETRIC else qmax - qmin
+    low, high = np.minimum(alpha, 0), np.maximum(beta, 0)
+    if scheme is Scheme.SYMMETRIC:
+        scale = np.maximum(-low, high) / steps
     else:
-        scale = np.maximum(beta, 0) / (qmax - qmin) - np.minimum(alpha, 0) / (qmax - qmin)
+        scale = high / steps - low / steps                  # not (high − low) / steps, which may overflow
+    constant = alpha == beta
     scale = np.where(constant, np.where(alpha == 0, 1.0, np.abs(alpha)), scale)
-    scale = _representable(scale, dtype)
-    if Scheme(scheme) is Scheme.SYMMETRIC:
+    info = np.finfo(dtype)
+    scale = np.clip(scale, info.tiny, info.max).astype(dtype)
+    if scheme is Scheme.SYMMETRIC:
         zero_point = np.zeros(scale.shape, np.int32)
     else:
-        lowest = np.minimum(alpha, 0) / scale.astype(np.float64)
-        zero_point = np.clip(qmin - np.rint(lowest), qmin, qmax).astype(np.int32)
+        zero_point = np.clip(qmin - np.rint(low / scale.astype(np.float64)), qmin, qmax).astype(np.int32)
         zero_point = np.where(constant & (alpha == 0), 0, zero_point).astype(np.int32)
-    steps = np.maximum(np.abs(qmin - zero_point), np.abs(qmax - zero_point))
-    scale = np.where(constant, scale, np.minimum(scale, _largest_scale(steps, dtype)))
-    return QParams(np.asarray(scale, dtype), zero_point, qmin, qmax, granularity, axis, group_size)
-
-
-def _representable(scale, dtype):
-    """``scale`` in ``dtype``: not below the smallest normal number, not above the largest."""
-    info = np.finfo(dtype)
-    return np.clip(scale, info.tiny, info.max).astype(dtype)
-
-
-def _largest_scale(steps, dtype):
-    """The largest scale for which ``steps`` of it do not overflow ``dtype``."""
-    limit = np.asarray(np.finfo(dtype).max / np.maximum(steps, 1).astype(dtype), dtype)
-    return np.nextafter(limit, dtype.type(0))
+    farthest = np.maximum(zero_point - qmin, qmax - zero_point).astype(dtype)
+    largest = np.nextafter(info.max / farthest, dtype.type(0))      # one step less than what might overflow
+    return np.asarray(np.where(constant, scale, np.minimum(scale, largest)), dtype), zero_point

@@ -2,20 +2,39 @@
 
     q = clip(round(r / S) + Z, qmin, qmax)          r̂ = S (q − Z)
 
-Source: Gholami et al. 2021, "A survey of quantization methods for efficient neural network inference", sec. III-B.
+Sources: Gholami et al. 2021, "A survey of quantization methods for efficient neural network inference", sec. III-B;
+Jacob et al. 2018, "Quantization and training of neural networks for efficient integer-arithmetic-only inference".
 """
 
 import numpy as np
 
-from course_lib.numerics.checks import real_array
-from course_lib.numerics.qparams import Granularity, QParams, Scheme, qparams_from_range  # noqa: F401
-from course_lib.numerics.rounding import Rounding, round_to_integer
+from course_lib.kernels import elementwise
+from course_lib.numerics.checks import choose, real_array, seed_from
+from course_lib.numerics.layout import Granularity
+from course_lib.numerics.qparams import QParams, Scheme, qparams_from_range
+from course_lib.numerics.rounding import Rounding, round_one
+
+__all__ = ["Granularity", "QParams", "Scheme", "dequantize", "dequantize_one", "fake_quantize", "qparams_from_range",
+           "quantize", "quantize_one", "sqnr_db"]
+
+_KERNEL_MODE = {
+    Rounding.NEAREST: elementwise.NEAREST,
+    Rounding.DOWN: elementwise.DOWN,
+    Rounding.UP: elementwise.UP,
+    Rounding.TOWARD_ZERO: elementwise.TOWARD_ZERO,
+    Rounding.STOCHASTIC: elementwise.STOCHASTIC,
+}
 
 
-def quantize_one(r, scale, zero_point, qmin, qmax):
-    """The code of one number: scale, round, shift, clip. The definition."""
-    steps = min(max(r / scale, qmin - zero_point), qmax - zero_point)     # clipped first: ±inf cannot be rounded
-    return round(steps) + zero_point
+def quantize_one(r, scale, zero_point, qmin, qmax, rounding="nearest", u=None):
+    """The code of one number: divide, clip, round, shift. The definition.
+
+    Clipping first gives the same code, since the bounds are whole, and spares ±inf the rounding.
+    """
+    steps = min(max(r / scale, qmin - zero_point), qmax - zero_point)
+    if round(steps) * scale == r:                           # already on the grid: no rounding mode moves it
+        return round(steps) + zero_point
+    return round_one(steps, rounding, u) + zero_point
 
 
 def dequantize_one(q, scale, zero_point):
@@ -23,45 +42,138 @@ def dequantize_one(q, scale, zero_point):
     return scale * (q - zero_point)
 
 
-def _spread(qparams, n):
-    """Scale and zero point for every entry of rows of length ``n``."""
-    scale, zero_point, group = qparams.row_params(n)
-    if scale.shape[1] > 1:
-        return np.repeat(scale, group, axis=1)[:, :n], np.repeat(zero_point, group, axis=1)[:, :n]
-    return scale, zero_point
-
-
 def quantize(x, qparams, *, rounding=Rounding.NEAREST, rng=None):
-    """Map real numbers to integer codes.
+    """Map real numbers to integer codes, q = clip(round(r / S) + Z, qmin, qmax).
 
-    NaN raises; ±inf and anything outside the clipping range saturates; -0.0 and +0.0 share a code; empty stays empty.
+    NaN raises; ±inf and anything outside the clipping range saturates; -0.0 and +0.0 share a code; an empty array
+    stays empty; a number that a code stands for keeps that code in every rounding mode. ``x`` is not changed.
+
+    Parameters
+    ----------
+    x : array_like, any shape, float32 or float64
+    qparams : QParams
+        Scale (same unit as ``x``), zero point and code range, per tensor, per channel or per group. The division runs
+        in the wider dtype of ``x`` and scale.
+    rounding : Rounding
+    rng : numpy.random.Generator, required for ``Rounding.STOCHASTIC``
+        One 64-bit seed is drawn from it; the rest is counted per element.
+
+    Returns
+    -------
+    codes : ndarray, shape of ``x``, the narrowest integer dtype that holds the code range
+
+    Raises
+    ------
+    TypeError
+        ``x`` is neither float32 nor float64 (float16 and integers included).
+    ValueError
+        ``x`` has a NaN or does not match the shape of ``qparams``; an unknown rounding; stochastic without ``rng``.
+
+    Source: Gholami et al. 2021, sec. III-B.
+
+    >>> p = qparams_from_range(-1.0, 1.0, bits=3, scheme="symmetric")       # S = 1/3, codes -3 to 3
+    >>> quantize(np.array([0.1, 0.2, -0.6, 5.0]), p)
+    array([ 0,  1, -2,  3], dtype=int8)
     """
-    x = real_array(x)
-    rows = qparams.rows(x)
-    scale, zero_point = _spread(qparams, rows.shape[1])
-    with np.errstate(over="ignore"):
-        steps = np.clip(rows / scale, qparams.qmin - zero_point, qparams.qmax - zero_point).astype(np.result_type(x, scale))
-    codes = round_to_integer(steps, rounding, rng=rng) + zero_point
-    return qparams.unrows(codes.astype(qparams.code_dtype), x.shape)
+    shape, rows, scale, zero_point, group, mode, seed = _prepare(x, qparams, rounding, rng)
+    codes = np.empty(rows.shape, np.int32)
+    elementwise.quantize_rows(rows, scale, zero_point, group, qparams.qmin, qparams.qmax, mode, seed, codes)
+    return qparams.unrows(codes.astype(qparams.code_dtype), shape)
 
 
 def dequantize(codes, qparams):
-    """Map integer codes back to real numbers."""
+    """Map integer codes back to real numbers, r̂ = S (q − Z).
+
+    The zero point gives +0.0; an empty array stays empty.
+
+    Parameters
+    ----------
+    codes : integer ndarray, any shape, within [qmin, qmax]
+    qparams : QParams
+
+    Returns
+    -------
+    x_hat : ndarray, shape of ``codes``, dtype of the scale
+
+    Raises
+    ------
+    TypeError
+        ``codes`` are not integers.
+    ValueError
+        A code outside [qmin, qmax]; a shape that does not match ``qparams``.
+
+    Source: Gholami et al. 2021, sec. III-B.
+    """
     codes = np.asarray(codes)
-    rows = qparams.rows(codes)
-    scale, zero_point = _spread(qparams, rows.shape[1])
-    return qparams.unrows(scale * (rows.astype(np.int32) - zero_point).astype(scale.dtype), codes.shape)
+    if codes.dtype.kind not in "iu":
+        raise TypeError(f"codes has dtype {codes.dtype}; it must be an integer dtype")
+    if codes.size and not qparams.qmin <= codes.min() <= codes.max() <= qparams.qmax:
+        raise ValueError(f"codes run from {codes.min()} to {codes.max()}, outside [qmin, qmax] = "
+                         f"[{qparams.qmin}, {qparams.qmax}]")
+    rows, scale, zero_point, group = qparams.rows(codes)
+    if scale.shape[1] > 1:                                  # (rows, G) -> (rows, n)
+        scale = np.repeat(scale, group, axis=1)[:, : rows.shape[1]]
+        zero_point = np.repeat(zero_point, group, axis=1)[:, : rows.shape[1]]
+    steps = (rows.astype(np.int32) - zero_point).astype(scale.dtype)
+    with np.errstate(over="ignore", under="ignore"):
+        return qparams.unrows(scale * steps, codes.shape)
 
 
 def fake_quantize(x, qparams, *, rounding=Rounding.NEAREST, rng=None):
-    """Quantize and dequantize: the nearest numbers that the codes can express."""
-    return dequantize(quantize(x, qparams, rounding=rounding, rng=rng), qparams)
+    """Quantize and dequantize at once: ``dequantize(quantize(x))``, to the last bit, without making the codes.
+
+    Same edge contract, parameters and errors as :func:`quantize`.
+
+    Returns
+    -------
+    x_hat : ndarray, shape of ``x``, dtype of the scale
+
+    Source: Gholami et al. 2021, sec. III-G (simulated quantization).
+    """
+    shape, rows, scale, zero_point, group, mode, seed = _prepare(x, qparams, rounding, rng)
+    x_hat = np.empty(rows.shape, rows.dtype)
+    elementwise.fake_quantize_rows(rows, scale, zero_point, group, qparams.qmin, qparams.qmax, mode, seed, x_hat)
+    return qparams.unrows(x_hat.astype(qparams.scale.dtype, copy=False), shape)
+
+
+def _prepare(x, qparams, rounding, rng):
+    """Check the arguments and lay them out for a kernel: rows, parameters and data in one dtype."""
+    x = real_array(x)
+    rounding = choose(Rounding, rounding, "rounding")
+    seed = seed_from(rng) if rounding is Rounding.STOCHASTIC else np.uint64(0)
+    rows, scale, zero_point, group = qparams.rows(x)
+    dtype = np.result_type(rows, scale)
+    return (x.shape, rows.astype(dtype, copy=False), scale.astype(dtype, copy=False), zero_point, group,
+            _KERNEL_MODE[rounding], seed)
 
 
 def sqnr_db(x, x_hat):
-    """Signal-to-quantization-noise ratio in decibels, 10 log10(Σ x² / Σ (x − x̂)²); inf where x̂ equals x."""
-    x, x_hat = np.asarray(x, np.float64), np.asarray(x_hat, np.float64)
-    signal, noise = np.sum(x**2), np.sum((x - x_hat) ** 2)
+    """Signal-to-quantization-noise ratio in decibels, 10 log₁₀(Σ x² / Σ (x − x̂)²).
+
+    +inf where x̂ equals x (also where both are empty), -inf where only the signal is zero. NaN and ±inf raise.
+
+    Parameters
+    ----------
+    x, x_hat : array_like of the same shape, float32 or float64
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    TypeError, ValueError
+        Another dtype, different shapes, a number that is not finite.
+    """
+    x, x_hat = real_array(x), real_array(x_hat, "x_hat")
+    if x.shape != x_hat.shape:
+        raise ValueError(f"x has shape {x.shape} and x_hat {x_hat.shape}; they must agree")
+    if not (np.isfinite(x).all() and np.isfinite(x_hat).all()):
+        raise ValueError("x and x_hat must be finite: a ratio of infinities means nothing")
+    x, x_hat = x.astype(np.float64), x_hat.astype(np.float64)
+    unit = max(np.abs(x).max(initial=0), np.abs(x_hat).max(initial=0)) or 1.0
+    x, x_hat = x / unit, x_hat / unit                       # so that squares neither overflow nor vanish
+    signal, noise = float(np.sum(x**2)), float(np.sum((x - x_hat) ** 2))
     if noise == 0:
         return float("inf")
-    return float(10 * np.log10(signal / noise)) if signal else float("-inf")
+    return 10 * np.log10(signal / noise).item() if signal else float("-inf")

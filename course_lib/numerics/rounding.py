@@ -8,6 +8,7 @@ from enum import Enum
 
 import numpy as np
 
+from course_lib.kernels import elementwise
 from course_lib.numerics.checks import choose, real_array, seed_from
 
 
@@ -36,6 +37,17 @@ def round_one(x, mode, u=None):
     raise ValueError(f"unknown rounding mode {mode!r}")
 
 
+def uniform_one(seed, i):
+    """Element ``i`` of the random stream ``seed``, in [0, 1): SplitMix64 (Steele, Lea, Flood 2014). The definition.
+
+    The number depends on ``seed`` and ``i`` alone, so that an array may be rounded in any order, by any number of threads.
+    """
+    z = (seed + (i + 1) * 0x9E3779B97F4A7C15) % 2**64
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EB % 2**64
+    return ((z ^ (z >> 31)) >> 11) / 2**53
+
+
 def round_to_integer(x, rounding=Rounding.NEAREST, *, rng=None):
     """Round every entry to a whole number, kept in the dtype of ``x``.
 
@@ -59,10 +71,13 @@ def round_to_integer(x, rounding=Rounding.NEAREST, *, rng=None):
     x = real_array(x)
     rounding = choose(Rounding, rounding, "rounding")
     if rounding is Rounding.STOCHASTIC:
-        rng = np.random.default_rng(seed_from(rng))
-        low = np.floor(x)
-        return low + (rng.random(x.shape) < x - low) + x.dtype.type(0)
-    whole = {
-        Rounding.NEAREST: np.rint, Rounding.DOWN: np.floor, Rounding.UP: np.ceil, Rounding.TOWARD_ZERO: np.trunc,
-    }[rounding](x)
+        whole = np.empty(x.shape, x.dtype)
+        elementwise.round_stochastic(np.ascontiguousarray(x).reshape(-1), seed_from(rng), whole.reshape(-1))
+    else:
+        whole = _IN_NUMPY[rounding](x)
     return np.asarray(whole + x.dtype.type(0))          # −0 + 0 is +0
+
+
+_IN_NUMPY = {
+    Rounding.NEAREST: np.rint, Rounding.DOWN: np.floor, Rounding.UP: np.ceil, Rounding.TOWARD_ZERO: np.trunc,
+}
