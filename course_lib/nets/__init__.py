@@ -27,6 +27,7 @@ _HOME = {
     "QuantizedModel": "quantized",
     "save_float": "quantized",
     "IntegerNet": "integer",
+    "inference_row": "speed",
 }
 
 __all__ = sorted(_HOME)

@@ -1,0 +1,93 @@
+"""The check on the first page: it sees what is wrong, says what to do, and never raises."""
+
+import importlib.metadata
+import sys
+
+import pytest
+
+from course_lib import installation
+from course_lib.kernels.compiling import WarmUp
+
+
+@pytest.fixture(autouse=True)
+def surroundings(monkeypatch, tmp_path):
+    monkeypatch.setenv("COURSE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("COURSE_DATASET", "digits")
+
+
+def test_a_good_installation_ends_in_a_green_line():
+    found = installation.check(progress=False)
+    assert found.ready, found
+    assert repr(found).splitlines()[-1] == "Everything is ready."
+    assert "#007A55" in found._repr_html_() and "To fix it" not in found._repr_html_()
+
+
+def test_one_problem_turns_the_verdict():
+    found = installation.Findings([installation.Finding("A", "fine"), installation.Finding("B", "a < b", "do this")])
+    assert not found.ready
+    assert "Not ready yet: 1 thing to fix" in repr(found) and "To fix it: do this." in repr(found)
+    assert "a &lt; b" in found._repr_html_() and "Everything is ready" not in found._repr_html_()
+
+
+def test_packages_missing_or_of_another_version(monkeypatch):
+    version = importlib.metadata.version
+    required = ['torch==2.13.0', 'numpy>=1', 'pooch>=99', 'no-such-package>=1', 'nbgrader; extra == "test"']
+    monkeypatch.setattr(importlib.metadata, "requires", lambda name: required)
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "2.13.0+cpu" if name == "torch" else version(name))
+    found = installation._packages()
+    assert found.found == f"pooch is {version('pooch')} and should be >=99; no-such-package is missing"
+    assert "course.py setup" in found.fix
+
+
+def test_a_python_without_the_course(monkeypatch):
+    def unknown(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "requires", unknown)
+    assert "does not know course_lib" in installation._packages().found and installation._packages().fix
+
+
+def test_a_torch_that_does_not_start(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)  # what import sees of a package that is not there
+    found = installation._torch()
+    assert "does not start" in found.found and "course.py setup" in found.fix
+
+
+def test_data_that_cannot_be_used(monkeypatch, tmp_path):
+    (tmp_path / "mnist").mkdir()
+    for name in installation.data.mnist.SHA256:
+        (tmp_path / "mnist" / name).write_bytes(b"not MNIST")
+    monkeypatch.setenv("COURSE_DATA", str(tmp_path))
+    monkeypatch.delenv("COURSE_DATASET")
+    found = installation._data()
+    assert "not the official file" in found.found and "COURSE_DATA" in found.fix
+    monkeypatch.setenv("COURSE_DATASET", "cifar")
+    assert "'cifar'" in installation._data().found
+
+
+def test_digits_are_enough(capsys):
+    found = installation._data()
+    assert "UCI digits" in found.found and "Everything works on them" in found.found and not found.fix
+    assert capsys.readouterr().out == ""
+
+
+def test_kernels_that_cannot_be_kept(monkeypatch):
+    monkeypatch.setattr("course_lib.kernels.compiling.load_all", lambda progress: WarmUp(3, 5, 0, ("a", "b"), 1.0))
+    found = installation._kernels(progress=False)
+    assert "no place to keep 2" in found.found and "NUMBA_CACHE_DIR" in found.fix
+
+
+def test_kernels_that_do_not_compile(monkeypatch):
+    def broken(progress):
+        raise ImportError("llvmlite")
+
+    monkeypatch.setattr("course_lib.kernels.compiling.load_all", broken)
+    found = installation._kernels(progress=False)
+    assert "llvmlite" in found.found and "course.py setup" in found.fix
+
+
+def test_a_cache_that_cannot_be_written(monkeypatch, tmp_path):
+    (tmp_path / "a_file").write_text("in the way")
+    monkeypatch.setenv("COURSE_CACHE", str(tmp_path / "a_file" / "cache"))
+    found = installation._cache()
+    assert "cannot be written" in found.found and "COURSE_CACHE" in found.fix
