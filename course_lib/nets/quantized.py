@@ -5,12 +5,16 @@ nothing that computes. Two things can be made of it: ``simulated()``, a PyTorch 
 and ``integer_only()``, an engine that multiplies and adds the codes themselves.
 """
 
-import math
+import os
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from course_lib.nets.quantized_file import QuantizedFileError, read_model, save_float, write_model
 from course_lib.numerics import Granularity, QParams
+from course_lib.numerics.layout import params_shape
+
+__all__ = ["QuantizedFileError", "QuantizedLayer", "QuantizedModel", "save_float"]
 
 KINDS = ("linear", "conv2d", "max_pool2d", "relu", "flatten")
 WEIGHT_DIMENSIONS = {"linear": 2, "conv2d": 4}
@@ -71,7 +75,7 @@ class QuantizedLayer:
         if codes.ndim != dimensions or codes.dtype not in (np.int8, np.uint8):
             raise ValueError(f"layer {self.name!r}: weight_codes must be int8 with {dimensions} dimensions, "
                              f"not {codes.dtype} of shape {codes.shape}")
-        expected = _scale_shape(codes.shape, qparams)
+        expected = params_shape(codes.shape, qparams.granularity, qparams.axis, qparams.group_size)
         if np.shape(qparams.scale) != expected:
             raise ValueError(f"layer {self.name!r}: the scales of weights {codes.shape} must have shape {expected}, "
                              f"not {np.shape(qparams.scale)}")
@@ -112,17 +116,23 @@ class QuantizedModel:
         return self.input_qparams is None
 
     def save(self, path):
-        """Write the model to one safetensors file and return its size in bytes, counted on disk."""
-        from course_lib.nets.quantized_file import save
-
-        return save(self, path)
+        """Write the model to one safetensors file (see ``quantized_file``) and return its size on disk, in bytes."""
+        return write_model(self, path)
 
     @classmethod
     def load(cls, path):
-        """Read a model that ``save`` wrote. Anything else raises ``QuantizedFileError``, which says what is wrong."""
-        from course_lib.nets.quantized_file import load
+        """Read a model that ``save`` wrote, the same to the last bit.
 
-        return load(path)
+        Raises
+        ------
+        QuantizedFileError
+            The file is damaged, or is something else; the message names it and says what is wrong.
+        """
+        layers, input_qparams, meta = read_model(path)
+        try:
+            return cls(tuple(QuantizedLayer(**fields) for fields in layers), input_qparams, meta)
+        except (ValueError, TypeError) as error:
+            raise QuantizedFileError(f"{os.fspath(path)}: {error}") from error
 
     def simulated(self):
         """The network as a PyTorch module that rounds to codes and back, and computes in float32 in between."""
@@ -135,13 +145,3 @@ class QuantizedModel:
         from course_lib.nets.integer import IntegerNet
 
         return IntegerNet(self)
-
-
-def _scale_shape(weight_shape, qparams):
-    """The shape that scales and zero points of weights must have: one, one per output channel, or one per group."""
-    if qparams.granularity == Granularity.PER_TENSOR:
-        return ()
-    if qparams.granularity == Granularity.PER_CHANNEL:
-        return (weight_shape[qparams.axis],)
-    rows = math.prod(weight_shape[:-1])
-    return (rows, -(-weight_shape[-1] // qparams.group_size))

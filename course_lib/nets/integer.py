@@ -1,0 +1,257 @@
+"""Inference with integers alone: no floating-point number between the pixels and the logits.
+
+Each linear or convolution layer is one kernel: sums of products of codes in 32 bits, then the requantization of
+``fixed_point``, which carries bias, zero points, rounding and the ReLU that follows. Pooling, ReLU and flatten move codes.
+The pixels are turned into codes as part of the call, the codes of the logits into numbers at its end.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from course_lib.kernels import engine
+from course_lib.nets.fixed_point import fixed_point
+from course_lib.numerics import Granularity
+
+CHUNK = 64                  # images computed at a time: their codes stay in the processor's cache
+
+
+class Linear:
+    """x: (batch, n) -> (batch, out)"""
+
+    def __init__(self, layer, relu_follows):
+        self.weights = np.ascontiguousarray(layer.weight_codes, np.int8)
+        self.constants = fixed_point(layer, relu_follows)
+        self.out_dtype = code_array(layer.output_qparams)
+
+    def plan(self, x):
+        out = np.empty((len(x), len(self.weights)), self.out_dtype)
+        return [(engine.linear, (x, self.weights, *self.constants, out))], out
+
+
+class Conv2d:
+    """x: (batch, channels, height, width) -> (batch, out, oh, ow), padded with the code of zero"""
+
+    def __init__(self, layer, relu_follows):
+        self.weights = np.ascontiguousarray(layer.weight_codes.reshape(len(layer.weight_codes), -1), np.int8)
+        self.constants = fixed_point(layer, relu_follows)
+        self.out_dtype = code_array(layer.output_qparams)
+        self.zero_point = int(layer.input_qparams.zero_point)
+        self.window = layer.weight_codes.shape[2:], pair(layer.options.get("stride", 1)), pair(layer.options.get("padding", 0))
+
+    def plan(self, x):
+        height, width = window_shape(x.shape[2:], *self.window)
+        patches = np.empty((height * width, self.weights.shape[1]), np.uint8)
+        out = np.empty((len(x), len(self.weights), height, width), self.out_dtype)
+        flat = out.reshape(*out.shape[:2], height * width)
+        return [(engine.conv2d, (x, self.weights, *self.constants, *self.window, self.zero_point, patches, flat))], out
+
+
+class MaxPool2d:
+    """x: (batch, channels, height, width) -> (batch, channels, oh, ow)"""
+
+    def __init__(self, layer, relu_follows):
+        size = layer.options["kernel_size"]
+        self.window = pair(size), pair(layer.options.get("stride") or size), pair(layer.options.get("padding", 0))
+
+    def plan(self, x):
+        out = np.empty((*x.shape[:2], *window_shape(x.shape[2:], *self.window)), np.uint8)
+        planes, out_planes = x.reshape(-1, *x.shape[2:]), out.reshape(-1, *out.shape[2:])
+        return [(engine.max_pool2d, (planes, *self.window, out_planes))], out
+
+
+class ReLU:
+    """x: any shape"""
+
+    def __init__(self, layer, relu_follows):
+        self.zero_point = int(layer.input_qparams.zero_point)
+
+    def plan(self, x):
+        out = np.empty_like(x)
+        return [(engine.relu, (x.reshape(-1), self.zero_point, out.reshape(-1)))], out
+
+
+class Flatten:
+    """x: (batch, …) -> (batch, features), the same memory"""
+
+    def __init__(self, layer, relu_follows):
+        pass
+
+    def plan(self, x):
+        return [], x.reshape(len(x), math.prod(x.shape[1:]))
+
+
+WEIGHTED = ("linear", "conv2d")
+LAYERS = {"linear": Linear, "conv2d": Conv2d, "max_pool2d": MaxPool2d, "relu": ReLU, "flatten": Flatten}
+
+
+class Plan(NamedTuple):
+    """Everything a call needs for one shape of input: kernels with their arguments, and the buffers between them."""
+
+    input: tuple
+    steps: list
+    codes: np.ndarray
+    output: tuple
+    shape: tuple
+
+
+class IntegerNet:
+    """A quantized network that computes with integer codes alone; made by ``QuantizedModel.integer_only()``.
+
+    Weights of fewer than 8 bits are unpacked to one byte each when the network is made, and multipliers are derived
+    then. A call runs one kernel per layer, into buffers that exist already (so one ``IntegerNet`` serves one thread).
+
+    Parameters
+    ----------
+    model : QuantizedModel
+        Activations unsigned, at most 8 bits; the last layer may write up to 16. Weights symmetric, per tensor or per
+        channel.
+
+    Raises
+    ------
+    ValueError
+        A weight-only model (no activation codes to multiply); weights per group (one sum would need several scales);
+        affine weights; a bound of ``fixed_point`` that cannot be met.
+    """
+
+    def __init__(self, model):
+        check_model(model)
+        self.model = model
+        kinds = [layer.kind for layer in model.layers]
+        weighted = [kind in WEIGHTED for kind in kinds]
+        before_relu = [kind == "relu" for kind in kinds[1:]] + [False]
+        self._layers = [LAYERS[layer.kind](layer, follows) for layer, follows in zip(model.layers, before_relu)]
+        in_the_layer_before = [kind == "relu" and before for kind, before in zip(kinds, [False] + weighted)]
+        self._run = [layer for layer, done in zip(self._layers, in_the_layer_before) if not done]
+        self._plans = {}
+
+    def __call__(self, x):
+        """Logits of images.
+
+        Parameters
+        ----------
+        x : float32 ndarray, (n, channels, height, width) or, for a network that starts with a linear layer,
+            (n, features); or one image, without the first axis
+
+        Returns
+        -------
+        logits : float32 ndarray, (n, classes), or (classes,) for one image
+
+        Raises
+        ------
+        TypeError, ValueError
+            ``x`` is not float32, has a NaN (±inf saturates), or a shape that the network cannot take.
+        """
+        if not isinstance(x, np.ndarray) or x.dtype != np.float32:
+            raise TypeError(f"x must be a float32 array, not {getattr(x, 'dtype', type(x).__name__)}")
+        plan = self._plans.get(x.shape)
+        if plan is None:
+            if len(x) > CHUNK and split_shape(self.model.layers, x.shape)[0]:
+                return np.concatenate([self(x[i : i + CHUNK]) for i in range(0, len(x), CHUNK)])
+            plan = self._plan(x.shape)
+        if engine.quantize_input(np.ascontiguousarray(x).reshape(-1), *plan.input):
+            raise ValueError("x has a NaN, which no code can stand for")
+        for run, arguments in plan.steps:
+            run(*arguments)
+        logits = np.empty(plan.shape, np.float32)
+        engine.dequantize_output(plan.codes, *plan.output, logits.reshape(-1))
+        return logits
+
+    def predict(self, x):
+        """The class of each image: the index of its largest logit.   (n, …) -> (n,) int64"""
+        return self(x).argmax(axis=-1)
+
+    def run_codes(self, layer_index, input_codes):
+        """One layer alone, on codes: what it writes when it reads ``input_codes``.
+
+        Parameters
+        ----------
+        layer_index : int, position in ``model.layers``
+        input_codes : uint8 ndarray, (n, …) as the layer takes it
+
+        Returns
+        -------
+        codes : ndarray of the narrowest dtype that holds the layer's output codes, (n, …)
+        """
+        layer = self.model.layers[layer_index]
+        codes = np.ascontiguousarray(input_codes)
+        if codes.dtype != np.uint8 or codes.size and codes.max() > layer.input_qparams.qmax:
+            raise ValueError(f"input_codes must be uint8, none above {layer.input_qparams.qmax}, "
+                             f"as layer {layer.name!r} reads them; got {codes.dtype}")
+        steps, out = self._layers[layer_index].plan(codes)
+        for run, arguments in steps:
+            run(*arguments)
+        return out.astype(layer.output_qparams.code_dtype)
+
+    def _plan(self, x_shape):
+        """For a new shape of input: check it, allocate the buffers, and list the kernel calls."""
+        batch_shape, item_shape = split_shape(self.model.layers, x_shape)
+        q = self.model.input_qparams
+        codes = np.empty((math.prod(batch_shape), *item_shape), np.uint8)
+        input_arguments = (q.scale.item(), int(q.zero_point), q.qmin, q.qmax, codes.reshape(-1))
+        steps = []
+        for layer in self._run:
+            more, codes = layer.plan(codes)
+            steps += more
+        q = self.model.layers[-1].output_qparams
+        if len(self._plans) >= 100:
+            self._plans.clear()
+        self._plans[x_shape] = Plan(input_arguments, steps, codes.reshape(-1), (q.scale.item(), int(q.zero_point)),
+                                    batch_shape + codes.shape[1:])
+        return self._plans[x_shape]
+
+
+def split_shape(layers, shape):
+    """The shape of the input as (n,) or () for one image, and the shape of one image as the first layer wants it."""
+    first = next(layer for layer in layers if layer.kind in ("linear", "conv2d", "max_pool2d"))
+    if first.kind == "linear":
+        features = first.weight_codes.shape[1]
+        if len(shape) > 1 and math.prod(shape[1:]) == features:
+            return shape[:1], (features,)
+        if math.prod(shape) == features:
+            return (), (features,)
+        wanted = f"(n, …) or (…) with {features} features"
+    else:
+        if len(shape) in (3, 4) and (first.kind == "max_pool2d" or shape[-3] == first.weight_codes.shape[1]):
+            return shape[:-3], shape[-3:]
+        wanted = "(n, channels, height, width) or (channels, height, width)"
+    raise ValueError(f"x has shape {shape}; this network takes {wanted}")
+
+
+def check_model(model):
+    """Refuse what integers alone cannot compute, and say why."""
+    if model.weight_only:
+        raise ValueError("this model quantizes its weights only: its activations are real numbers, so there are no codes to "
+                         "multiply. Quantize the activations too, or use simulated()")
+    for layer in model.layers:
+        name = f"layer {layer.name!r}"
+        if layer.input_qparams is None or layer.output_qparams is None:
+            raise ValueError(f"{name} has no input_qparams or no output_qparams; integer inference needs both")
+        if layer.input_qparams.qmin < 0 or layer.input_qparams.qmax > 255:
+            raise ValueError(f"{name}: input codes must be unsigned with at most 8 bits, "
+                             f"not [{layer.input_qparams.qmin}, {layer.input_qparams.qmax}]")
+        if layer.kind not in WEIGHTED and layer.input_qparams != layer.output_qparams:
+            raise ValueError(f"{name}: a {layer.kind} layer writes the codes it reads, so input_qparams and "
+                             "output_qparams must be the same")
+        if layer.kind in WEIGHTED:
+            if layer.weight_qparams.granularity == Granularity.PER_GROUP:
+                raise ValueError(f"{name}: weights per group have several scales in one sum, which one integer "
+                                 "accumulator cannot hold. Use per channel, or simulated()")
+            if np.any(layer.weight_qparams.zero_point):
+                raise ValueError(f"{name}: weights must be symmetric (zero point 0)")
+
+
+def pair(value):
+    """2 -> (2, 2); (2, 3) stays."""
+    return (value, value) if isinstance(value, int) else tuple(value)
+
+
+def window_shape(shape, size, stride, padding):
+    """Rows and columns of positions that a window can take."""
+    return tuple((n + 2 * p - k) // s + 1 for n, k, s, p in zip(shape, size, stride, padding))
+
+
+def code_array(qparams):
+    """The dtype of the engine's arrays for these codes: uint8, or int32 where a code does not fit a byte (logits)."""
+    return np.uint8 if qparams.qmin >= 0 and qparams.qmax <= 255 else np.int32

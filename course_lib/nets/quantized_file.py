@@ -1,0 +1,201 @@
+"""The file of a quantized network: packed codes, scales and a description, in one safetensors file. No pickle.
+
+Tensors, per layer with weights (``*`` is the layer's name):
+
+    *.codes        uint8    the weight codes, b bits each, packed without a gap (``course_lib.coding.pack``)
+    *.scale        float32  one, or one per channel or group
+    *.zero_point   int32    only where the weights are affine
+    *.bias         float32  only where the layer has one
+
+The header's metadata hold one JSON text under the key ``quantized_model``: format name and version, the layers with
+their shapes and code ranges, the scales and zero points of the activations (two numbers a layer), and a checksum of the
+tensors, because safetensors has none. Multipliers for integer inference are not stored: they follow from the scales.
+"""
+
+import json
+import math
+import os
+import tempfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save as to_bytes
+
+from course_lib.coding import pack, unpack
+from course_lib.numerics import QParams
+
+FORMAT, VERSION = "course_lib.quantized_model", 1
+KEY = "quantized_model"
+
+
+class QuantizedFileError(ValueError):
+    """A file that is not a quantized model, or not a whole one. The message names the file and what is wrong."""
+
+
+def write_model(model, path):
+    """Write a QuantizedModel to ``path`` and return the bytes it takes on disk."""
+    tensors, layers = {}, []
+    for layer in model.layers:
+        entry = {"kind": layer.kind, "name": layer.name}
+        if layer.options:
+            entry["options"] = layer.options
+        for role in ("input_qparams", "output_qparams"):
+            if getattr(layer, role) is not None:
+                entry[role] = _activation_entry(getattr(layer, role))
+        if layer.weight_codes is not None:
+            entry["shape"] = layer.weight_codes.shape
+            entry["weight_qparams"] = _weight_entry(layer.weight_qparams)
+            tensors |= _layer_tensors(layer)
+        layers.append(entry)
+    inputs = None if model.input_qparams is None else _activation_entry(model.input_qparams)
+    description = {"format": FORMAT, "version": VERSION, "checksum": _checksum(tensors), "meta": model.meta,
+                   "input_qparams": inputs, "layers": layers}
+    text = json.dumps(description, separators=(",", ":"), allow_nan=False)
+    return write_aside(path, to_bytes(tensors, {KEY: text}))
+
+
+def read_model(path):
+    """Read what ``write_model`` wrote: the layers as dicts of QuantizedLayer's fields, input_qparams, meta.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    QuantizedFileError
+        The file is damaged, or is something else.
+    """
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"there is no file {os.fspath(path)!r}")
+    try:
+        tensors, text = _read_safetensors(path)
+        description = _parse(text)
+        if description["checksum"] != _checksum(tensors):
+            raise ValueError("its tensors do not match the checksum in its description: they were damaged or exchanged")
+        layers = [_read_layer(entry, tensors) for entry in description["layers"]]
+        if tensors:
+            raise ValueError(f"it holds tensors that no layer needs: {', '.join(sorted(tensors))}")
+        return layers, _activation_qparams(description["input_qparams"]), description["meta"]
+    except (SafetensorError, OSError) as error:
+        raise QuantizedFileError(f"{os.fspath(path)}: not a whole safetensors file ({error})") from error
+    except KeyError as error:
+        raise QuantizedFileError(f"{os.fspath(path)}: the description of the model lacks {error}") from error
+    except (ValueError, TypeError, AttributeError, OverflowError) as error:
+        raise QuantizedFileError(f"{os.fspath(path)}: {error}") from error
+
+
+def save_float(model, path):
+    """Write a PyTorch module's parameters as float32, the baseline that sizes are compared with; return its bytes."""
+    tensors = {name: np.ascontiguousarray(value.detach().cpu().numpy(), np.float32)
+               for name, value in model.state_dict().items()}
+    return write_aside(path, to_bytes(tensors))
+
+
+def write_aside(path, content):
+    """Write bytes under another name and rename: a reader finds the old file or the new one, never half of one."""
+    path = Path(path)
+    handle, aside = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        os.replace(aside, path)
+    except BaseException:
+        os.unlink(aside)
+        raise
+    return os.path.getsize(path)
+
+
+def _layer_tensors(layer):
+    qparams = layer.weight_qparams
+    tensors = {f"{layer.name}.codes": pack(layer.weight_codes, qparams.bits),
+               f"{layer.name}.scale": np.asarray(qparams.scale)}
+    if qparams.zero_point.any():
+        tensors[f"{layer.name}.zero_point"] = np.asarray(qparams.zero_point)
+    if layer.bias is not None:
+        tensors[f"{layer.name}.bias"] = layer.bias
+    return {name: np.ascontiguousarray(value) for name, value in tensors.items()}
+
+
+def _checksum(tensors):
+    """CRC-32 of names, shapes, dtypes and bytes, in the order of the names."""
+    total = 0
+    for name in sorted(tensors):
+        total = zlib.crc32(f"{name}{tensors[name].shape}{tensors[name].dtype}".encode(), total)
+        total = zlib.crc32(tensors[name].tobytes(), total)
+    return total
+
+
+def _weight_entry(q):
+    entry = {"qmin": q.qmin, "qmax": q.qmax, "granularity": q.granularity.value}
+    return entry | {key: getattr(q, key) for key in ("axis", "group_size") if getattr(q, key) is not None}
+
+
+def _activation_entry(q):
+    """Scale as a JSON number: Python writes the shortest text that reads back as the same number."""
+    return {"scale": q.scale.item(), "dtype": q.scale.dtype.name, "zero_point": q.zero_point.item(),
+            "qmin": q.qmin, "qmax": q.qmax}
+
+
+def _activation_qparams(entry):
+    if entry is None:
+        return None
+    scale = np.array(entry["scale"], entry["dtype"])
+    if not np.isfinite(scale):
+        raise ValueError(f"an activation's scale is {entry['scale']}")
+    return QParams(scale, np.array(entry["zero_point"], np.int32), entry["qmin"], entry["qmax"])
+
+
+def _read_safetensors(path):
+    with safe_open(path, framework="np") as file:
+        text = (file.metadata() or {}).get(KEY)
+        if text is None:
+            raise ValueError(f"a safetensors file, but not a quantized model (no {KEY!r} in its header)")
+        return {name: file.get_tensor(name) for name in file.keys()}, text
+
+
+def _parse(text):
+    """The description as a dict, if it is one of ours."""
+    try:
+        description = json.loads(text)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise ValueError(f"its description is not JSON ({error})") from error
+    if not isinstance(description, dict) or description.get("format") != FORMAT:
+        raise ValueError(f"its description is not one of format {FORMAT!r}")
+    if description["version"] != VERSION:
+        raise ValueError(f"it has version {description['version']!r} of the format; this library reads version {VERSION}")
+    return description
+
+
+def _read_layer(entry, tensors):
+    """The fields of one QuantizedLayer. Takes the layer's tensors out of ``tensors``."""
+    options = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.get("options", {}).items()}
+    fields = {"kind": entry["kind"], "name": entry["name"], "options": options}
+    for role in ("input_qparams", "output_qparams"):
+        fields[role] = _activation_qparams(entry.get(role))
+    if "shape" not in entry:
+        return fields
+    name, shape = entry["name"], tuple(entry["shape"])
+    scale = _take(tensors, f"{name}.scale", np.float32, np.float64)
+    zero_point = _take(tensors, f"{name}.zero_point", np.int32, default=np.zeros(scale.shape, np.int32))
+    if not np.isfinite(scale).all():
+        raise ValueError(f"tensor '{name}.scale' has a scale that is NaN or infinite")
+    qparams = QParams(scale, zero_point, **entry["weight_qparams"])
+    packed = _take(tensors, f"{name}.codes", np.uint8)
+    codes = unpack(packed, qparams.bits, math.prod(shape), signed=qparams.qmin < 0).reshape(shape)
+    bias = _take(tensors, f"{name}.bias", np.float32, default=None)
+    return fields | {"weight_codes": codes, "weight_qparams": qparams, "bias": bias}
+
+
+_REQUIRED = object()
+
+
+def _take(tensors, name, *dtypes, default=_REQUIRED):
+    """Take the tensor ``name`` out of ``tensors``; it must be there, unless there is a default, and have the right dtype."""
+    if name not in tensors and default is not _REQUIRED:
+        return default
+    if name not in tensors:
+        raise ValueError(f"tensor {name!r} is missing")
+    if tensors[name].dtype not in dtypes:
+        raise ValueError(f"tensor {name!r} has dtype {tensors[name].dtype}; it must be {np.dtype(dtypes[0])}")
+    return tensors.pop(name)

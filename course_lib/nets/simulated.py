@@ -1,0 +1,61 @@
+"""Simulated ("fake-quant") inference: rounded to codes and back at every layer, computed in float32 in between.
+
+This is the ordinary way to try a quantization out: any framework can do it, and its accuracy is that of the integers to
+within a code. It saves no time. The weights are dequantized once, when the module is made, so each linear layer costs what
+the float32 layer costs, to which every layer adds the rounding of its output: divide, round, clip, scale back.
+"""
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from course_lib.numerics import dequantize
+
+
+class FakeQuantize(nn.Module):
+    """x -> S (clip(round(x / S) + Z, qmin, qmax) − Z), in torch operations. ±inf saturates; NaN stays NaN."""
+
+    def __init__(self, qparams):
+        super().__init__()
+        self.register_buffer("scale", torch.tensor(qparams.scale))
+        zero_point = int(qparams.zero_point)
+        self.low, self.high = qparams.qmin - zero_point, qparams.qmax - zero_point
+
+    def forward(self, x):
+        return torch.round(x / self.scale).clamp(self.low, self.high) * self.scale
+
+
+class SimulatedLayer(nn.Module):
+    """One layer of a QuantizedModel on real numbers that its codes stand for."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.kind, self.options = layer.kind, layer.options
+        if layer.weight_codes is not None:
+            self.register_buffer("weight", torch.from_numpy(dequantize(layer.weight_codes, layer.weight_qparams)))
+            self.register_buffer("bias", None if layer.bias is None else torch.tensor(layer.bias))
+        rounds = layer.weight_codes is not None and layer.output_qparams is not None
+        self.round = FakeQuantize(layer.output_qparams) if rounds else nn.Identity()
+
+    def forward(self, x):
+        if self.kind == "linear":
+            return self.round(functional.linear(x.flatten(1), self.weight, self.bias))
+        if self.kind == "conv2d":
+            return self.round(functional.conv2d(x, self.weight, self.bias, **self.options))
+        if self.kind == "max_pool2d":
+            return functional.max_pool2d(x, **self.options)
+        return torch.relu(x) if self.kind == "relu" else x.flatten(1)
+
+
+class SimulatedNet(nn.Sequential):
+    """A QuantizedModel as a module: the input rounded, then its layers.   (n, …) float32 -> logits (n, classes)
+
+    In a weight-only model nothing is rounded here: only the weights have been.
+    """
+
+    def __init__(self, model):
+        layers = [SimulatedLayer(layer) for layer in model.layers]
+        if model.input_qparams is not None:
+            layers.insert(0, FakeQuantize(model.input_qparams))
+        super().__init__(*layers)
+        self.eval()
