@@ -52,7 +52,7 @@ class Problem(NamedTuple):
     detail: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Task:
     """One function for a student to write, and how to tell whether it is right.
 
@@ -161,15 +161,22 @@ class Task:
         return CheckFailed("\n".join(lines))
 
     def _suspect(self, function, inputs):
-        """The words of the first usual mistake that gives this function's answer on every input, or None."""
-        for words, mistake in self.suspects:
-            try:
-                if all(_agree(self.read(_call(function, copy.deepcopy(a))), self.read(_call(mistake, copy.deepcopy(a))))
-                       for a in inputs):
-                    return words
-            except Exception:
-                continue
-        return None
+        """The words of the usual mistake that explains the wrong answers, at least three in five of them, or None."""
+        def answer(of, arguments):
+            return self.read(_call(of, copy.deepcopy(arguments)))
+
+        wrong, explained = 0, [0] * len(self.suspects)
+        for arguments in inputs:
+            with contextlib.suppress(Exception):
+                given = answer(function, arguments)
+                if _agree(given, self.read(self.expected(*copy.deepcopy(arguments)))):
+                    continue
+                wrong += 1
+                for i, suspect in enumerate(self.suspects):
+                    with contextlib.suppress(Exception):
+                        explained[i] += _agree(given, answer(suspect.function, arguments))
+        best = max(range(len(explained)), key=explained.__getitem__, default=None)
+        return self.suspects[best].words if wrong and best is not None and explained[best] >= 0.6 * wrong else None
 
 
 def as_array(answer):

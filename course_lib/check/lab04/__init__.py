@@ -2,7 +2,8 @@
 
 from .experiment import accuracy_with_error, comparison
 from .integer import accumulate, requantize
-from .quantizer import activation_params, dequantize, pack_codes, quantize, weight_scales
+from .packing import pack_codes
+from .quantizer import activation_params, dequantize, quantize, weight_scales
 
 TASKS = (accuracy_with_error, weight_scales, quantize, dequantize, activation_params, pack_codes, comparison,
          accumulate, requantize)

@@ -1,5 +1,6 @@
 """Lab 04, the experiment: accuracy with its standard error, and the table that compares the models."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -48,7 +49,7 @@ accuracy_with_error = Task(
         Suspect("the deviation is divided by n, and should be divided by the square root of n", _about(
             lambda p, n: (p, (p * (1 - p)) ** 0.5 / n))),
         Suspect("the formula is p (1 - p) / n: here it is divided by n - 1", _about(
-            lambda p, n: (p, (p * (1 - p) / max(n - 1, 1)) ** 0.5))),
+            lambda p, n: (p, (p * (1 - p) / (n - 1)) ** 0.5 if n > 1 else math.nan))),
         Suspect("that is the error rate, the share of wrong ones", _about(lambda p, n: (1 - p, (p * (1 - p) / n) ** 0.5))),
         Suspect("those are percent; give a fraction", _about(lambda p, n: (100 * p, 100 * (p * (1 - p) / n) ** 0.5))),
         Suspect("right answers are counted; divide by n", _about(lambda p, n: (p * n, (p * (1 - p) / n) ** 0.5))),

@@ -1,4 +1,4 @@
-"""Lab 04, the quantizer: scales of weights, quantize, dequantize, range of activations, packing."""
+"""Lab 04, the quantizer: scales of weights, quantize, dequantize, range of activations."""
 
 import math
 
@@ -265,55 +265,4 @@ activation_params = Task(
     fixed=("bits",),
     valid=_clear_zero_point,
     tried="ranges around zero, above zero and below zero, a constant, all zeros, 2 to 8 bits",
-)
-
-# -------------------------------------------------------------------------------------------------------- packing
-
-
-def _packed(codes, bits):
-    stream = sum((int(code) & (2**bits - 1)) << (bits * i) for i, code in enumerate(codes))
-    return np.frombuffer(stream.to_bytes(-(-len(codes) * bits // 8), "little"), np.uint8)
-
-
-def _pack_inputs(rng):
-    yield np.array([1, -2, 7, -7], np.int8), 4
-    yield np.array([1, -1, 0, 1, -1], np.int8), 2
-    yield np.array([3, -3, 1], np.int8), 3
-    yield np.array([-127, 127], np.int8), 8
-    for _ in range(60):
-        bits = int(rng.choice([2, 3, 4, 8, 5, 6, 7]))
-        top = 2 ** (bits - 1) - 1
-        yield rng.integers(-top, top + 1, rng.integers(1, 20)).astype(np.int8), bits
-
-
-def _bits(codes, bits, order):
-    return ((codes.astype(int) & (2**bits - 1))[:, None] >> np.arange(bits)[::order]) & 1
-
-
-pack_codes = Task(
-    title="Task 6 · pack_codes",
-    shapes={"codes": "n", "bits": ""},
-    expected=_packed,
-    inputs=_pack_inputs,
-    properties=(
-        Property("n codes of b bits take ceil(n b / 8) bytes", same_shape),
-        Property("bytes have the dtype uint8", lambda p, *_: p.dtype == np.uint8 or f"Your dtype is {p.dtype}."),
-        Property("code i sits in the bits i·b to i·b + b - 1 of the stream, lowest bit first", equal),
-    ),
-    suspects=(
-        Suspect("the highest bit comes first: use the order 'little'",
-                lambda q, b: np.packbits(_bits(q, b, -1).ravel())),
-        Suspect("the bits within a byte run the wrong way: packbits needs bitorder='little'",
-                lambda q, b: np.packbits(_bits(q, b, 1).ravel())),
-        Suspect("the bits of a code run the wrong way: its lowest bit comes first",
-                lambda q, b: np.packbits(_bits(q, b, -1).ravel(), bitorder="little")),
-        Suspect("the codes are shifted to start at zero; keep the last bits of each code (two's complement)",
-                lambda q, b: _packed(q.astype(int) + 2 ** (b - 1), b)),
-        Suspect("the codes are shifted to start at zero; keep the last bits of each code (two's complement)",
-                lambda q, b: _packed(q.astype(int) + 2 ** (b - 1) - 1, b)),
-        Suspect("the sign is lost: keep the last bits of each code (two's complement)",
-                lambda q, b: _packed(abs(q.astype(int)), b)),
-    ),
-    fixed=("bits",),
-    tried="2 to 8 bits, negative codes, and counts that leave the last byte half empty",
 )
