@@ -22,10 +22,11 @@ _HOME = {
     "fake_quantize_ste": "qat",
     "train_qat": "qat",
     "trained_qat": "qat",
-    "QuantizedFileError": "quantized",
+    "QuantizedFileError": "quantized_file",
     "QuantizedLayer": "quantized",
     "QuantizedModel": "quantized",
-    "save_float": "quantized",
+    "save_float": "quantized_file",
+    "SimulatedNet": "simulated",
     "IntegerNet": "integer",
     "inference_row": "speed",
 }

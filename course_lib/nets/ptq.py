@@ -63,7 +63,7 @@ def record_activations(model, x):
     ValueError
         ``x`` is empty, or has a NaN or an infinity; or the network made one of it.
     """
-    steps = _steps(model)
+    steps = steps_of(model)
     if isinstance(x, torch.Tensor):
         x = x.detach().cpu().numpy()
     x = np.asarray(x)
@@ -122,8 +122,8 @@ def quantize_model(model, calibration_x, *, weight_bits=8, activation_bits=8, we
     ValueError
         Bits out of range; a NaN in the weights or the calibration images; a wrong string.
     """
-    steps = _steps(model)
-    _check_bits(weight_bits, activation_bits)
+    steps = steps_of(model)
+    check_bits(weight_bits, activation_bits)
     weight_qparams = weight_ranges(model, bits=weight_bits, method=weight_calibration, granularity=granularity, group_size=group_size)
     activation_qparams = None
     if activation_bits is not None:
@@ -148,18 +148,26 @@ def weight_ranges(model, *, bits, method=Calibration.MINMAX, granularity=Granula
     return {
         name: calibrate(_array(layer.weight), bits=bits, scheme=Scheme.SYMMETRIC, granularity=granularity, axis=0,
                         group_size=group_size, method=method)
-        for name, kind, layer in _steps(model) if kind in WEIGHTED
+        for name, kind, layer in steps_of(model) if kind in WEIGHTED
     }
 
 
 def activation_ranges(activations, *, bits, method=Calibration.MINMAX):
     """The affine ``QParams`` of what every layer with weights hands on: dict of layer name -> QParams."""
     *hidden, last = activations.values
-    ranges = {name: calibrate(activations.values[name], bits=bits, scheme=Scheme.AFFINE, method=method) for name in hidden}
-    logits = activations.values[last]
-    ranges[last] = qparams_from_range(LOGITS_ROOM * min(0.0, logits.min()), LOGITS_ROOM * max(0.0, logits.max()),
-                                      bits=LOGITS_BITS, scheme=Scheme.AFFINE, signed=True)
-    return ranges
+    ranges = {name: activation_range(activations.values[name], bits=bits, method=method) for name in hidden}
+    return {**ranges, last: logits_range(activations.values[last])}
+
+
+def activation_range(values, *, bits, method=Calibration.MINMAX):
+    """The affine, unsigned ``QParams`` of one layer's activations."""
+    return calibrate(values, bits=bits, scheme=Scheme.AFFINE, method=method)
+
+
+def logits_range(logits):
+    """The ``QParams`` of the logits: 16 bits, signed, with room beyond what was seen."""
+    return qparams_from_range(LOGITS_ROOM * min(0.0, logits.min()), LOGITS_ROOM * max(0.0, logits.max()),
+                              bits=LOGITS_BITS, scheme=Scheme.AFFINE, signed=True)
 
 
 def assemble(steps, weight_qparams, activation_qparams, meta):
@@ -176,7 +184,7 @@ def assemble(steps, weight_qparams, activation_qparams, meta):
     return QuantizedModel(tuple(layers), None if activation_qparams is None else PIXELS, meta)
 
 
-def _steps(model):
+def steps_of(model):
     """[(name, kind, layer)] of a network that can be quantized, else an error that names the layer in the way."""
     supported = ", ".join(kind.__name__ for kind in KINDS)
     if not isinstance(model, nn.Sequential):
@@ -212,7 +220,7 @@ def _options(kind, layer):
     return {}
 
 
-def _check_bits(weight_bits, activation_bits):
+def check_bits(weight_bits, activation_bits):
     if weight_bits not in range(2, 9):
         raise ValueError(f"weight_bits is {weight_bits!r}; it should be a whole number from 2 to 8")
     if activation_bits is not None and activation_bits not in range(1, 9):

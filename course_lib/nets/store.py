@@ -39,10 +39,10 @@ class Recipe:
 
 BUILD = {"LeNet300100": LeNet300100, "LeNet5": LeNet5}
 RECIPES = {
-    ("lenet_300_100", "mnist"): Recipe("LeNet300100", epochs=10, batch_size=128, lr=2e-3, weight_decay=0.01),
-    ("lenet_300_100", "digits"): Recipe("LeNet300100", epochs=60, batch_size=32, lr=1e-3, weight_decay=0.01),
+    ("lenet_300_100", "mnist"): Recipe("LeNet300100", epochs=12, batch_size=128, lr=3e-3, weight_decay=0.1),
+    ("lenet_300_100", "digits"): Recipe("LeNet300100", epochs=40, batch_size=32, lr=2e-3, weight_decay=0.1),
     ("lenet_5", "mnist"): Recipe("LeNet5", epochs=6, batch_size=128, lr=2e-3, weight_decay=0.01),
-    ("lenet_5", "digits"): Recipe("LeNet5", epochs=20, batch_size=32, lr=1e-3, weight_decay=0.01),
+    ("lenet_5", "digits"): Recipe("LeNet5", epochs=20, batch_size=64, lr=2e-3, weight_decay=0.1),
 }
 NAMES = tuple(dict.fromkeys(name for name, _ in RECIPES))
 
