@@ -372,7 +372,7 @@ def execute(arguments, settings):
             result = Path(aside) / path.name
             if run(convert + [path, "--output-dir=" + aside]) or not result.exists():
                 raise Problem("%s did not run to its end; it is left as it was." % path.relative_to(ROOT))
-            text = json.dumps(tidy(json.loads(result.read_text(encoding="utf-8"))), indent=1, ensure_ascii=False)
+            text = json.dumps(tidy(json.loads(result.read_text(encoding="utf-8"))), indent=1, ensure_ascii=False, sort_keys=True)
         path.write_bytes((text + "\n").encode("utf-8"))
         say("%s: %s" % (path.relative_to(ROOT), duration(time.time() - began)))
 
