@@ -161,7 +161,7 @@ class Task:
         return CheckFailed("\n".join(lines))
 
     def _suspect(self, function, inputs):
-        """The words of the usual mistake that explains the wrong answers, at least three in five of them, or None."""
+        """The words of the usual mistake that explains the wrong answers, at least half of them, or None."""
         def answer(of, arguments):
             return self.read(_call(of, copy.deepcopy(arguments)))
 
@@ -176,7 +176,7 @@ class Task:
                     with contextlib.suppress(Exception):
                         explained[i] += _agree(given, answer(suspect.function, arguments))
         best = max(range(len(explained)), key=explained.__getitem__, default=None)
-        return self.suspects[best].words if wrong and best is not None and explained[best] >= 0.6 * wrong else None
+        return self.suspects[best].words if wrong and best is not None and explained[best] >= 0.5 * wrong else None
 
 
 def as_array(answer):
