@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from course_lib.kernels import engine
+from course_lib.kernels import integer as engine
 from course_lib.nets.fixed_point import fixed_point
 from course_lib.numerics import Granularity
 
@@ -27,7 +27,8 @@ class Linear:
 
     def plan(self, x):
         out = np.empty((len(x), len(self.weights)), self.out_dtype)
-        return [(engine.linear, (x, self.weights, *self.constants, out))], out
+        acc = np.empty(out.shape, np.int32)
+        return [(engine.linear, (x, self.weights, *self.constants, acc, out))], out
 
 
 class Conv2d:
@@ -44,8 +45,9 @@ class Conv2d:
         height, width = window_shape(x.shape[2:], *self.window)
         patches = np.empty((height * width, self.weights.shape[1]), np.uint8)
         out = np.empty((len(x), len(self.weights), height, width), self.out_dtype)
+        acc = np.empty((height * width, len(self.weights)), np.int32)
         flat = out.reshape(*out.shape[:2], height * width)
-        return [(engine.conv2d, (x, self.weights, *self.constants, *self.window, self.zero_point, patches, flat))], out
+        return [(engine.conv2d, (x, self.weights, *self.constants, *self.window, self.zero_point, patches, acc, flat))], out
 
 
 class MaxPool2d:

@@ -1,0 +1,198 @@
+"""The loops of integer arithmetic: products of codes with 32-bit sums, and the layers of the integer engine.
+
+Everything that is compiled into another kernel stands in one file with it, because Numba's cache looks at one file.
+
+What makes the products fast: the sum stays in 32 bits and the operands in 8 or 16, so that the processor's dot-product
+instructions fit; and four rows meet four images at a time, so that eight loads feed sixteen sums.
+"""
+
+import numba
+import numpy as np
+from numba import boolean, float32, int8, int32, int64, types, uint8
+from numba.extending import intrinsic
+
+from course_lib.kernels.compiling import array_of, kernel
+
+_inline = numba.njit(nogil=True)
+
+
+def _out(dtype, ndim):
+    return array_of(dtype, ndim, readonly=False)
+
+
+@intrinsic
+def multiply_add(typingctx, total, a, b):
+    """total + a · b, in 32 bits. Numba would compute it in 64, and a vector register would hold half as many sums."""
+
+    def generate(context, builder, signature, arguments):
+        a, b = (context.cast(builder, value, kind, int32) for value, kind in zip(arguments[1:], signature.args[1:]))
+        return builder.add(arguments[0], builder.mul(a, b))
+
+    return int32(int32, a, b), generate
+
+
+@_inline
+def dot(w, x):
+    """Σ_k w[k] x[k].   w, x: (n,) integers of 8 or 16 bits"""
+    total = np.int32(0)
+    for k in range(w.size):
+        total = multiply_add(total, w[k], x[k])
+    return total
+
+
+@_inline
+def _four_by_four(w0, w1, w2, w3, x0, x1, x2, x3):
+    """Sixteen dot products at once: one tuple of four for each x, so that w[k] is loaded once for all of them."""
+    a0 = a1 = a2 = a3 = b0 = b1 = b2 = b3 = c0 = c1 = c2 = c3 = d0 = d1 = d2 = d3 = np.int32(0)
+    for k in range(w0.size):
+        a0, a1 = multiply_add(a0, w0[k], x0[k]), multiply_add(a1, w1[k], x0[k])
+        a2, a3 = multiply_add(a2, w2[k], x0[k]), multiply_add(a3, w3[k], x0[k])
+        b0, b1 = multiply_add(b0, w0[k], x1[k]), multiply_add(b1, w1[k], x1[k])
+        b2, b3 = multiply_add(b2, w2[k], x1[k]), multiply_add(b3, w3[k], x1[k])
+        c0, c1 = multiply_add(c0, w0[k], x2[k]), multiply_add(c1, w1[k], x2[k])
+        c2, c3 = multiply_add(c2, w2[k], x2[k]), multiply_add(c3, w3[k], x2[k])
+        d0, d1 = multiply_add(d0, w0[k], x3[k]), multiply_add(d1, w1[k], x3[k])
+        d2, d3 = multiply_add(d2, w2[k], x3[k]), multiply_add(d3, w3[k], x3[k])
+    return (a0, a1, a2, a3), (b0, b1, b2, b3), (c0, c1, c2, c3), (d0, d1, d2, d3)
+
+
+@_inline
+def _products(w, x, first, out):
+    """out[b, first + r] = Σ_k w[r, k] x[b, k]: blocks of four by four, then the rows and images that are left."""
+    rows, images = w.shape[0] // 4 * 4, x.shape[0] // 4 * 4
+    for r in range(0, rows, 4):
+        for b in range(0, images, 4):
+            block = _four_by_four(w[r], w[r + 1], w[r + 2], w[r + 3], x[b], x[b + 1], x[b + 2], x[b + 3])
+            for i in range(4):
+                for j in range(4):
+                    out[b + i, first + r + j] = block[i][j]
+    for b in range(images):
+        for r in range(rows, w.shape[0]):
+            out[b, first + r] = dot(w[r], x[b])
+    wide = np.empty(x.shape[1], np.int16)           # one image alone: widened once instead of once a row
+    for b in range(images, x.shape[0]):
+        wide[:] = x[b]
+        for r in range(w.shape[0]):
+            out[b, first + r] = dot(w[r], wide)
+
+
+@kernel([types.void(array_of(int8, 2), array_of(codes, 2), int64, _out(int32, 2)) for codes in (uint8, int8)])
+def matmul_int8(w, x, first, out):
+    """out[b, first + r] = Σ_k w[r, k] x[b, k].   w: (m, n) int8, x: (batch, n) int8 or uint8, out: (batch, ≥ first + m)"""
+    _products(w, x, first, out)
+
+
+@kernel([types.void(array_of(uint8, 2), array_of(codes, 2), int64, _out(int32, 2)) for codes in (uint8, int8)])
+def matmul_int4(packed, x, first, out):
+    """The same with two 4-bit codes a byte, low half first.   packed: (m, ⌈n / 2⌉), x: (batch, n)
+
+    Unpacking gives the even and the odd codes of a row apart, so x is put in that order too: even entries, then odd.
+    """
+    half = packed.shape[1]
+    order = np.zeros((x.shape[0], 2 * half), x.dtype)               # an odd n leaves a zero at the end
+    order[:, :half] = x[:, 0::2]
+    order[:, half : half + x.shape[1] // 2] = x[:, 1::2]
+    four = np.empty((4, 2 * half), np.int8)
+    for r in range(0, packed.shape[0], 4):
+        rows = four[: packed.shape[0] - r]
+        for i in range(rows.shape[0]):
+            row, low, high = packed[r + i], rows[i, :half], rows[i, half:]
+            for k in range(row.size):
+                low[k] = np.int8(row[k] << 4) >> 4                  # shifted up and down: the sign comes along
+                high[k] = np.int8(row[k]) >> 4
+        _products(rows, order, first + r, out)
+
+
+@kernel([boolean(array_of(float32, 1), float32, int64, int64, int64, _out(uint8, 1))])
+def quantize_input(x, scale, zero_point, qmin, qmax, out):
+    """out = clip(round(x / S) + Z, qmin, qmax); True if x has a NaN.   x: (n,) float32, out: (n,) uint8"""
+    low, high = np.float32(qmin - zero_point), np.float32(qmax - zero_point)
+    nan = False
+    for i in range(x.size):
+        nan |= x[i] != x[i]
+        out[i] = np.int32(np.rint(min(max(x[i] / scale, low), high))) + zero_point
+    return nan
+
+
+@kernel([types.void(array_of(int32, 1), float32, int64, _out(float32, 1))])
+def dequantize_output(codes, scale, zero_point, out):
+    """out = S (q − Z).   codes: (n,) int32, out: (n,) float32"""
+    for i in range(codes.size):
+        out[i] = scale * np.float32(codes[i] - zero_point)
+
+
+@_inline
+def _requantize(acc, multiplier, offset, shift, low, high):
+    """clip((acc · M0 + B0) >> shift, low, high): the accumulator in units of the output's scale, rounded, as a code."""
+    return min(max((np.int64(acc) * multiplier + offset) >> shift, low), high)
+
+
+_constants = (array_of(int64, 1), array_of(int64, 1), int64, int64, int64)      # M0, B0, shift, low, high
+_pair = types.UniTuple(int64, 2)
+
+
+@kernel([types.void(array_of(uint8, 2), array_of(int8, 2), *_constants, _out(int32, 2), _out(codes, 2))
+         for codes in (uint8, int32)])
+def linear(x, w, multiplier, offset, shift, low, high, acc, out):
+    """out[b, c] = requantize(Σ_k w[c, k] x[b, k]).   x: (batch, n) uint8, w: (m, n) int8, M0, B0: (m,), acc, out: (batch, m)"""
+    _products(w, x, 0, acc)
+    for b in range(out.shape[0]):
+        for c in range(out.shape[1]):
+            out[b, c] = _requantize(acc[b, c], multiplier[c], offset[c], shift, low, high)
+
+
+@_inline
+def _copy_patches(x, kernel_size, stride, padding, zero_point, patches):
+    """im2col: patches[i·ow + j] = the window of the image that output pixel (i, j) sees; Z outside the image.
+
+    x: (channels, height, width), patches: (oh·ow, channels·kh·kw)
+    """
+    ow = (x.shape[2] + 2 * padding[1] - kernel_size[1]) // stride[1] + 1
+    for position in range(patches.shape[0]):
+        patch = patches[position]
+        top, left = position // ow * stride[0] - padding[0], position % ow * stride[1] - padding[1]
+        k = 0
+        for c in range(x.shape[0]):
+            for i in range(top, top + kernel_size[0]):
+                for j in range(left, left + kernel_size[1]):
+                    inside = 0 <= i < x.shape[1] and 0 <= j < x.shape[2]
+                    patch[k] = x[c, i, j] if inside else zero_point
+                    k += 1
+
+
+@kernel([types.void(array_of(uint8, 4), array_of(int8, 2), *_constants, _pair, _pair, _pair, uint8, _out(uint8, 2),
+                    _out(int32, 2), _out(codes, 3)) for codes in (uint8, int32)])
+def conv2d(x, w, multiplier, offset, shift, low, high, kernel_size, stride, padding, zero_point, patches, acc, out):
+    """Convolution: the image's patches times the filters, requantized.
+
+    x: (batch, channels, height, width) uint8, w: (m, channels·kh·kw) int8, patches: (oh·ow, channels·kh·kw),
+    acc: (oh·ow, m), out: (batch, m, oh·ow)
+    """
+    for b in range(x.shape[0]):
+        _copy_patches(x[b], kernel_size, stride, padding, zero_point, patches)
+        _products(w, patches, 0, acc)
+        for c in range(out.shape[1]):
+            for position in range(out.shape[2]):
+                out[b, c, position] = _requantize(acc[position, c], multiplier[c], offset[c], shift, low, high)
+
+
+@kernel([types.void(array_of(uint8, 3), _pair, _pair, _pair, _out(uint8, 3))])
+def max_pool2d(x, kernel_size, stride, padding, out):
+    """The largest code of each window; outside the image there is nothing.   x: (planes, h, w), out: (planes, oh, ow)"""
+    for plane in range(out.shape[0]):
+        for i in range(out.shape[1]):
+            top = i * stride[0] - padding[0]
+            for j in range(out.shape[2]):
+                left = j * stride[1] - padding[1]
+                largest = np.uint8(0)
+                for y in range(max(top, 0), min(top + kernel_size[0], x.shape[1])):
+                    for z in range(max(left, 0), min(left + kernel_size[1], x.shape[2])):
+                        largest = max(largest, x[plane, y, z])
+                out[plane, i, j] = largest
+
+
+@kernel([types.void(array_of(uint8, 1), uint8, _out(uint8, 1))])
+def relu(x, zero_point, out):
+    """out = max(q, Z): codes below the code of zero become the code of zero.   x, out: (n,) uint8"""
+    for i in range(x.size):
+        out[i] = max(x[i], zero_point)
