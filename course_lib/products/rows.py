@@ -35,7 +35,7 @@ def multiply(kernel, weights, x, threads):
     Rows are independent, so the result does not depend on how many threads share them.
     """
     threads = whole_number(threads, "threads", 1, 256)
-    images = x.reshape(-1, x.shape[-1])                             # (batch, n), one image where x is a vector
+    images = x.reshape(1 if x.ndim == 1 else len(x), x.shape[-1])   # (batch, n), one image where x is a vector
     out = np.empty((len(images), len(weights)), np.int32)
     if threads == 1:
         kernel(weights, images, 0, out)
