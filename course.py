@@ -104,7 +104,7 @@ def check_port(port, host="127.0.0.1"):
 
 def explain_pip(output, log):
     """The one line for a failed pip run, from what it printed."""
-    errors = [line for line in output.splitlines() if line.startswith("ERROR:")]
+    errors = [line for line in output.splitlines() if line.startswith("ERROR:") and "ResolutionImpossible" not in line]
     last = errors[-1][7:].strip() if errors else "no error line"
     if "No space left on device" in output or "not enough space on the disk" in output:
         return "The disk filled up during the installation: free %d GB and run this again." % DISK_GB
