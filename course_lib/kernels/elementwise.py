@@ -20,13 +20,20 @@ from course_lib.kernels.compiling import array_of, kernel
 
 NEAREST, DOWN, UP, TOWARD_ZERO, STOCHASTIC = range(5)
 
+_GAMMA = 0x9E3779B97F4A7C15              # the step between two elements of a random stream
+
 _inline = numba.njit(nogil=True)        # compiled as a part of the kernels that call it; same file, so one cache entry
+
+
+def seed_at(seed, first):
+    """The seed with which a chunk that starts at element ``first`` goes on with the random stream ``seed``."""
+    return np.uint64((int(seed) + first * _GAMMA) % 2**64)
 
 
 @_inline
 def uniform(seed, i):
     """Element ``i`` of the random stream ``seed``: a float64 in [0, 1), a multiple of 2⁻⁵³."""
-    z = seed + (np.uint64(i) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+    z = seed + (np.uint64(i) + np.uint64(1)) * np.uint64(_GAMMA)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     z = z ^ (z >> np.uint64(31))

@@ -23,7 +23,7 @@ from course_lib.numerics.qparams import Scheme, code_range, qparams_from_range, 
 
 AT_ONCE = 256                                               # histograms worked on together, to bound the memory
 BINS = 2048                                                 # of the histogram that the KL method looks at
-KEEP = np.arange(128, 7, -1) / 128                          # shares of the full range it tries, 1 down to 1/16
+KEEP = np.arange(128, 7, -1) / 128                          # shares of the largest |x| it tries, 1 down to 1/16
 
 
 class Calibration(str, Enum):
@@ -122,10 +122,11 @@ def minmax_range(rows):
 
 def percentile_range(rows, scheme, percentile):
     """α and β as percentiles of each row; symmetric, a percentile of |x|."""
+    half = rows / 2                                         # the difference of two entries must not overflow
     if scheme is Scheme.SYMMETRIC:
-        beta = np.percentile(np.abs(rows), percentile, axis=1).astype(np.float64)
+        beta = 2 * np.percentile(np.abs(half), percentile, axis=1).astype(np.float64)
         return -beta, beta
-    alpha, beta = np.percentile(rows, [100 - percentile, percentile], axis=1).astype(np.float64)
+    alpha, beta = 2 * np.percentile(half, [100 - percentile, percentile], axis=1).astype(np.float64)
     return alpha, beta
 
 
@@ -201,8 +202,9 @@ def clipping_divergence_one(counts, first, last, levels):
 def histogram_range(rows, scheme, qmin, qmax):
     """α and β whose codes keep most of each row's histogram: the least :func:`clipping_divergence_one`.
 
-    Tries 121 shares of the full range, from all of it down to a sixteenth. A symmetric range looks at |x|. Exact zeros
-    are left out, since zero is exact in every range; counting them would hide the rest after a ReLU.
+    Tries 121 thresholds T, from the largest |x| down to a sixteenth of it, and keeps what lies in [−T, T]. A symmetric
+    range looks at |x|. Exact zeros are left out, since zero is exact in every range; counting them would hide the rest
+    after a ReLU.
     """
     if len(rows) > AT_ONCE:
         parts = [histogram_range(rows[i : i + AT_ONCE], scheme, qmin, qmax) for i in range(0, len(rows), AT_ONCE)]
@@ -217,12 +219,13 @@ def histogram_range(rows, scheme, qmin, qmax):
     best, share = np.full(len(rows), np.inf), np.ones(len(rows))
     sums = RunningSums.of(counts)
     for keep in KEEP if levels < BINS else ():              # with a code for every bin there is nothing to lose
-        first = np.rint(zero_bin * (1 - keep)).astype(np.int64)
-        last = np.rint(zero_bin + (BINS - zero_bin) * keep).astype(np.int64)
+        threshold = np.rint(keep * np.maximum(zero_bin, BINS - zero_bin)).astype(np.int64)      # in bins
+        first, last = np.maximum(zero_bin - threshold, 0), np.minimum(zero_bin + threshold, BINS)
         divergence = clipping_divergence(sums, first, last, levels)
         better = divergence < best - 1e-12                  # a tie goes to the wider range
         best[better], share[better] = divergence[better], keep
-    return low * share, high * share
+    threshold = share * np.maximum(-low, high)
+    return np.maximum(low, -threshold), np.minimum(high, threshold)
 
 
 def _histogram(rows, low, high):

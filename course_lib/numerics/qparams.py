@@ -211,7 +211,8 @@ def scale_and_zero_point(alpha, beta, scheme, qmin, qmax, dtype):
     if scheme is Scheme.SYMMETRIC:
         scale = np.maximum(-low, high) / steps
     else:
-        scale = high / steps - low / steps                  # not (high − low) / steps, which may overflow
+        with np.errstate(over="ignore"):                    # one bit and the whole float axis; brought back below
+            scale = high / steps - low / steps              # not (high − low) / steps, which overflows sooner
     constant = alpha == beta
     scale = np.where(constant, np.where(alpha == 0, 1.0, np.abs(alpha)), scale)
     info = np.finfo(dtype)

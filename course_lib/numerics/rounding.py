@@ -24,6 +24,7 @@ class Rounding(str, Enum):
 
 def round_one(x, mode, u=None):
     """Round one finite number; ``u``, uniform in [0, 1), decides the stochastic mode. The definition."""
+    x = float(x)                                        # exact, and it also takes NumPy's numbers
     if mode == "nearest":
         return round(x)                                 # Python's round sends a tie to the even neighbour
     if mode == "down":

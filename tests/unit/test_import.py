@@ -1,0 +1,60 @@
+"""What an import costs: no lecture about bits pays for PyTorch, no library user for widgets, nobody for scikit-learn."""
+
+import json
+import subprocess
+import sys
+
+import course_lib
+import pytest
+from course_lib import numerics
+
+HEAVY = ("torch", "ipywidgets", "sklearn")
+
+
+def loaded_after(statement):
+    code = f"import json, sys\n{statement}\nprint(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_course_lib_alone_loads_next_to_nothing():
+    loaded = loaded_after("import course_lib as cl\nassert cl.__version__ and 'numerics' in dir(cl)")
+    assert not {*HEAVY, "numpy", "numba", "matplotlib"} & set(loaded)
+    assert not [name for name in loaded if name.startswith("course_lib.")]
+
+
+def test_everything_below_nets_loads_nothing_heavy():
+    rooms = ("kernels", "numerics", "coding", "products", "data", "measure", "check")
+    loaded = loaded_after("import course_lib as cl\n" + "\n".join(f"cl.{room}" for room in rooms) + "\ncl.warm_up(False)")
+    assert {f"course_lib.{room}" for room in rooms} <= set(loaded)
+    assert not set(HEAVY) & set(loaded)
+
+
+def test_rooms_load_when_touched():
+    assert course_lib.numerics is numerics
+    with pytest.raises(AttributeError, match="course_lib has no 'numeric'; it has show, warm_up, kernels, numerics"):
+        _ = course_lib.numeric
+    assert {"numerics", "panels", "show", "warm_up", "__version__"} <= set(dir(course_lib))
+
+
+def test_every_public_name_is_there():
+    for room in ("numerics", "coding"):
+        module = getattr(course_lib, room)
+        for name in module.__all__:
+            assert getattr(module, name).__doc__
+
+
+def test_show():
+    shown = course_lib.show(numerics.quantize_one, numerics.Rounding)
+    assert shown.data.startswith("def quantize_one(") and "class Rounding" in shown.data
+    assert "<pre>" in shown._repr_html_()
+    kernel = course_lib.show(course_lib.kernels.elementwise.fake_quantize_rows)
+    assert "def fake_quantize_rows" in kernel.data
+    with pytest.raises(ValueError, match=r"cl.show\(cl.numerics.quantize_one\)"):
+        course_lib.show()
+
+
+def test_show_without_ipython(monkeypatch):
+    monkeypatch.setitem(sys.modules, "IPython.display", None)
+    assert course_lib.show(numerics.dequantize_one).startswith("def dequantize_one(")
