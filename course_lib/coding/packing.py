@@ -86,7 +86,8 @@ def unpack(packed, bits, count, *, signed):
     if packed.dtype != np.uint8 or packed.ndim != 1:
         raise TypeError(f"packed has dtype {packed.dtype} and {packed.ndim} axes; it must be uint8 with one axis")
     if packed.size != packed_size(count, bits):
-        raise ValueError(f"packed has {packed.size} bytes; {count} codes of {bits} bits take {packed_size(count, bits)}")
+        raise ValueError(f"packed has {packed.size} bytes; "
+                         f"{count} codes of {bits} bits take {packed_size(count, bits)}")
     stream = np.unpackbits(packed, bitorder="little")
     if stream[count * bits:].any():
         raise ValueError("packed has bits set after its last code: it is damaged, or bits or count is wrong")

@@ -82,7 +82,7 @@ def load_all(progress=True):
     dispatchers = list(_KERNELS.values())
     uncached = tuple(name for name, d in _KERNELS.items() if not d.cached)
     if uncached and progress:
-        print(f"{len(uncached)} kernels found no writable cache and compile again in every session: "
+        print(f"{len(uncached)} kernels have no usable cache and compile again in every session: "
               "set NUMBA_CACHE_DIR to a folder that can be written.")
     return WarmUp(
         kernels=len(dispatchers),

@@ -142,7 +142,8 @@ def mse_range(rows, scheme, qmin, qmax):
 
     def attempt(ends, share):
         trial = shares | dict.fromkeys(ends, share)
-        scale, zero_point = scale_and_zero_point(low * trial["low"], high * trial["high"], scheme, qmin, qmax, rows.dtype)
+        alpha, beta = low * trial["low"], high * trial["high"]
+        scale, zero_point = scale_and_zero_point(alpha, beta, scheme, qmin, qmax, rows.dtype)
         error = np.empty(len(rows))
         elementwise.squared_error_rows(rows, scale, zero_point, qmin, qmax, error)
         better = error < best
@@ -180,9 +181,9 @@ def _full_range(rows, scheme):
 def clipping_divergence_one(counts, first, last, levels):
     """What a histogram loses when only bins first ≤ k < last are kept, and those merged into ``levels`` codes.
 
-    P, the reference, is the kept part with all that was clipped added to its ends. Q, what the codes can express, spreads
-    the mass of each code evenly over its bins that are in use. The loss is Σ P log(P / Q), the Kullback-Leibler
-    divergence of the two as distributions. The definition.
+    P, the reference, is the kept part with all that was clipped added to its ends. Q, what the codes can express,
+    spreads the mass of each code evenly over its bins that are in use. The loss is Σ P log(P / Q), the
+    Kullback-Leibler divergence of the two as distributions. The definition.
     """
     kept, total = list(counts[first:last]), sum(counts)
     p = kept.copy()

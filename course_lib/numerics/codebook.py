@@ -123,12 +123,14 @@ def codebook_dequantize(codes, levels, scale=np.float32(1), *, group_size=None):
     if codes.dtype.kind not in "iu":
         raise TypeError(f"codes has dtype {codes.dtype}; it must be an integer dtype")
     if codes.size and not 0 <= codes.min() <= codes.max() < levels.size:
-        raise ValueError(f"codes run from {codes.min()} to {codes.max()}; {levels.size} levels have 0 to {levels.size - 1}")
+        raise ValueError(f"codes run from {codes.min()} to {codes.max()}; "
+                         f"{levels.size} levels have 0 to {levels.size - 1}")
     kind, group_size = _granularity(group_size)
     wanted = params_shape(codes.shape, kind, None, group_size)
     if scale.shape != wanted:
         raise ValueError(f"scale has shape {scale.shape}; codes of shape {codes.shape} take {wanted}")
-    return np.asarray(_per_entry(scale, codes.shape, group_size) * levels.astype(scale.dtype)[codes] + scale.dtype.type(0))
+    x_hat = _per_entry(scale, codes.shape, group_size) * levels.astype(scale.dtype)[codes]
+    return np.asarray(x_hat + scale.dtype.type(0))                      # −0 + 0 is +0
 
 
 def _check_levels(levels):

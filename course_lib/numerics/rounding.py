@@ -1,6 +1,7 @@
 """Five ways to round a real number to a whole one.
 
-Source: Croci, Fasi, Higham, Mary, Mikaitis 2022, "Stochastic rounding: implementation, error analysis and applications".
+Source: Croci, Fasi, Higham, Mary, Mikaitis 2022, "Stochastic rounding: implementation, error analysis and
+applications".
 """
 
 import math
@@ -41,7 +42,7 @@ def round_one(x, mode, u=None):
 def uniform_one(seed, i):
     """Element ``i`` of the random stream ``seed``, in [0, 1): SplitMix64 (Steele, Lea, Flood 2014). The definition.
 
-    The number depends on ``seed`` and ``i`` alone, so that an array may be rounded in any order, by any number of threads.
+    The number depends on ``seed`` and ``i`` alone: an array may be rounded in any order, by any number of threads.
     """
     z = (seed + (i + 1) * 0x9E3779B97F4A7C15) % 2**64
     z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9 % 2**64

@@ -1,4 +1,4 @@
-"""What holds for every tensor and every quantizer: the kernel is the definition, errors are bounded, grids are fixed points."""
+"""What holds for every tensor and every quantizer: kernel and definition agree, errors are bounded, grids stay."""
 
 import numpy as np
 import pytest
@@ -66,7 +66,7 @@ def quantizers(draw, dtype):
 def test_kernel_is_the_definition(data, dtype, mode, seed):
     q = data.draw(quantizers(dtype))
     scale = float(q.scale)
-    near = floats(dtype, min_value=-20, max_value=20).map(lambda t: dtype(t * scale) if np.isfinite(dtype(t)) else dtype(0))
+    near = floats(dtype, min_value=-20, max_value=20).map(lambda t: dtype(t * scale))
     x = data.draw(hnp.arrays(dtype, st.integers(0, 12), elements=floats(dtype) | near))
     drawn = int(np.random.default_rng(seed).integers(0, 2**64, dtype=np.uint64))
     with np.errstate(over="ignore", under="ignore"):                   # of NumPy's numbers in the definition

@@ -55,7 +55,7 @@ def test_mse_clips_at_two_bits_and_hardly_at_eight():
     full = np.abs(NORMAL).max()
     ends = [calibrate(NORMAL, bits=b, method="mse").clipping_range[1] / full for b in (2, 4, 8)]
     assert ends[0] < ends[1] < ends[2] <= 1
-    assert ends[0] * full == pytest.approx(1.224, abs=0.06)     # best ternary quantizer of a normal: Max 1960, level 1.224
+    assert ends[0] * full == pytest.approx(1.224, abs=0.06)     # the best three levels for a normal, Max 1960
 
 
 @pytest.mark.parametrize("levels", [2, 3, 8, 127, 128, 256, 700])
@@ -68,8 +68,10 @@ def test_divergence_equals_its_definition(levels):
         fast = clipping_divergence(RunningSums.of(counts), np.full(4, first), np.full(4, last), levels)
         slow = [clipping_divergence_one(row.tolist(), first, last, levels) for row in counts[:3]]
         assert fast[:3] == pytest.approx(slow, rel=1e-9, abs=1e-11)
-    different = clipping_divergence(RunningSums.of(counts), np.array([0, 5, 9, 0]), np.array([300, 200, 90, 60]), levels)
-    assert different[2] == pytest.approx(clipping_divergence_one(counts[2].tolist(), 9, 90, levels), rel=1e-9, abs=1e-11)
+    first, last = np.array([0, 5, 9, 0]), np.array([300, 200, 90, 60])
+    different = clipping_divergence(RunningSums.of(counts), first, last, levels)
+    slow = clipping_divergence_one(counts[2].tolist(), 9, 90, levels)
+    assert different[2] == pytest.approx(slow, rel=1e-9, abs=1e-11)
 
 
 def test_divergence_by_hand():

@@ -1,4 +1,4 @@
-"""What an import costs: no lecture about bits pays for PyTorch, no library user for widgets, nobody for scikit-learn."""
+"""What an import costs: no lecture about bits pays for PyTorch, nobody for widgets or scikit-learn."""
 
 import json
 import subprocess
@@ -26,7 +26,8 @@ def test_course_lib_alone_loads_next_to_nothing():
 
 def test_everything_below_nets_loads_nothing_heavy():
     rooms = ("kernels", "numerics", "coding", "products", "data", "measure", "check")
-    loaded = loaded_after("import course_lib as cl\n" + "\n".join(f"cl.{room}" for room in rooms) + "\ncl.warm_up(False)")
+    touched = "\n".join(f"cl.{room}" for room in rooms)
+    loaded = loaded_after(f"import course_lib as cl\n{touched}\ncl.warm_up(progress=False)")
     assert {f"course_lib.{room}" for room in rooms} <= set(loaded)
     assert not set(HEAVY) & set(loaded)
 

@@ -19,8 +19,8 @@ PACKAGE = Path(course_lib.__file__).parent
 
 def run_python(code, **environment):
     """Run ``code`` in a new interpreter and return what it printed last, as JSON."""
-    done = subprocess.run([sys.executable, "-P", "-W", "error", "-c", code], env=os.environ | environment,      # -P: not
-                          capture_output=True, text=True, timeout=600)                                    # this folder
+    command = [sys.executable, "-P", "-W", "error", "-c", code]         # -P: nothing is imported from this folder
+    done = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -45,8 +45,9 @@ def test_nothing_compiles_after_the_import(tmp_path):
             for view in (x, x.T, x[::2], np.asfortranarray(x)):
                 for method in cl.numerics.Calibration:
                     for scheme in cl.numerics.Scheme:
-                        for where in ({}, {"granularity": "per_channel"}, {"granularity": "per_group", "group_size": 4}):
-                            q = cl.numerics.calibrate(view, bits=4, scheme=scheme, method=method, **where)
+                        for kind in cl.numerics.Granularity:
+                            q = cl.numerics.calibrate(view, bits=4, scheme=scheme, method=method, granularity=kind,
+                                                      group_size=4)
                             for mode in cl.numerics.Rounding:
                                 cl.numerics.fake_quantize(view, q, rounding=mode, rng=np.random.default_rng(0))
                                 cl.numerics.quantize(view, q, rounding=mode, rng=np.random.default_rng(0))

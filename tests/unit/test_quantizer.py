@@ -19,9 +19,11 @@ from course_lib.numerics import (
 )
 
 FEW_BITS = [(-1, 1), (-3, 3), (-7, 7), (0, 1), (0, 3), (0, 15), (-8, 7), (-1, 0)]
-LAYOUTS = [("per_tensor", {}), ("per_channel", {"axis": 0}), ("per_channel", {"axis": 1}), ("per_channel", {"axis": -1}),
-           ("per_group", {"group_size": 1}), ("per_group", {"group_size": 4}), ("per_group", {"group_size": 5}),
-           ("per_group", {"group_size": 99})]
+LAYOUTS = [
+    ("per_tensor", {}), ("per_channel", {"axis": 0}), ("per_channel", {"axis": 1}), ("per_channel", {"axis": -1}),
+    ("per_group", {"group_size": 1}), ("per_group", {"group_size": 4}), ("per_group", {"group_size": 5}),
+    ("per_group", {"group_size": 99}),
+]
 
 
 def by_definition(x, q, mode, seed):
@@ -113,7 +115,8 @@ def test_equal_to_torch_except_at_ties(scheme, bits, axis):
         q = calibrate(0.7 * x, bits=bits, scheme=scheme, granularity=wanted, axis=axis or 0)
         scale, zero_point = (torch.from_numpy(np.array(a)) for a in (q.scale, q.zero_point))
         if axis is None:
-            theirs = torch.fake_quantize_per_tensor_affine(torch.from_numpy(x), scale, zero_point, q.qmin, q.qmax).numpy()
+            theirs = torch.fake_quantize_per_tensor_affine(
+                torch.from_numpy(x), scale, zero_point, q.qmin, q.qmax).numpy()
             steps = x.astype(np.float64) / float(q.scale)
         else:
             theirs = torch.fake_quantize_per_channel_affine(
@@ -151,7 +154,8 @@ def test_overflowing_quotients_saturate(mode):
     for dtype in (np.float32, np.float64):
         info = np.finfo(dtype)
         q = QParams(info.tiny, np.int32(3), -8, 7)
-        assert quantize(np.array([info.max, -info.max, np.inf], dtype), q, rounding=mode, rng=rng).tolist() == [7, -8, 7]
+        x = np.array([info.max, -info.max, np.inf], dtype)
+        assert quantize(x, q, rounding=mode, rng=rng).tolist() == [7, -8, 7]
 
 
 @pytest.mark.parametrize("granularity, where", LAYOUTS)
@@ -194,9 +198,9 @@ def test_refusals(function):
     with pytest.raises(ValueError, match="x has 1 NaN, the first; NaN has no code"):
         function(np.float32(np.nan), q)
     for wrong in (np.zeros(3, np.float16), np.zeros(3, int), np.zeros(3, complex), np.array(["a"]), [1, 2]):
-        with pytest.raises(TypeError, match=r"x has dtype .*; it must be float32 or float64: use x.astype\(np.float32\)"):
+        with pytest.raises(TypeError, match=r"x has dtype .*must be float32 or float64: use x.astype\(np.float32\)"):
             function(wrong, q)
-    with pytest.raises(ValueError, match=r"shape \(4, 3\), which takes scales of shape \(4,\) \(per channel on axis 0\)"):
+    with pytest.raises(ValueError, match=r"x has shape \(4, 3\), .* scales of shape \(4,\) \(per channel on axis 0\)"):
         function(np.zeros((4, 3)), channels)
     with pytest.raises(ValueError, match="x has no axes"):
         function(np.float64(1), channels)
