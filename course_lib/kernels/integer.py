@@ -32,17 +32,10 @@ def multiply_add(typingctx, total, a, b):
 
 
 @_inline
-def dot(w, x):
-    """Σ_k w[k] x[k].   w, x: (n,) integers of 8 or 16 bits"""
-    total = np.int32(0)
-    for k in range(w.size):
-        total = multiply_add(total, w[k], x[k])
-    return total
-
-
-@_inline
-def _four_by_four(w0, w1, w2, w3, x0, x1, x2, x3):
-    """Sixteen dot products at once: one tuple of four for each x, so that w[k] is loaded once for all of them."""
+def _four_by_four(w, x, r, b, column, out):
+    """out[b + i, column + j] = Σ_k w[r + j, k] x[b + i, k] for i, j < 4: each number that is loaded serves four sums."""
+    w0, w1, w2, w3 = w[r], w[r + 1], w[r + 2], w[r + 3]
+    x0, x1, x2, x3 = x[b], x[b + 1], x[b + 2], x[b + 3]
     a0 = a1 = a2 = a3 = b0 = b1 = b2 = b3 = c0 = c1 = c2 = c3 = d0 = d1 = d2 = d3 = np.int32(0)
     for k in range(w0.size):
         a0, a1 = multiply_add(a0, w0[k], x0[k]), multiply_add(a1, w1[k], x0[k])
@@ -53,33 +46,63 @@ def _four_by_four(w0, w1, w2, w3, x0, x1, x2, x3):
         c2, c3 = multiply_add(c2, w2[k], x2[k]), multiply_add(c3, w3[k], x2[k])
         d0, d1 = multiply_add(d0, w0[k], x3[k]), multiply_add(d1, w1[k], x3[k])
         d2, d3 = multiply_add(d2, w2[k], x3[k]), multiply_add(d3, w3[k], x3[k])
-    return (a0, a1, a2, a3), (b0, b1, b2, b3), (c0, c1, c2, c3), (d0, d1, d2, d3)
+    y0, y1, y2, y3 = out[b, column:], out[b + 1, column:], out[b + 2, column:], out[b + 3, column:]
+    y0[0], y0[1], y0[2], y0[3] = a0, a1, a2, a3
+    y1[0], y1[1], y1[2], y1[3] = b0, b1, b2, b3
+    y2[0], y2[1], y2[2], y2[3] = c0, c1, c2, c3
+    y3[0], y3[1], y3[2], y3[3] = d0, d1, d2, d3
 
 
 @_inline
-def _products(w, x, first, out):
-    """out[b, first + r] = Σ_k w[r, k] x[b, k]: blocks of four by four, then the rows and images that are left."""
+def _one_by_one(w, x, first_row, first_image, column, out):
+    """out[first_image + b, column + r] = Σ_k w[r, k] x[b, k] for all images of x and the rows from first_row on."""
+    for b in range(x.shape[0]):
+        image = x[b]
+        for r in range(first_row, w.shape[0]):
+            row = w[r]
+            total = np.int32(0)
+            for k in range(row.size):
+                total = multiply_add(total, row[k], image[k])
+            out[first_image + b, column + r] = total
+
+
+@_inline
+def _widen_last(x):
+    """The images left over when the others stand in fours, in 16 bits: widened once here, not again for every row."""
+    wide = np.empty((x.shape[0] % 4, x.shape[1]), np.int16)
+    for b in range(wide.shape[0]):
+        for k in range(wide.shape[1]):
+            wide[b, k] = x[x.shape[0] - wide.shape[0] + b, k]
+    return wide
+
+
+@_inline
+def _products(w, x, wide, column, out):
+    """out[b, column + r] = Σ_k w[r, k] x[b, k]: blocks of four rows by four images, then the rows and images left over."""
     rows, images = w.shape[0] // 4 * 4, x.shape[0] // 4 * 4
     for r in range(0, rows, 4):
         for b in range(0, images, 4):
-            block = _four_by_four(w[r], w[r + 1], w[r + 2], w[r + 3], x[b], x[b + 1], x[b + 2], x[b + 3])
-            for i in range(4):
-                for j in range(4):
-                    out[b + i, first + r + j] = block[i][j]
-    for b in range(images):
-        for r in range(rows, w.shape[0]):
-            out[b, first + r] = dot(w[r], x[b])
-    wide = np.empty(x.shape[1], np.int16)           # one image alone: widened once instead of once a row
-    for b in range(images, x.shape[0]):
-        wide[:] = x[b]
-        for r in range(w.shape[0]):
-            out[b, first + r] = dot(w[r], wide)
+            _four_by_four(w, x, r, b, column + r, out)
+    _one_by_one(w, x[:images], rows, 0, column, out)
+    _one_by_one(w, wide, 0, images, column, out)
 
 
 @kernel([types.void(array_of(int8, 2), array_of(codes, 2), int64, _out(int32, 2)) for codes in (uint8, int8)])
 def matmul_int8(w, x, first, out):
     """out[b, first + r] = Σ_k w[r, k] x[b, k].   w: (m, n) int8, x: (batch, n) int8 or uint8, out: (batch, ≥ first + m)"""
-    _products(w, x, first, out)
+    _products(w, x, _widen_last(x), first, out)
+
+
+@_inline
+def _unpack(packed, first, rows):
+    """Rows of 4-bit codes as int8: the low halves of the bytes, then the high halves.   packed: (m, h), rows: (4, 2h)"""
+    half = packed.shape[1]
+    for r in range(rows.shape[0]):
+        row, low, high = packed[first + r], rows[r, :half], rows[r, half:]
+        for k in range(row.size):                                   # two loops: one would not vectorise
+            low[k] = np.int8(row[k] << 4) >> 4                      # shifted up and down: the sign comes along
+        for k in range(row.size):
+            high[k] = np.int8(row[k]) >> 4
 
 
 @kernel([types.void(array_of(uint8, 2), array_of(codes, 2), int64, _out(int32, 2)) for codes in (uint8, int8)])
@@ -88,19 +111,19 @@ def matmul_int4(packed, x, first, out):
 
     Unpacking gives the even and the odd codes of a row apart, so x is put in that order too: even entries, then odd.
     """
-    half = packed.shape[1]
+    n, half = x.shape[1], packed.shape[1]
     order = np.zeros((x.shape[0], 2 * half), x.dtype)               # an odd n leaves a zero at the end
-    order[:, :half] = x[:, 0::2]
-    order[:, half : half + x.shape[1] // 2] = x[:, 1::2]
+    for b in range(x.shape[0]):
+        for k in range(half):
+            order[b, k] = x[b, 2 * k]
+        for k in range(n // 2):
+            order[b, half + k] = x[b, 2 * k + 1]
+    wide = _widen_last(order)
     four = np.empty((4, 2 * half), np.int8)
     for r in range(0, packed.shape[0], 4):
         rows = four[: packed.shape[0] - r]
-        for i in range(rows.shape[0]):
-            row, low, high = packed[r + i], rows[i, :half], rows[i, half:]
-            for k in range(row.size):
-                low[k] = np.int8(row[k] << 4) >> 4                  # shifted up and down: the sign comes along
-                high[k] = np.int8(row[k]) >> 4
-        _products(rows, order, first + r, out)
+        _unpack(packed, r, rows)
+        _products(rows, order, wide, first + r, out)
 
 
 @kernel([boolean(array_of(float32, 1), float32, int64, int64, int64, _out(uint8, 1))])
@@ -135,7 +158,7 @@ _pair = types.UniTuple(int64, 2)
          for codes in (uint8, int32)])
 def linear(x, w, multiplier, offset, shift, low, high, acc, out):
     """out[b, c] = requantize(Σ_k w[c, k] x[b, k]).   x: (batch, n) uint8, w: (m, n) int8, M0, B0: (m,), acc, out: (batch, m)"""
-    _products(w, x, 0, acc)
+    _products(w, x, _widen_last(x), 0, acc)
     for b in range(out.shape[0]):
         for c in range(out.shape[1]):
             out[b, c] = _requantize(acc[b, c], multiplier[c], offset[c], shift, low, high)
@@ -170,7 +193,7 @@ def conv2d(x, w, multiplier, offset, shift, low, high, kernel_size, stride, padd
     """
     for b in range(x.shape[0]):
         _copy_patches(x[b], kernel_size, stride, padding, zero_point, patches)
-        _products(w, patches, 0, acc)
+        _products(w, patches, _widen_last(patches), 0, acc)
         for c in range(out.shape[1]):
             for position in range(out.shape[2]):
                 out[b, c, position] = _requantize(acc[position, c], multiplier[c], offset[c], shift, low, high)
