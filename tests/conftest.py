@@ -10,6 +10,25 @@ hypothesis.settings.register_profile("course", deadline=None, derandomize=True, 
 hypothesis.settings.load_profile("course")
 
 
+@pytest.fixture(scope="session")
+def digits():
+    """The UCI digits, which are always there."""
+    from course_lib import data
+
+    return data.load("digits")
+
+
+@pytest.fixture(scope="session")
+def mnist():
+    """MNIST, or a skip that says why not."""
+    from course_lib import data
+
+    dataset = data.load()
+    if dataset.name != "mnist":
+        pytest.skip(f"needs MNIST, and cl.data.load() gave {dataset.name}")
+    return dataset
+
+
 def browser_required():
     return os.environ.get("COURSE_REQUIRE_BROWSER", "0") not in ("", "0")
 

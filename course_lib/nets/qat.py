@@ -152,7 +152,7 @@ class FakeQuantNet(nn.Module):
         return a
 
 
-def train_qat(model, dataset, *, weight_bits, activation_bits, epochs=5, batch_size=128, lr=1e-3, seed=0, progress=True,
+def train_qat(model, dataset, *, weight_bits, activation_bits, epochs=5, batch_size=128, lr=2e-3, seed=0, progress=True,
               weight_calibration=Calibration.MSE, activation_calibration=Calibration.MSE, calibration_images=512):
     """Train a copy of a trained network on, rounding in the forward pass; return its quantized twin.
 
@@ -191,7 +191,12 @@ def train_qat(model, dataset, *, weight_bits, activation_bits, epochs=5, batch_s
 
 
 VERSION = 1  # raise it when the code of this file changes what it gives
-SETTINGS = {"mnist": {"epochs": 5, "batch_size": 128, "lr": 1e-3}, "digits": {"epochs": 30, "batch_size": 32, "lr": 1e-3}}
+SETTINGS = {
+    ("lenet_300_100", "mnist"): {"epochs": 5, "batch_size": 128, "lr": 2e-3},
+    ("lenet_300_100", "digits"): {"epochs": 15, "batch_size": 32, "lr": 2e-3},
+    ("lenet_5", "mnist"): {"epochs": 2, "batch_size": 128, "lr": 1e-3},
+    ("lenet_5", "digits"): {"epochs": 10, "batch_size": 32, "lr": 1e-3},
+}
 
 
 def trained_qat(name, dataset, weight_bits, activation_bits, *, seed=0, progress=True):
@@ -208,8 +213,9 @@ def trained_qat(name, dataset, weight_bits, activation_bits, *, seed=0, progress
     progress : bool
     """
     ptq.check_bits(weight_bits, activation_bits)
-    settings = SETTINGS[dataset.name]
-    key = {"start": asdict(recipe_of(name, dataset)), "bits": [weight_bits, activation_bits], **settings,
+    start = recipe_of(name, dataset)  # an unknown name is refused here
+    settings = SETTINGS[name, dataset.name]
+    key = {"start": asdict(start), "bits": [weight_bits, activation_bits], **settings,
            "seed": seed, "data": dataset.fingerprint, "version": VERSION}
 
     def make():

@@ -3,15 +3,17 @@
 A file is named by its recipe and by its own content: ``lenet_300_100-<recipe>-<content>.safetensors``. The recipe part
 covers everything that decides the result (architecture, hyperparameters, seed, the data's fingerprint, a version number
 of the code), so a changed recipe never meets an old file. The content part lets a damaged file be seen at once. Files are
-written aside and renamed, so two notebooks that train the same network at the same time do not disturb each other.
+written aside and renamed, and a lock makes the second of two notebooks that want the same network wait for the first.
 """
 
 import hashlib
 import json
 import tempfile
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import filelock
 import safetensors.torch
 import torch
 
@@ -23,6 +25,7 @@ __all__ = ["NAMES", "cached", "clear_cache", "trained"]
 
 FOLDER = "models"
 SUFFIX = ".safetensors"
+WAIT_S = 900  # how long to wait for another process that trains the same network
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ BUILD = {"LeNet300100": LeNet300100, "LeNet5": LeNet5}
 RECIPES = {
     ("lenet_300_100", "mnist"): Recipe("LeNet300100", epochs=12, batch_size=128, lr=3e-3, weight_decay=0.1),
     ("lenet_300_100", "digits"): Recipe("LeNet300100", epochs=40, batch_size=32, lr=2e-3, weight_decay=0.1),
-    ("lenet_5", "mnist"): Recipe("LeNet5", epochs=6, batch_size=128, lr=2e-3, weight_decay=0.01),
+    ("lenet_5", "mnist"): Recipe("LeNet5", epochs=6, batch_size=128, lr=2e-3, weight_decay=0.5),
     ("lenet_5", "digits"): Recipe("LeNet5", epochs=20, batch_size=64, lr=2e-3, weight_decay=0.1),
 }
 NAMES = tuple(dict.fromkeys(name for name, _ in RECIPES))
@@ -98,7 +101,8 @@ def cached(name, recipe, make, *, save, load):
     """The result of ``make()``, or the kept result of an earlier run with the same ``name`` and ``recipe``.
 
     A kept file that is damaged is removed and made again, and one line says so. Where the cache cannot be written the
-    result is returned all the same, and one line says that it is not kept.
+    result is returned all the same, and one line says that it is not kept. While another process makes the same, this
+    one waits, and then reads what it made.
 
     Parameters
     ----------
@@ -106,7 +110,7 @@ def cached(name, recipe, make, *, save, load):
         Starts the file's name: letters, digits, underscores.
     recipe : dict of what JSON can hold
         Everything that decides the result.
-    make : callable() -> result
+    make : callable() -> result, not None
     save : callable(result, path)
         Writes one file.
     load : callable(path) -> result
@@ -116,33 +120,54 @@ def cached(name, recipe, make, *, save, load):
     -------
     the result
     """
-    recipe_hash = _hash(json.dumps(recipe, sort_keys=True).encode())
+    stem = f"{name}-{_hash(json.dumps(recipe, sort_keys=True).encode())}"
     folder = data.cache_dir() / FOLDER
-    for path in sorted(folder.glob(f"{name}-{recipe_hash}-*{SUFFIX}")):
-        try:
-            if path.name == f"{name}-{recipe_hash}-{_hash(path.read_bytes())}{SUFFIX}":
-                return load(path)
-            reason = "its content changed since it was written"
-        except Exception as error:  # whatever is wrong with a cached file, making it again is the answer
-            reason = f"{type(error).__name__}: {error}"
-        print(f"cache: {path} is damaged ({reason}); making {name} again.")
-        path.unlink(missing_ok=True)
-    result = make()
+    kept = _read(folder, stem, load)
+    if kept is not None:
+        return kept
     try:
-        _keep(result, folder, f"{name}-{recipe_hash}", save)
+        lock = _alone(folder, stem)
     except OSError as error:
-        print(f"cache: {name} is not kept for next time, {folder} cannot be written ({error}). "
-              "Set COURSE_CACHE to a folder that can.")
+        print(f"cache: {name} will not be kept for next time, because {folder} cannot be written ({error}); "
+              "set COURSE_CACHE to a folder that can.")
+        return make()
+    with lock:
+        kept = _read(folder, stem, load)  # another notebook may have made it while this one waited
+        if kept is not None:
+            return kept
+        result = make()
+        try:
+            _keep(result, folder, stem, save)
+        except OSError as error:
+            print(f"cache: {name} is not kept for next time, because {folder} cannot be written ({error}).")
     return result
 
 
 def clear_cache():
-    """Remove every trained network from the user's cache (downloaded data stay); return how many files went."""
-    gone = 0
-    for path in (data.cache_dir() / FOLDER).glob(f"*{SUFFIX}*"):
+    """Forget every trained network in the user's cache (downloaded data stay); return how many there were."""
+    folder = data.cache_dir() / FOLDER
+    for left_over in [*folder.glob(".*.part"), *folder.glob(".*.lock")]:
+        with suppress(OSError):  # where a lock that is held cannot be removed, it stays
+            left_over.unlink(missing_ok=True)
+    networks = list(folder.glob(f"*{SUFFIX}"))
+    for path in networks:
         path.unlink(missing_ok=True)
-        gone += 1
-    return gone
+    return len(networks)
+
+
+def _read(folder, stem, load):
+    """What ``load`` makes of a whole file of this stem, or None; damaged files are removed, and a line says so."""
+    for path in sorted(folder.glob(f"{stem}-*{SUFFIX}")):
+        try:
+            if path.name == _file_name(stem, path.read_bytes()):
+                return load(path)
+            reason = "its content is not what was written"
+        except Exception as error:  # whatever is wrong with it, making it again is the answer
+            reason = f"{type(error).__name__}: {error}"
+        print(f"cache: {path} is damaged ({reason}); it is made again.")
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+    return None
 
 
 def _keep(result, folder, stem, save):
@@ -150,8 +175,26 @@ def _keep(result, folder, stem, save):
         first = Path(elsewhere) / f"{stem}{SUFFIX}"
         save(result, first)
         content = first.read_bytes()
-    with data.written_aside(folder / f"{stem}-{_hash(content)}{SUFFIX}") as aside:
+    with data.written_aside(folder / _file_name(stem, content)) as aside:
         aside.write_bytes(content)
+
+
+def _file_name(stem, content):
+    return f"{stem}-{_hash(content)}{SUFFIX}"
+
+
+def _alone(folder, stem):
+    """A held lock for ``stem``: of several notebooks that want the same network, one trains and the others wait for it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(folder / f".{stem}.lock")
+    try:
+        return lock.acquire(timeout=0)
+    except filelock.Timeout:
+        print(f"cache: another notebook is training {stem.partition('-')[0]}; waiting for it.")
+    try:
+        return lock.acquire(timeout=WAIT_S)
+    except filelock.Timeout:  # it may have been suspended; training twice does no harm
+        return nullcontext()
 
 
 def _hash(content):

@@ -1,0 +1,223 @@
+"""The cache of trained networks: whole files only, one maker at a time, never a stale answer."""
+
+import os
+import subprocess
+import sys
+import textwrap
+import time
+from dataclasses import replace
+
+import pytest
+import torch
+from course_lib import data
+from course_lib.nets import cached, clear_cache, store, trained
+
+
+@pytest.fixture(autouse=True)
+def folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("COURSE_CACHE", str(tmp_path))
+    return tmp_path / store.FOLDER
+
+
+class Maker:
+    """Makes a text, and counts how often it had to."""
+
+    def __init__(self, text="made"):
+        self.text, self.times = text, 0
+
+    def __call__(self):
+        self.times += 1
+        return self.text
+
+
+def keep(make, name="thing", recipe=None):
+    return cached(name, recipe or {"epochs": 3}, make, save=lambda text, path: path.write_text(text), load=lambda path: path.read_text())
+
+
+def only_file(folder):
+    (path,) = folder.glob("*.safetensors")
+    return path
+
+
+def test_made_once_then_read():
+    make = Maker()
+    assert [keep(make) for _ in range(3)] == ["made"] * 3
+    assert make.times == 1
+
+
+@pytest.mark.parametrize("recipe", [{"epochs": 4}, {"epochs": 3, "seed": 0}, {"epochs": "3"}])
+def test_another_recipe_or_name_is_another_file(recipe):
+    keep(Maker("first"))
+    assert keep(Maker("second"), recipe=recipe) == "second"
+    assert keep(Maker("third"), name="other") == "third"
+    assert keep(Maker("unused")) == "first"
+
+
+@pytest.mark.parametrize("damage", [
+    lambda content: content[:2], lambda content: b"", lambda content: content + b"x", lambda content: b"M" + content[1:],
+], ids=["truncated", "empty", "longer", "one byte changed"])
+def test_a_damaged_file_is_made_again_and_said(folder, capsys, damage):
+    keep(Maker())
+    path = only_file(folder)
+    path.write_bytes(damage(path.read_bytes()))
+    make = Maker()
+    assert keep(make) == "made" and make.times == 1
+    printed = capsys.readouterr().out
+    assert printed.count("\n") == 1 and "is damaged" in printed and str(path) in printed
+    assert keep(make) == "made" and make.times == 1 and capsys.readouterr().out == ""
+
+
+def test_a_file_that_does_not_load_is_made_again(capsys):
+    keep(Maker())
+
+    def load(path):
+        raise KeyError("fc1.weight")
+
+    make = Maker()
+    cached("thing", {"epochs": 3}, make, save=lambda text, path: path.write_text(text), load=load)
+    assert make.times == 1 and "KeyError" in capsys.readouterr().out
+
+
+def test_nothing_half_written_and_nothing_kept_when_making_fails(folder):
+    def fail():
+        raise RuntimeError("interrupted")
+
+    with pytest.raises(RuntimeError, match="interrupted"):
+        keep(fail)
+    assert list(folder.glob("*.safetensors")) == [] and list(folder.glob(".*.part")) == []
+    assert keep(Maker()) == "made"
+
+
+def test_a_cache_that_cannot_be_written(monkeypatch, tmp_path, capsys):
+    (tmp_path / "a file").write_text("")
+    monkeypatch.setenv("COURSE_CACHE", str(tmp_path / "a file"))  # even root cannot make a folder in a file
+    make = Maker()
+    assert keep(make) == "made" and make.times == 1
+    printed = capsys.readouterr().out
+    assert printed.count("\n") == 1 and "not be kept" in printed and "COURSE_CACHE" in printed
+    assert clear_cache() == 0
+
+
+def test_a_disk_that_fills_up(monkeypatch, capsys):
+    def full(path):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(data, "written_aside", full)
+    assert keep(Maker()) == "made"
+    assert "No space left" in capsys.readouterr().out
+
+
+SLOW_MAKER = textwrap.dedent("""
+    import sys, time
+    from pathlib import Path
+    from course_lib.nets import cached
+
+    def make():
+        with open("made.log", "a") as log:
+            log.write("x")
+        Path("started").touch()
+        time.sleep(float(sys.argv[1]))
+        return "made by another"
+
+    print(cached("thing", {"epochs": 3}, make, save=lambda text, path: path.write_text(text), load=lambda path: path.read_text()))
+""")
+
+
+def another_process(tmp_path, seconds):
+    (tmp_path / "maker.py").write_text(SLOW_MAKER)
+    process = subprocess.Popen([sys.executable, "maker.py", str(seconds)], cwd=tmp_path, stdout=subprocess.PIPE, text=True,
+                               env={**os.environ, "OMP_NUM_THREADS": "1"})
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "started").exists():
+        assert process.poll() is None and time.monotonic() < deadline, "the other process did not start"
+        time.sleep(0.02)
+    return process
+
+
+def test_the_second_of_two_processes_waits_and_reads(tmp_path, capsys):
+    other = another_process(tmp_path, seconds=2)
+    make = Maker()
+    assert keep(make) == "made by another" and make.times == 0
+    assert "another notebook is training thing; waiting" in capsys.readouterr().out
+    assert other.communicate()[0].strip() == "made by another"
+    assert (tmp_path / "made.log").read_text() == "x"
+
+
+def test_a_process_that_was_killed_holds_nobody_up(tmp_path):
+    other = another_process(tmp_path, seconds=600)
+    other.kill()
+    other.communicate()
+    assert keep(Maker()) == "made"
+
+
+def test_a_lock_that_stays_is_waited_for_so_long_and_no_longer(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "WAIT_S", 0.2)
+    other = another_process(tmp_path, seconds=600)
+    assert keep(Maker()) == "made"
+    other.kill()
+    other.communicate()
+
+
+def test_clear_cache_takes_networks_and_nothing_else(folder):
+    keep(Maker())
+    keep(Maker(), name="other")
+    (folder / ".thing.safetensors.abc.part").touch()
+    (folder / "notes.txt").touch()
+    (folder.parent / "mnist").mkdir()
+    assert clear_cache() == 2
+    assert [path.name for path in folder.iterdir()] == ["notes.txt"] and (folder.parent / "mnist").exists()
+    assert clear_cache() == 0
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Recipes of one epoch."""
+    monkeypatch.setattr(store, "RECIPES", {key: replace(recipe, epochs=1) for key, recipe in store.RECIPES.items()})
+
+
+def same(first, second):
+    return all(torch.equal(a, b) for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True))
+
+
+def test_trained_loads_what_it_made(digits, quick, folder, monkeypatch):
+    first = trained("lenet_300_100", digits, progress=False)
+    monkeypatch.setattr(store, "train", None)  # would fail if called
+    second = trained("lenet_300_100", digits, progress=False)
+    assert same(first, second) and not first.training and not second.training
+    assert all(p.requires_grad for p in second.parameters())
+    assert only_file(folder).read_bytes()[8:9] == b"{"  # the header of safetensors, no pickle
+
+
+@pytest.mark.parametrize("change", ["seed", "data", "epochs", "version"])
+def test_what_decides_the_result_is_in_the_key(digits, quick, folder, monkeypatch, change):
+    trained("lenet_300_100", digits, progress=False)
+    dataset, seed = digits, 0
+    if change == "seed":
+        seed = 1
+    elif change == "data":
+        dataset = replace(digits, train_images=digits.train_images[::-1].copy())
+    else:
+        key = ("lenet_300_100", "digits")
+        old = store.RECIPES[key]
+        monkeypatch.setitem(store.RECIPES, key, replace(old, **{change: getattr(old, change) + 1}))
+    trained("lenet_300_100", dataset, seed=seed, progress=False)
+    assert len(list(folder.glob("*.safetensors"))) == 2
+
+
+def test_a_network_of_another_shape_in_its_place_is_trained_again(digits, quick, folder, capsys):
+    trained("lenet_5", digits, progress=False)
+    wrong = only_file(folder).read_bytes()
+    only_file(folder).unlink()
+    trained("lenet_300_100", digits, progress=False)
+    path = only_file(folder)
+    path.unlink()
+    stem = path.name.rsplit("-", 1)[0]
+    (folder / store._file_name(stem, wrong)).write_bytes(wrong)
+    capsys.readouterr()
+    assert trained("lenet_300_100", digits, progress=False).fc1.weight.shape == (300, 784)
+    assert "is damaged" in capsys.readouterr().out
+
+
+def test_an_unknown_name_lists_the_right_ones(digits):
+    with pytest.raises(ValueError, match="'resnet'; it should be one of 'lenet_300_100', 'lenet_5'"):
+        trained("resnet", digits)
