@@ -15,7 +15,7 @@ def _scales(w, bits):
 
 
 def _scale_inputs(rng):
-    yield np.array([[1.5, -3.0, 0.5], [0.3, 0.6, -0.2]], np.float32), 3
+    yield np.array([[1.5, -3.0, 0.5], [0.25, 0.6, -0.2]], np.float32), 3
     yield np.array([[0.0, 0.0], [7.0, -1.0]], np.float32), 4
     yield np.array([[-2.0, -1.0]], np.float32), 2
     for _ in range(60):
@@ -65,7 +65,7 @@ def _codes(x, scale, zero_point, qmin, qmax):
 def _quantize_inputs(rng):
     yield np.array([-9, -1.3, -0.5, 0.4, 0.5, 1.5, 2.5, 9], np.float32), 1.0, 0, -3, 3
     yield np.array([-1.0, -0.26, 0.0, 0.25, 0.75, 1.0, 40.0], np.float32), 0.5, 3, 0, 255
-    yield np.array([[1.5, -3.0, 0.5], [0.3, 0.6, -0.2]], np.float32), np.array([[1.0], [0.2]], np.float32), 0, -3, 3
+    yield np.array([[1.5, -3.0, 0.5], [0.25, 0.6, -0.2]], np.float32), np.array([[1.0], [0.2]], np.float32), 0, -3, 3
     yield np.zeros((2, 3), np.float32), 1.0, 5, 0, 15
     for k in range(80):
         bits, rows, columns = int(rng.integers(2, 9)), rng.integers(1, 5), rng.integers(1, 9)
