@@ -1,8 +1,12 @@
-"""Counting: one histogram per row."""
+"""Histograms of rows, and what is lost when a histogram is clipped and its bins are merged into few codes."""
 
+import numba
+import numpy as np
 from numba import float32, float64, int64, types
 
 from course_lib.kernels.compiling import array_of, kernel
+
+_inline = numba.njit(nogil=True)
 
 
 @kernel([types.void(array_of(real, 2), array_of(float64, 1), array_of(float64, 1), array_of(int64, 2, readonly=False))
@@ -18,3 +22,55 @@ def histogram_rows(x, low, width, out):
         for i in range(row.size):
             if row[i] != 0:
                 counts[int(min(max((row[i] - start) / step, 0), last))] += 1
+
+
+@_inline
+def _x_log_x(x):
+    return x * np.log(x) if x > 0 else 0.0
+
+
+@_inline
+def _divergence(mass, used, x_log_x, first, last, levels):
+    """Σ P log(P / Q) for the bins first ≤ k < last merged into ``levels`` codes, from running sums over the bins.
+
+    Over the bins of one code Q is constant, so that a code costs one logarithm, however many bins it has.
+    """
+    total, below, above = mass[-1], mass[first], mass[-1] - mass[last]
+    kept = total - below - above
+    left, right = mass[first + 1] - mass[first], mass[last] - mass[last - 1]
+    p_log_p = (x_log_x[last] - x_log_x[first] - _x_log_x(left) - _x_log_x(right)
+               + _x_log_x(left + below) + _x_log_x(right + above))      # what was clipped piles up at the ends
+    p_log_q, start = 0.0, first
+    for level in range(levels):
+        stop = first + (level + 1) * (last - first) // levels
+        q, n = mass[stop] - mass[start], used[stop] - used[start]
+        p = q
+        if start == first < stop:                                       # the code of the first bin
+            p += below
+            n += left == 0 and below > 0
+        if level == levels - 1:                                         # and of the last
+            p += above
+            n += right == 0 and above > 0
+        if p > 0:
+            p_log_q += p * np.log(q / n) if q > 0 else -np.inf
+        start = stop
+    return (p_log_p - p_log_q + total * np.log(kept / total)) / total if kept > 0 else np.inf
+
+
+@kernel([types.void(array_of(int64, 2), array_of(int64, 2), array_of(int64, 2), int64,
+                    array_of(float64, 2, readonly=False))])
+def clipping_divergence_rows(counts, first, last, levels, out):
+    """out[r, t] = the divergence of histogram r when the bins first[r, t] ≤ k < last[r, t] (two or more) are kept.
+
+    counts: (rows, bins), first, last, out: (rows, trials)
+    """
+    bins = counts.shape[1]
+    mass, used, x_log_x = np.zeros(bins + 1), np.zeros(bins + 1), np.zeros(bins + 1)
+    for r in range(counts.shape[0]):
+        for k in range(bins):
+            count = counts[r, k]
+            mass[k + 1] = mass[k] + count
+            used[k + 1] = used[k] + (count > 0)
+            x_log_x[k + 1] = x_log_x[k] + _x_log_x(count)
+        for t in range(out.shape[1]):
+            out[r, t] = _divergence(mass, used, x_log_x, first[r, t], last[r, t], levels)

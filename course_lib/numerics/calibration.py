@@ -12,7 +12,6 @@ Sources: Gholami et al. 2021, sec. III-C and III-D; Migacz 2017, "8-bit inferenc
 
 import math
 from enum import Enum
-from typing import NamedTuple
 
 import numpy as np
 
@@ -217,15 +216,16 @@ def histogram_range(rows, scheme, qmin, qmax):
     else:
         levels = qmax - qmin + 1
         counts, zero_bin = _histogram(rows, low, high)
-    best, share = np.full(len(rows), np.inf), np.ones(len(rows))
-    sums = RunningSums.of(counts)
-    for keep in KEEP if levels < BINS else ():              # with a code for every bin there is nothing to lose
-        threshold = np.rint(keep * np.maximum(zero_bin, BINS - zero_bin)).astype(np.int64)      # in bins
-        first, last = np.maximum(zero_bin - threshold, 0), np.minimum(zero_bin + threshold, BINS)
-        divergence = clipping_divergence(sums, first, last, levels)
-        better = divergence < best - 1e-12                  # a tie goes to the wider range
-        best[better], share[better] = divergence[better], keep
-    threshold = share * np.maximum(-low, high)
+    if levels >= BINS:                                      # with a code for every bin there is nothing to lose
+        return low, high
+    threshold = np.rint(np.maximum(zero_bin, BINS - zero_bin)[:, None] * KEEP).astype(np.int64)     # in bins
+    first = np.maximum(zero_bin[:, None] - threshold, 0)
+    last = np.minimum(zero_bin[:, None] + threshold, BINS)
+    loss = np.empty(first.shape)                            # (rows, trials), the widest range first
+    histogram.clipping_divergence_rows(counts, first, last, levels, loss)
+    loss[~np.isfinite(loss)] = np.inf
+    best = (loss <= loss.min(axis=1, keepdims=True) + 1e-12).argmax(axis=1)             # a tie goes to the wider range
+    threshold = KEEP[best] * np.maximum(-low, high)
     return np.maximum(low, -threshold), np.minimum(high, threshold)
 
 
@@ -235,44 +235,3 @@ def _histogram(rows, low, high):
     counts = np.zeros((len(rows), BINS), np.int64)
     histogram.histogram_rows(rows, low, width, counts)
     return counts, np.clip(np.rint(-low / width), 0, BINS).astype(np.int64)
-
-
-class RunningSums(NamedTuple):
-    """Sums over the first k bins of each histogram, k = 0 … bins: any run of bins is then one difference."""
-
-    mass: np.ndarray                                        # of the counts
-    used: np.ndarray                                        # of the bins that are not empty
-    plogp: np.ndarray                                       # of count · log(count)
-
-    @classmethod
-    def of(cls, counts):
-        """From counts (rows, bins)."""
-        return cls(*(np.pad(np.cumsum(table, axis=1, dtype=np.float64), ((0, 0), (1, 0)))
-                     for table in (counts, counts > 0, _plogp(counts))))
-
-
-def clipping_divergence(sums, first, last, levels):
-    """:func:`clipping_divergence_one` for many histograms at once.   sums of (rows, bins), first, last: (rows,)"""
-    r = np.arange(len(first))
-    edges = first[:, None] + np.arange(levels + 1) * (last - first)[:, None] // levels      # (rows, levels + 1)
-    q_mass = np.diff(np.take_along_axis(sums.mass, edges, axis=1), axis=1)
-    used = np.diff(np.take_along_axis(sums.used, edges, axis=1), axis=1)
-    total, below = sums.mass[:, -1], sums.mass[r, first]
-    above = total - sums.mass[r, last]
-    kept = total - below - above
-    p_mass = q_mass.copy()
-    p_log_p = sums.plogp[r, last] - sums.plogp[r, first]
-    first_code = (np.diff(edges, axis=1) > 0).argmax(axis=1)            # the code of the first kept bin
-    for end_bin, code, clipped in ((first, first_code, below), (last - 1, levels - 1, above)):
-        count = sums.mass[r, end_bin + 1] - sums.mass[r, end_bin]
-        p_mass[r, code] += clipped                                      # what was clipped piles up at the end
-        used[r, code] += (count == 0) & (clipped > 0)
-        p_log_p += _plogp(count + clipped) - _plogp(count)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        p_log_q = np.where(p_mass > 0, p_mass * np.log(q_mass / used), 0.0).sum(axis=1)     # log 0: an infinite loss
-        return (p_log_p - p_log_q + total * np.log(kept / total)) / total
-
-
-def _plogp(mass):
-    """m log m, with 0 log 0 = 0, for counts."""
-    return mass * np.log(np.maximum(mass, 1))

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
+from course_lib.kernels.histogram import clipping_divergence_rows
 from course_lib.numerics import Calibration, Scheme, calibrate, clipping_divergence_one, fake_quantize
-from course_lib.numerics.calibration import RunningSums, clipping_divergence
 
 RNG = np.random.default_rng(0)
 NORMAL = RNG.normal(size=4000).astype(np.float32)
@@ -64,14 +64,14 @@ def test_divergence_equals_its_definition(levels):
     counts[:, -1] += 3
     counts[1, 0] = counts[2, 199] = counts[3, 20] = 0
     counts[3, 100:] = 0
-    for first, last in ((0, 300), (0, 200), (0, 131), (20, 250), (1, 9), (120, 140)):
-        fast = clipping_divergence(RunningSums.of(counts), np.full(4, first), np.full(4, last), levels)
-        slow = [clipping_divergence_one(row.tolist(), first, last, levels) for row in counts[:3]]
-        assert fast[:3] == pytest.approx(slow, rel=1e-9, abs=1e-11)
-    first, last = np.array([0, 5, 9, 0]), np.array([300, 200, 90, 60])
-    different = clipping_divergence(RunningSums.of(counts), first, last, levels)
-    slow = clipping_divergence_one(counts[2].tolist(), 9, 90, levels)
-    assert different[2] == pytest.approx(slow, rel=1e-9, abs=1e-11)
+    kept = np.array([(0, 300), (0, 200), (0, 131), (20, 250), (1, 9), (120, 140), (298, 300)])
+    first, last = (np.ascontiguousarray(np.tile(end, (4, 1))) for end in kept.T)
+    got = np.empty(first.shape)
+    clipping_divergence_rows(counts, first, last, levels, got)
+    for row, losses in zip(counts[:3], got):
+        wanted = [clipping_divergence_one(row.tolist(), a, b, levels) for a, b in kept.tolist()]
+        assert losses == pytest.approx(wanted, rel=1e-9, abs=1e-11)
+    assert got[3, -2:].tolist() == [np.inf, np.inf], "nothing is kept"
 
 
 def test_divergence_by_hand():
