@@ -137,9 +137,9 @@ def quantize_input(x, scale, zero_point, qmin, qmax, out):
     return nan
 
 
-@kernel([types.void(array_of(int32, 1), float32, int64, _out(float32, 1))])
+@kernel([types.void(array_of(kind, 1), float32, int64, _out(float32, 1)) for kind in (int32, uint8)])
 def dequantize_output(codes, scale, zero_point, out):
-    """out = S (q − Z).   codes: (n,) int32, out: (n,) float32"""
+    """out = S (q − Z).   codes: (n,), out: (n,) float32"""
     for i in range(codes.size):
         out[i] = scale * np.float32(codes[i] - zero_point)
 
@@ -168,19 +168,20 @@ def linear(x, w, multiplier, offset, shift, low, high, acc, out):
 def _copy_patches(x, kernel_size, stride, padding, zero_point, patches):
     """im2col: patches[i·ow + j] = the window of the image that output pixel (i, j) sees; Z outside the image.
 
-    x: (channels, height, width), patches: (oh·ow, channels·kh·kw)
+    x: (channels, height, width), patches: (oh·ow, channels·kh·kw). One entry of all windows after the other.
     """
     ow = (x.shape[2] + 2 * padding[1] - kernel_size[1]) // stride[1] + 1
-    for position in range(patches.shape[0]):
-        patch = patches[position]
-        top, left = position // ow * stride[0] - padding[0], position % ow * stride[1] - padding[1]
-        k = 0
-        for c in range(x.shape[0]):
-            for i in range(top, top + kernel_size[0]):
-                for j in range(left, left + kernel_size[1]):
-                    inside = 0 <= i < x.shape[1] and 0 <= j < x.shape[2]
-                    patch[k] = x[c, i, j] if inside else zero_point
-                    k += 1
+    oh, entry = patches.shape[0] // ow, 0
+    for c in range(x.shape[0]):
+        for down in range(kernel_size[0]):
+            for right in range(kernel_size[1]):
+                for i in range(oh):
+                    y = i * stride[0] + down - padding[0]
+                    for j in range(ow):
+                        z = j * stride[1] + right - padding[1]
+                        inside = 0 <= y < x.shape[1] and 0 <= z < x.shape[2]
+                        patches[i * ow + j, entry] = x[c, y, z] if inside else zero_point
+                entry += 1
 
 
 @kernel([types.void(array_of(uint8, 4), array_of(int8, 2), *_constants, _pair, _pair, _pair, uint8, _out(uint8, 2),

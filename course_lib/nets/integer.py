@@ -10,11 +10,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from course_lib.kernels import integer as engine
+from course_lib.kernels import integer as kernels
 from course_lib.nets.fixed_point import fixed_point
 from course_lib.numerics import Granularity
 
 CHUNK = 64                  # images computed at a time: their codes stay in the processor's cache
+FLOAT32 = np.dtype(np.float32)
 
 
 class Linear:
@@ -28,7 +29,7 @@ class Linear:
     def plan(self, x):
         out = np.empty((len(x), len(self.weights)), self.out_dtype)
         acc = np.empty(out.shape, np.int32)
-        return [(engine.linear, (x, self.weights, *self.constants, acc, out))], out
+        return [(kernels.linear, (x, self.weights, *self.constants, acc, out))], out
 
 
 class Conv2d:
@@ -47,7 +48,7 @@ class Conv2d:
         out = np.empty((len(x), len(self.weights), height, width), self.out_dtype)
         acc = np.empty((height * width, len(self.weights)), np.int32)
         flat = out.reshape(*out.shape[:2], height * width)
-        return [(engine.conv2d, (x, self.weights, *self.constants, *self.window, self.zero_point, patches, acc, flat))], out
+        return [(kernels.conv2d, (x, self.weights, *self.constants, *self.window, self.zero_point, patches, acc, flat))], out
 
 
 class MaxPool2d:
@@ -60,7 +61,7 @@ class MaxPool2d:
     def plan(self, x):
         out = np.empty((*x.shape[:2], *window_shape(x.shape[2:], *self.window)), np.uint8)
         planes, out_planes = x.reshape(-1, *x.shape[2:]), out.reshape(-1, *out.shape[2:])
-        return [(engine.max_pool2d, (planes, *self.window, out_planes))], out
+        return [(kernels.max_pool2d, (planes, *self.window, out_planes))], out
 
 
 class ReLU:
@@ -71,7 +72,7 @@ class ReLU:
 
     def plan(self, x):
         out = np.empty_like(x)
-        return [(engine.relu, (x.reshape(-1), self.zero_point, out.reshape(-1)))], out
+        return [(kernels.relu, (x.reshape(-1), self.zero_point, out.reshape(-1)))], out
 
 
 class Flatten:
@@ -120,12 +121,10 @@ class IntegerNet:
     def __init__(self, model):
         check_model(model)
         self.model = model
-        kinds = [layer.kind for layer in model.layers]
-        weighted = [kind in WEIGHTED for kind in kinds]
-        before_relu = [kind == "relu" for kind in kinds[1:]] + [False]
-        self._layers = [LAYERS[layer.kind](layer, follows) for layer, follows in zip(model.layers, before_relu)]
-        in_the_layer_before = [kind == "relu" and before for kind, before in zip(kinds, [False] + weighted)]
-        self._run = [layer for layer, done in zip(self._layers, in_the_layer_before) if not done]
+        kinds = [layer.kind for layer in model.layers] + [None]
+        self._layers = [LAYERS[layer.kind](layer, after == "relu") for layer, after in zip(model.layers, kinds[1:])]
+        self._run = [layer for layer, kind, before in zip(self._layers, kinds, [None] + kinds)
+                     if not (kind == "relu" and before in WEIGHTED)]       # such a ReLU is done by the layer before
         self._plans = {}
 
     def __call__(self, x):
@@ -145,19 +144,19 @@ class IntegerNet:
         TypeError, ValueError
             ``x`` is not float32, has a NaN (±inf saturates), or a shape that the network cannot take.
         """
-        if not isinstance(x, np.ndarray) or x.dtype != np.float32:
+        if not isinstance(x, np.ndarray) or x.dtype != FLOAT32:
             raise TypeError(f"x must be a float32 array, not {getattr(x, 'dtype', type(x).__name__)}")
         plan = self._plans.get(x.shape)
         if plan is None:
             if len(x) > CHUNK and split_shape(self.model.layers, x.shape)[0]:
                 return np.concatenate([self(x[i : i + CHUNK]) for i in range(0, len(x), CHUNK)])
             plan = self._plan(x.shape)
-        if engine.quantize_input(np.ascontiguousarray(x).reshape(-1), *plan.input):
+        if kernels.quantize_input(x.ravel(), *plan.input):
             raise ValueError("x has a NaN, which no code can stand for")
         for run, arguments in plan.steps:
             run(*arguments)
         logits = np.empty(plan.shape, np.float32)
-        engine.dequantize_output(plan.codes, *plan.output, logits.reshape(-1))
+        kernels.dequantize_output(plan.codes, *plan.output, logits.reshape(-1))
         return logits
 
     def predict(self, x):
@@ -197,7 +196,7 @@ class IntegerNet:
             more, codes = layer.plan(codes)
             steps += more
         q = self.model.layers[-1].output_qparams
-        if len(self._plans) >= 100:
+        if len(self._plans) >= 8:                           # shapes seen once should not keep their memory for ever
             self._plans.clear()
         self._plans[x_shape] = Plan(input_arguments, steps, codes.reshape(-1), (q.scale.item(), int(q.zero_point)),
                                     batch_shape + codes.shape[1:])
@@ -206,7 +205,8 @@ class IntegerNet:
 
 def split_shape(layers, shape):
     """The shape of the input as (n,) or () for one image, and the shape of one image as the first layer wants it."""
-    first = next(layer for layer in layers if layer.kind in ("linear", "conv2d", "max_pool2d"))
+    shaped = ("linear", "conv2d", "max_pool2d")
+    first = next((layer for layer in layers if layer.kind in shaped), layers[0])
     if first.kind == "linear":
         features = first.weight_codes.shape[1]
         if len(shape) > 1 and math.prod(shape[1:]) == features:
@@ -215,9 +215,10 @@ def split_shape(layers, shape):
             return (), (features,)
         wanted = f"(n, …) or (…) with {features} features"
     else:
-        if len(shape) in (3, 4) and (first.kind == "max_pool2d" or shape[-3] == first.weight_codes.shape[1]):
+        channels = first.weight_codes.shape[1] if first.kind == "conv2d" else "channels"
+        if len(shape) in (3, 4) and channels in (shape[-3], "channels"):
             return shape[:-3], shape[-3:]
-        wanted = "(n, channels, height, width) or (channels, height, width)"
+        wanted = f"(n, {channels}, height, width), or one image without n"
     raise ValueError(f"x has shape {shape}; this network takes {wanted}")
 
 
@@ -225,23 +226,37 @@ def check_model(model):
     """Refuse what integers alone cannot compute, and say why."""
     if model.weight_only:
         raise ValueError("this model quantizes its weights only: its activations are real numbers, so there are no codes to "
-                         "multiply. Quantize the activations too, or use simulated()")
+                         "multiply; quantize the activations too, or use simulated()")
+    codes = model.input_qparams
     for layer in model.layers:
-        name = f"layer {layer.name!r}"
-        if layer.input_qparams is None or layer.output_qparams is None:
-            raise ValueError(f"{name} has no input_qparams or no output_qparams; integer inference needs both")
-        if layer.input_qparams.qmin < 0 or layer.input_qparams.qmax > 255:
-            raise ValueError(f"{name}: input codes must be unsigned with at most 8 bits, "
-                             f"not [{layer.input_qparams.qmin}, {layer.input_qparams.qmax}]")
-        if layer.kind not in WEIGHTED and layer.input_qparams != layer.output_qparams:
-            raise ValueError(f"{name}: a {layer.kind} layer writes the codes it reads, so input_qparams and "
-                             "output_qparams must be the same")
+        name, reads, writes = f"layer {layer.name!r}", layer.input_qparams, layer.output_qparams
+        if reads is None or writes is None:
+            raise ValueError(f"{name} lacks input_qparams or output_qparams; integers alone need both")
+        if reads != codes:
+            raise ValueError(f"{name}: input_qparams must be those of the codes that reach it")
+        codes = writes
         if layer.kind in WEIGHTED:
-            if layer.weight_qparams.granularity == Granularity.PER_GROUP:
-                raise ValueError(f"{name}: weights per group have several scales in one sum, which one integer "
-                                 "accumulator cannot hold. Use per channel, or simulated()")
-            if np.any(layer.weight_qparams.zero_point):
-                raise ValueError(f"{name}: weights must be symmetric (zero point 0)")
+            _check_weights(name, layer.weight_qparams)
+        elif reads != writes:
+            raise ValueError(f"{name}: a {layer.kind} layer writes the codes it reads; "
+                             "input_qparams and output_qparams must be the same")
+    for before, layer in zip((None, *model.layers), model.layers):
+        done_before = layer.kind == "relu" and before is not None and before.kind in WEIGHTED
+        if layer.kind != "flatten" and not done_before and code_array(layer.input_qparams) != np.uint8:
+            raise ValueError(f"layer {layer.name!r} reads codes [{layer.input_qparams.qmin}, {layer.input_qparams.qmax}]; "
+                             "the engine reads unsigned codes of at most 8 bits")
+
+
+def _check_weights(name, qparams):
+    if qparams.granularity == Granularity.PER_GROUP:
+        raise ValueError(f"{name}: weights per group have several scales in one sum, and an integer accumulator has one; "
+                         "quantize per channel, or use simulated()")
+    if qparams.granularity == Granularity.PER_CHANNEL and qparams.axis != 0:
+        raise ValueError(f"{name}: weights have one scale per entry of axis {qparams.axis}; integers alone need one per "
+                         "output channel, axis 0")
+    if qparams.zero_point.any() or qparams.qmin < -128 or qparams.qmax > 127:
+        raise ValueError(f"{name}: weights must be symmetric int8 codes (zero point 0, from −128 to 127), "
+                         f"not [{qparams.qmin}, {qparams.qmax}]")
 
 
 def pair(value):
