@@ -17,6 +17,7 @@ changed. Needs nothing but Python 3.11 or later; the same on Linux, macOS and Wi
 """
 # Written so that an old Python can still read this file and say what is wrong: no syntax newer than 3.6, imports of
 # newer modules where they are used.
+import errno
 import hashlib
 import importlib.util
 import json
@@ -105,12 +106,12 @@ def check_port(port, host="127.0.0.1"):
 def explain_pip(output, log):
     """The one line for a failed pip run, from what it printed."""
     errors = [line for line in output.splitlines() if line.startswith("ERROR:") and "ResolutionImpossible" not in line]
-    last = errors[-1][7:].strip() if errors else "no error line"
+    last = errors[-1][7:].strip() if errors else output.strip().split("\n")[-1]
     if "No space left on device" in output or "not enough space on the disk" in output:
         return "The disk filled up during the installation: free %d GB and run this again." % DISK_GB
     if re.search(r"NewConnectionError|name resolution|Network is unreachable|ConnectTimeout|timed out|ProxyError", output):
         return "The package index cannot be reached: check the network (or the proxy) and run this again; it goes on."
-    return "pip failed: %s (the whole story is in %s). Mend that and run this again; it goes on." % (last, log)
+    return "pip failed: %s (more in %s). Mend that and run this again; it goes on." % (last, log)
 
 
 # ---- the two environments
@@ -209,7 +210,10 @@ def set_up():
         import venv
 
         say("Making the environment .venv with Python %d.%d" % sys.version_info[:2])
-        venv.EnvBuilder(with_pip=True, clear=True, symlinks=os.name != "nt").create(str(VENV))
+        try:
+            venv.EnvBuilder(with_pip=True, clear=True, symlinks=os.name != "nt").create(str(VENV))
+        except subprocess.CalledProcessError as error:  # pip would not unpack: a full disk, or half a Python
+            raise Problem(explain_pip(str(error.output or error), "nothing more"))
     say("Installing the pinned packages in .venv: once, some minutes")
     if may_be_cuda():
         say("  (pip takes PyTorch with CUDA here, some gigabytes; README, 'The small PyTorch', tells how to avoid it)")
@@ -445,6 +449,12 @@ def main(argv):
         return JOBS[arguments[0]](arguments[1:], settings) or 0
     except Problem as problem:
         print("course.py: %s" % problem, file=sys.stderr)
+        return 1
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        print("course.py: %s (%s): make room or give yourself the right to write there." % (error.strerror, error.filename),
+              file=sys.stderr)  # fmt: skip
         return 1
     except KeyboardInterrupt:
         print("\ncourse.py: stopped; the same command goes on where it was.", file=sys.stderr)

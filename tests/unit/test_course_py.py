@@ -1,6 +1,7 @@
 """course.py: what can be wrong with a computer is said in one line; set-up goes on where it stopped; work is never lost."""
 
 import ast
+import errno
 import os
 import shutil
 import socket
@@ -117,7 +118,7 @@ def test_port_that_is_none(port):
         ("ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device", "The disk filled up"),
         ("WARNING: Retrying ... NewConnectionError(...): Temporary failure in name resolution", "cannot be reached"),
         ("ERROR: No matching distribution found for torch==2.13.0", "No matching distribution found for torch==2.13.0"),
-        ("Segmentation fault", "the whole story is in"),
+        ("Segmentation fault", "more in .venv/install.log"),
     ],
 )
 def test_what_pip_says_becomes_one_line_with_a_remedy(output, line):
@@ -287,6 +288,30 @@ def test_help(arguments, capsys):
     assert course.main(arguments) == 0
     text = capsys.readouterr().out
     assert all(f"\n    {job} " in text for job in course.JOBS)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EROFS])
+def test_a_folder_that_cannot_be_written(monkeypatch, capsys, number):
+    def fail(arguments, settings):
+        raise OSError(number, os.strerror(number), "here")
+
+    monkeypatch.setitem(course.JOBS, "setup", fail)
+    assert course.main(["setup"]) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and os.strerror(number) in error and "make room" in error
+
+
+def test_an_environment_that_cannot_be_made(project, monkeypatch):
+    class Builder:
+        def __init__(self, **options):
+            pass
+
+        def create(self, path):
+            raise subprocess.CalledProcessError(1, "ensurepip", output="OSError: No space left on device")
+
+    monkeypatch.setattr(venv, "EnvBuilder", Builder)
+    course.python_of(course.VENV).unlink()
+    assert "The disk filled up" in problem(course.set_up)
 
 
 def test_unknown_job(capsys):
