@@ -23,7 +23,7 @@ PHASES = (
     ("exercises", ["tests/notebooks"], []),
     ("browser", ["tests/browser"], []),
 )
-# What the notebooks share is made once before them, or two workers would train the same net.
+# What the tests and notebooks share is made once, before them: or two workers would compile or train the same thing.
 PREPARE = """
 import course_lib as cl
 cl.warm_up()
@@ -72,13 +72,12 @@ def run_phase(title, arguments, env):
 
 
 def run_everything(env):
-    results = []
+    say("\n=== kernels and models")
+    began = time.time()
+    broken = run([sys.executable, "-c", PREPARE], {**env, "OMP_NUM_THREADS": str(os.cpu_count() or 1)})
+    results = [Result("kernels and models", time.time() - began, failed=int(broken != 0))]
     for title, places, options in PHASES:
         places = [place for place in places if (ROOT / place).exists()]
-        if title == "notebooks and labs":
-            say("\n=== models for the notebooks")
-            if run([sys.executable, "-c", PREPARE], {**env, "OMP_NUM_THREADS": str(os.cpu_count() or 1)}):
-                results.append(Result("models", failed=1))
         if places:
             results.append(run_phase(title, options + places, env))
     return results
