@@ -34,7 +34,8 @@ def chosen(rows, texts):
     """Those whose name contains one of ``texts``; all of them without."""
     found = [row for row in rows if not texts or any(text in row.name for text in texts)]
     if not found:
-        raise SystemExit(f"No row contains {' or '.join(map(repr, texts))}. The rows: {'; '.join(row.name for row in rows)}.")
+        names = "; ".join(row.name for row in rows)
+        raise SystemExit(f"No row contains {' or '.join(map(repr, texts))}. The rows: {names}.")
     return found
 
 
@@ -63,11 +64,13 @@ def as_table(results):
         text = cl.measure.time_text
         lines.append([result.name, "ours", f"{text(result.ours_ms / 1e3)} ± {text(result.ours_spread / 1e3)}", "", ""])
         for peer, ms in result.peers.items():
-            best = peer == result.best_peer
-            goal = f"goal {result.goal:g}: {'met' if result.met else 'missed'}" if best and result.met is not None else ""
+            goal = ""
+            if peer == result.best_peer and result.goal is not None:
+                goal = f"goal {result.goal:g}: {'met' if result.met else 'missed'}"
             lines.append(["", peer, text(ms / 1e3), f"{ms / result.ours_ms:.2f}×", goal])
         if result.limit_ms is not None:
-            lines.append(["", f"memory: {result.bytes} bytes", text(result.limit_ms / 1e3), "", f"{result.of_limit:.0%} reached"])
+            reached = f"{result.of_limit:.0%} reached"
+            lines.append(["", f"memory: {result.bytes} bytes", text(result.limit_ms / 1e3), "", reached])
     return cl.measure.table(lines, headers=["row", "", "time (median)", "against ours", ""])
 
 

@@ -248,8 +248,9 @@ def table(rows, *, headers):
     for row in cells:
         if len(row) != len(headers):
             raise ValueError(f"a row has {len(row)} cells and headers {len(headers)}; they should agree: {row}")
-    right = [all(isinstance(row[i], (int, float, np.number)) for row in rows) and bool(rows) for i in range(len(headers))]
-    widths = [max(len(line[i]) for line in [headers, *cells]) for i in range(len(headers))]
+    columns = range(len(headers))
+    right = [bool(rows) and all(isinstance(row[i], (int, float, np.number)) for row in rows) for i in columns]
+    widths = [max(len(line[i]) for line in [headers, *cells]) for i in columns]
     lines = []
     for line in [headers, *cells]:
         padded = (text.rjust(w) if r else text.ljust(w) for text, w, r in zip(line, widths, right))

@@ -45,7 +45,8 @@ class Dataset:
     def __post_init__(self):
         for part in ("train", "test"):
             images, labels = getattr(self, f"{part}_images"), getattr(self, f"{part}_labels")
-            if images.dtype != np.uint8 or images.ndim != 3 or labels.dtype != np.uint8 or labels.shape != images.shape[:1]:
+            right = images.dtype == labels.dtype == np.uint8 and images.ndim == 3 and labels.shape == images.shape[:1]
+            if not right:
                 raise DataFileError(
                     f"{self.name}: {part}_images is {images.dtype} {images.shape} and {part}_labels is {labels.dtype} "
                     f"{labels.shape}; they should be uint8 (n, height, width) and uint8 (n,)"

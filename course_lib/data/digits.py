@@ -29,7 +29,7 @@ def digits_path():
     """
     spec = importlib.util.find_spec("sklearn")
     if spec is None or not spec.submodule_search_locations:
-        raise FileNotFoundError("scikit-learn is not installed, and the UCI digits are inside it: pip install scikit-learn")
+        raise FileNotFoundError("scikit-learn, which brings the UCI digits, is not here: pip install scikit-learn")
     path = Path(spec.submodule_search_locations[0]) / "datasets" / "data" / "digits.csv.gz"
     if not path.is_file():
         raise FileNotFoundError(f"scikit-learn has no digits at {path}: reinstall it")

@@ -95,7 +95,8 @@ def _alone_in(folder):
     try:
         return lock.acquire(timeout=WAIT_S)
     except filelock.Timeout as error:
-        raise DownloadFailed(f"another process has been downloading for {WAIT_S} s (its lock is {lock.lock_file})") from error
+        held = f"another process has been downloading for {WAIT_S} s (its lock is {lock.lock_file})"
+        raise DownloadFailed(held) from error
 
 
 def _already_right(path, digest):
@@ -111,7 +112,7 @@ def _fetch(mirror, path, digest, progress):
     import pooch
     from tqdm import tqdm  # the plain one: tqdm.auto would put a widget's state into saved notebooks
 
-    # The total is a guess that the answer corrects: a bar with a total of 0 counts as false, and pooch would not use it.
+    # The total is a guess that the answer corrects: a bar with a total of 0 counts as false, and pooch skips those.
     bar = tqdm(total=1, desc=path.name, unit="B", unit_scale=True, disable=not progress)
     get = pooch.HTTPDownloader(progressbar=bar, chunk_size=1 << 16, timeout=(CONNECT_S, READ_S))
     with written_aside(path) as aside, bar:
@@ -142,5 +143,5 @@ def _in_short(error):
     if isinstance(error, requests.exceptions.ChunkedEncodingError):
         return "broke off in the middle"
     if isinstance(error, requests.ConnectionError):
-        return "no connection"
+        return "no connection, or it was lost"
     return str(error)

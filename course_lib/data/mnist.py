@@ -105,7 +105,8 @@ def _from_network(folder, mirrors):
         with tempfile.TemporaryDirectory() as elsewhere:
             files = download(elsewhere, mirrors=mirrors, sha256=SHA256)
     except OSError as error:
-        raise DownloadFailed(f"neither the cache nor the temporary folder can be written ({error.strerror or error})") from error
+        nowhere = f"neither the cache nor the temporary folder can be written ({error.strerror or error})"
+        raise DownloadFailed(nowhere) from error
     return files, f"the network; it could not be kept ({cannot}): set COURSE_CACHE to a folder you can write"
 
 

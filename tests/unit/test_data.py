@@ -6,6 +6,7 @@ import os
 import struct
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -58,7 +59,8 @@ def test_mnist_from_course_data(small_mnist, monkeypatch, capsys):
         np.testing.assert_array_equal(got, written)
         assert got.dtype == np.uint8 and got.flags.writeable
     said = capsys.readouterr().out
-    assert said.count("\n") == 1 and "MNIST (30 training and 10 test images), from COURSE_DATA" in said and "digits" in said
+    assert said.count("\n") == 1 and "digits" in said
+    assert "MNIST (30 training and 10 test images), from COURSE_DATA" in said
 
 
 def test_mnist_files_may_be_unpacked_and_may_lie_in_the_cache(small_mnist, capsys):
@@ -215,8 +217,16 @@ def test_no_scikit_learn_is_said_in_words(monkeypatch):
         data.load("digits")
 
 
+def test_a_scikit_learn_without_the_digits_is_said_in_words(monkeypatch, tmp_path):
+    elsewhere = types.SimpleNamespace(submodule_search_locations=[str(tmp_path)])
+    monkeypatch.setattr(digits.importlib.util, "find_spec", lambda name: elsewhere)
+    with pytest.raises(FileNotFoundError, match="has no digits at"):
+        data.load("digits")
+
+
 def test_a_damaged_digits_file_is_named(monkeypatch, tmp_path):
-    for content in (b"not gzip", gzip.compress(b"1,2,3\n"), gzip.compress(b"words\n"), gzip.compress(b"1," * 64 + b"3\n")[:-9]):
+    row = b"1," * 64 + b"3\n"
+    for content in (b"not gzip", gzip.compress(b"1,2,3\n"), gzip.compress(b"words\n"), gzip.compress(row)[:-9]):
         path = tmp_path / "digits.csv.gz"
         path.write_bytes(content)
         monkeypatch.setattr(digits, "digits_path", lambda: path)

@@ -65,6 +65,12 @@ def test_data_that_cannot_be_used(monkeypatch, tmp_path):
     assert "'cifar'" in installation._data().found
 
 
+def test_data_whose_package_is_missing(monkeypatch):
+    monkeypatch.setattr(installation.data.digits.importlib.util, "find_spec", lambda name: None)
+    found = installation._data()
+    assert "scikit-learn" in found.found and "course.py setup" in found.fix
+
+
 def test_digits_are_enough(capsys):
     found = installation._data()
     assert "UCI digits" in found.found and "Everything works on them" in found.found and not found.fix

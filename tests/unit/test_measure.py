@@ -151,7 +151,8 @@ def test_compare_names_the_wrong_argument(calls, wrong, message):
 
 def test_a_row_against_its_best_peer(monkeypatch):
     clock = Clock(monkeypatch)
-    case = measure.Case(clock.call("o", 0.02), {"slow": clock.call("s", 0.08), "ours": clock.call("f", 0.05)}, bytes=1000)
+    peers = {"slow": clock.call("s", 0.08), "ours": clock.call("f", 0.05)}
+    case = measure.Case(clock.call("o", 0.02), peers, bytes=1000)
     got = measure.run(measure.Row("product", "4×4", lambda: case, goal=2.0))
     assert got.name == "product" and got.shape == "4×4"
     assert got.ours_ms == pytest.approx(20) and got.ours_spread == pytest.approx(0, abs=1e-9)
