@@ -7,9 +7,9 @@ Tensors, per layer with weights (``*`` is the layer's name):
     *.zero_point   int32    only where the weights are affine
     *.bias         float32  only where the layer has one
 
-The header's metadata hold one JSON text under the key ``quantized_model``: format name and version, the layers with
-their shapes and code ranges, the scales and zero points of the activations (two numbers a layer), and a checksum of the
-tensors, because safetensors has none. Multipliers for integer inference are not stored: they follow from the scales.
+The header's metadata hold one JSON text under the key ``quantized_model``: format name and version, the layers with their
+shapes and code ranges, the scales and zero points of the activations (two numbers a layer), and a checksum, because
+safetensors has none. Multipliers for integer inference are not stored: they follow from the scales.
 """
 
 import json
@@ -25,9 +25,11 @@ from safetensors.numpy import save as to_bytes
 
 from course_lib.coding import pack, unpack
 from course_lib.numerics import QParams
+from course_lib.numerics.checks import whole_number
 
 FORMAT, VERSION = "course_lib.quantized_model", 1
 KEY = "quantized_model"
+PARTS = {"codes": (np.uint8,), "scale": (np.float32, np.float64), "zero_point": (np.int32,), "bias": (np.float32,)}
 
 
 class QuantizedFileError(ValueError):
@@ -47,13 +49,14 @@ def write_model(model, path):
         if layer.weight_codes is not None:
             entry["shape"] = layer.weight_codes.shape
             entry["weight_qparams"] = _weight_entry(layer.weight_qparams)
-            tensors |= _layer_tensors(layer)
+            parts = _layer_tensors(layer)
+            entry["tensors"] = list(parts)
+            tensors |= {f"{layer.name}.{part}": value for part, value in parts.items()}
         layers.append(entry)
     inputs = None if model.input_qparams is None else _activation_entry(model.input_qparams)
-    description = {"format": FORMAT, "version": VERSION, "checksum": _checksum(tensors), "meta": model.meta,
-                   "input_qparams": inputs, "layers": layers}
-    text = json.dumps(description, separators=(",", ":"), allow_nan=False)
-    return write_aside(path, to_bytes(tensors, {KEY: text}))
+    description = {"format": FORMAT, "version": VERSION, "meta": model.meta, "input_qparams": inputs, "layers": layers}
+    description["checksum"] = _checksum(description, tensors)
+    return write_aside(path, to_bytes(tensors, {KEY: _json(description)}))
 
 
 def read_model(path):
@@ -71,8 +74,8 @@ def read_model(path):
     try:
         tensors, text = _read_safetensors(path)
         description = _parse(text)
-        if description["checksum"] != _checksum(tensors):
-            raise ValueError("its tensors do not match the checksum in its description: they were damaged or exchanged")
+        if description.pop("checksum") != _checksum(description, tensors):
+            raise ValueError("its content does not match its checksum: it was damaged or changed")
         layers = [_read_layer(entry, tensors) for entry in description["layers"]]
         if tensors:
             raise ValueError(f"it holds tensors that no layer needs: {', '.join(sorted(tensors))}")
@@ -87,7 +90,7 @@ def read_model(path):
 
 def save_float(model, path):
     """Write a PyTorch module's parameters as float32, the baseline that sizes are compared with; return its bytes."""
-    tensors = {name: np.ascontiguousarray(value.detach().cpu().numpy(), np.float32)
+    tensors = {name: np.asarray(value.detach().cpu().numpy(), np.float32, order="C")
                for name, value in model.state_dict().items()}
     return write_aside(path, to_bytes(tensors))
 
@@ -107,19 +110,23 @@ def write_aside(path, content):
 
 
 def _layer_tensors(layer):
+    """What a layer puts into the file: dict of codes, scale and, where there are any, zero_point and bias."""
     qparams = layer.weight_qparams
-    tensors = {f"{layer.name}.codes": pack(layer.weight_codes, qparams.bits),
-               f"{layer.name}.scale": np.asarray(qparams.scale)}
+    parts = {"codes": pack(layer.weight_codes, qparams.bits), "scale": qparams.scale}
     if qparams.zero_point.any():
-        tensors[f"{layer.name}.zero_point"] = np.asarray(qparams.zero_point)
+        parts["zero_point"] = qparams.zero_point
     if layer.bias is not None:
-        tensors[f"{layer.name}.bias"] = layer.bias
-    return {name: np.ascontiguousarray(value) for name, value in tensors.items()}
+        parts["bias"] = layer.bias
+    return {name: np.asarray(value, order="C") for name, value in parts.items()}
 
 
-def _checksum(tensors):
-    """CRC-32 of names, shapes, dtypes and bytes, in the order of the names."""
-    total = 0
+def _json(description):
+    return json.dumps(description, separators=(",", ":"))
+
+
+def _checksum(description, tensors):
+    """CRC-32 of the description, then of the names, shapes, dtypes and bytes of the tensors in the order of their names."""
+    total = zlib.crc32(_json(description).encode())
     for name in sorted(tensors):
         total = zlib.crc32(f"{name}{tensors[name].shape}{tensors[name].dtype}".encode(), total)
         total = zlib.crc32(tensors[name].tobytes(), total)
@@ -175,25 +182,18 @@ def _read_layer(entry, tensors):
         fields[role] = _activation_qparams(entry.get(role))
     if "shape" not in entry:
         return fields
-    name, shape = entry["name"], tuple(entry["shape"])
-    scale = _take(tensors, f"{name}.scale", np.float32, np.float64)
-    zero_point = _take(tensors, f"{name}.zero_point", np.int32, default=np.zeros(scale.shape, np.int32))
+    shape = tuple(whole_number(n, "shape", 0, 2**31) for n in entry["shape"])
+    parts = {part: _take(tensors, f"{entry['name']}.{part}", *PARTS[part]) for part in entry["tensors"]}
+    scale = parts["scale"]
     if not np.isfinite(scale).all():
-        raise ValueError(f"tensor '{name}.scale' has a scale that is NaN or infinite")
-    qparams = QParams(scale, zero_point, **entry["weight_qparams"])
-    packed = _take(tensors, f"{name}.codes", np.uint8)
-    codes = unpack(packed, qparams.bits, math.prod(shape), signed=qparams.qmin < 0).reshape(shape)
-    bias = _take(tensors, f"{name}.bias", np.float32, default=None)
-    return fields | {"weight_codes": codes, "weight_qparams": qparams, "bias": bias}
+        raise ValueError(f"tensor '{entry['name']}.scale' has a scale that is NaN or infinite")
+    qparams = QParams(scale, parts.get("zero_point", np.zeros(scale.shape, np.int32)), **entry["weight_qparams"])
+    codes = unpack(parts["codes"], qparams.bits, math.prod(shape), signed=qparams.qmin < 0).reshape(shape)
+    return fields | {"weight_codes": codes, "weight_qparams": qparams, "bias": parts.get("bias")}
 
 
-_REQUIRED = object()
-
-
-def _take(tensors, name, *dtypes, default=_REQUIRED):
-    """Take the tensor ``name`` out of ``tensors``; it must be there, unless there is a default, and have the right dtype."""
-    if name not in tensors and default is not _REQUIRED:
-        return default
+def _take(tensors, name, *dtypes):
+    """Take the tensor ``name`` out of ``tensors``; it must be there, with one of these dtypes."""
     if name not in tensors:
         raise ValueError(f"tensor {name!r} is missing")
     if tensors[name].dtype not in dtypes:

@@ -1,0 +1,250 @@
+"""The file of a quantized model: the same after a round trip, small, and an error in words where it is not whole."""
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from course_lib.nets import LeNet5, LeNet300100, QuantizedFileError, QuantizedLayer, QuantizedModel, quantize_model, save_float
+from course_lib.nets.quantized_file import KEY
+from course_lib.numerics import calibrate, qparams_from_range, quantize
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
+
+PIXELS = qparams_from_range(0.0, 1.0, bits=8)
+
+
+def small_model(bits=4, granularity="per_channel", scheme="symmetric", bias=True, activations=True):
+    rng = np.random.default_rng(bits)
+    hidden = qparams_from_range(-0.7, 2.1, bits=8)
+    layers = []
+    for name, shape, reads, writes in (("a", (5, 7), PIXELS, hidden), ("b", (3, 5), hidden, qparams_from_range(-3, 3, bits=16))):
+        w = rng.normal(size=shape).astype(np.float32)
+        q = calibrate(w, bits=bits, scheme=scheme, granularity=granularity, group_size=3, signed=None)
+        layers.append(QuantizedLayer("linear", name, quantize(w, q), q, rng.normal(size=shape[0]).astype(np.float32) if bias else None,
+                                     reads if activations else None, writes if activations else None))
+    return QuantizedModel(layers, PIXELS if activations else None, {"bits": bits, "note": "é"})
+
+
+def assert_same(a, b):
+    assert a.meta == b.meta and a.input_qparams == b.input_qparams and len(a.layers) == len(b.layers)
+    for one, other in zip(a.layers, b.layers):
+        assert (one.kind, one.name, one.options) == (other.kind, other.name, other.options)
+        for field in ("weight_qparams", "input_qparams", "output_qparams"):
+            assert getattr(one, field) == getattr(other, field)
+        for field in ("weight_codes", "bias"):
+            x, y = getattr(one, field), getattr(other, field)
+            assert (x is None and y is None) or (x.dtype == y.dtype and np.array_equal(x, y))
+
+
+@pytest.mark.parametrize("bits", range(2, 9))
+@pytest.mark.parametrize("granularity", ["per_tensor", "per_channel", "per_group"])
+@pytest.mark.parametrize("scheme", ["symmetric", "affine"])
+def test_round_trip(tmp_path, bits, granularity, scheme):
+    model = small_model(bits, granularity, scheme, bias=bits % 2 == 0, activations=bits != 5)
+    path = tmp_path / "model.safetensors"
+    assert model.save(path) == os.path.getsize(path)
+    assert_same(QuantizedModel.load(path), model)
+    assert ("a.zero_point" in load_file(path)) == (scheme == "affine")
+
+
+def test_real_nets_round_trip_bit_for_bit(tmp_path):
+    x = np.random.default_rng(0).random((5, 1, 28, 28), np.float32)
+    for net in (LeNet300100(), LeNet5()):
+        model = quantize_model(net, x, weight_bits=4)
+        model.save(tmp_path / "q")
+        loaded = QuantizedModel.load(tmp_path / "q")
+        assert_same(loaded, model)
+        assert np.array_equal(loaded.integer_only()(x), model.integer_only()(x))
+        import torch
+        with torch.no_grad():
+            assert torch.equal(loaded.simulated()(torch.from_numpy(x)), model.simulated()(torch.from_numpy(x)))
+
+
+def test_sizes_of_lenet_300_100(tmp_path):
+    """int8 per channel at least 3.9 times smaller than the float32 file, int4 at least 7.5 times."""
+    net, x = LeNet300100(), np.random.default_rng(0).random((8, 1, 28, 28), np.float32)
+    baseline = save_float(net, tmp_path / "float")
+    assert baseline == os.path.getsize(tmp_path / "float") > 4 * 266_610
+    assert sum(value.size for value in load_file(tmp_path / "float").values()) == 266_610
+    for bits, ratio in ((8, 3.9), (4, 7.5), (2, 14.0)):
+        assert baseline / quantize_model(net, x, weight_bits=bits).save(tmp_path / "q") >= ratio
+
+
+def test_same_model_same_bytes(tmp_path):
+    small_model().save(tmp_path / "one")
+    small_model().save(tmp_path / "two")
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+
+
+def test_runs_without_torch(tmp_path):
+    small_model(8).save(tmp_path / "model")
+    code = ("import sys, numpy as np; from course_lib.nets import QuantizedModel; "
+            f"net = QuantizedModel.load({str(tmp_path / 'model')!r}).integer_only(); "
+            "net(np.zeros((2, 7), np.float32)); assert 'torch' not in sys.modules")
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=300)
+
+
+def test_a_failed_save_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
+    path = tmp_path / "model"
+    small_model(8).save(path)
+    before = path.read_bytes()
+
+    def full_disk(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("course_lib.nets.quantized_file.os.replace", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        small_model(4).save(path)
+    assert path.read_bytes() == before and os.listdir(tmp_path) == ["model"]
+
+
+def rewrite(path, change):
+    """Change the tensors and the description of a saved model, and save them again, checksum and all."""
+    from course_lib.nets.quantized_file import _checksum
+
+    with safe_open(path, framework="np") as file:
+        description = json.loads(file.metadata()[KEY])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}
+    change(tensors, description)
+    if description["checksum"] != "wrong":
+        del description["checksum"]
+        description["checksum"] = _checksum(description, tensors)
+    save_file(tensors, path, {KEY: json.dumps(description)})
+
+
+def put(where, key, value):
+    where[key] = value
+
+
+DAMAGE = {
+    "version": (lambda t, d: put(d, "version", 2), "version 2 of the format; this library reads version 1"),
+    "format": (lambda t, d: put(d, "format", "other"), "not one of format"),
+    "no layers": (lambda t, d: d.pop("layers"), "lacks 'layers'"),
+    "layers of another type": (lambda t, d: put(d, "layers", 7), "not iterable"),
+    "empty layers": (lambda t, d: (put(d, "layers", []), t.clear()), "at least one layer"),
+    "unknown kind": (lambda t, d: put(d["layers"][0], "kind", "lstm"), "kind must be one of"),
+    "same name twice": (lambda t, d: d["layers"].append({"kind": "relu", "name": "a"}), "a different name"),
+    "missing codes": (lambda t, d: t.pop("a.codes"), "tensor 'a.codes' is missing"),
+    "missing scale": (lambda t, d: t.pop("b.scale"), "tensor 'b.scale' is missing"),
+    "missing bias": (lambda t, d: t.pop("b.bias"), "tensor 'b.bias' is missing"),
+    "extra tensor": (lambda t, d: put(t, "c.codes", t["a.codes"]), "no layer needs: c.codes"),
+    "too few codes": (lambda t, d: put(t, "a.codes", t["a.codes"][:-1].copy()), "packed has 17 bytes"),
+    "wrong shape": (lambda t, d: put(d["layers"][0], "shape", [7, 5]), r"must have shape \(7,\)"),
+    "huge shape": (lambda t, d: put(d["layers"][0], "shape", [2**40, 2**20]), "packed has"),
+    "negative shape": (lambda t, d: put(d["layers"][0], "shape", [-5, -7]), "shape=-5 must be a whole number"),
+    "shape of words": (lambda t, d: put(d["layers"][0], "shape", "57"), "shape='5' must be a whole number"),
+    "scale of wrong shape": (lambda t, d: put(t, "a.scale", t["a.scale"][:-1].copy()), "must have shape"),
+    "scale NaN": (lambda t, d: put(t["a.scale"], 0, np.nan), "'a.scale' .* NaN or infinite"),
+    "scale inf": (lambda t, d: put(t["a.scale"], 1, np.inf), "'a.scale' .* NaN or infinite"),
+    "scale zero": (lambda t, d: put(t["a.scale"], 1, 0), "scale must be positive"),
+    "scale of another dtype": (lambda t, d: put(t, "a.scale", t["a.scale"].astype(np.int32)), "dtype int32; it must be float32"),
+    "activation scale NaN": (lambda t, d: put(d["layers"][0]["output_qparams"], "scale", float("nan")), "scale is nan"),
+    "activation zero point": (lambda t, d: put(d["layers"][0]["output_qparams"], "zero_point", 300), "zero_point must lie in"),
+    "bias NaN": (lambda t, d: put(t["a.bias"], 0, np.nan), "bias must be .* finite"),
+    "bias of wrong shape": (lambda t, d: put(t, "a.bias", t["a.bias"][:2].copy()), "bias must be"),
+    "codes of another dtype": (lambda t, d: put(t, "a.codes", t["a.codes"].view(np.int8)), "dtype int8; it must be uint8"),
+    "code out of range": (lambda t, d: put(t["a.codes"], 0, 0x88), r"outside \[-7, 7\]"),
+    "bits": (lambda t, d: put(d["layers"][0]["weight_qparams"], "qmax", 100), "packed has 18 bytes; 35 codes of 7 bits take 31"),
+    "granularity": (lambda t, d: put(d["layers"][0]["weight_qparams"], "granularity", "per_row"), "granularity"),
+    "checksum": (lambda t, d: put(d, "checksum", "wrong"), "does not match its checksum"),
+    "unknown part": (lambda t, d: d["layers"][0]["tensors"].append("codebook"), "lacks 'codebook'"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_damage_is_named(tmp_path, name):
+    change, message = DAMAGE[name]
+    path = tmp_path / "model.safetensors"
+    small_model(4).save(path)
+    rewrite(path, change)
+    with pytest.raises(QuantizedFileError, match=message) as caught:
+        QuantizedModel.load(path)
+    assert str(path) in str(caught.value)
+
+
+class Bomb:
+    def __reduce__(self):
+        return os.abort, ()
+
+
+@pytest.mark.parametrize(("content", "message"), [
+    (b"", "not a whole safetensors file"),
+    (b"\x00" * 8, "not a whole safetensors file"),
+    (b"hello", "not a whole safetensors file"),
+    (np.random.default_rng(0).bytes(5000), "not a whole safetensors file"),
+    (pickle.dumps({"weights": [1, 2, 3]}), "not a whole safetensors file"),
+    (pickle.dumps(Bomb()), "not a whole safetensors file"),
+    (b"\xff" * 100, "not a whole safetensors file"),
+])
+def test_foreign_bytes(tmp_path, content, message):
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(QuantizedFileError, match=message) as caught:
+        QuantizedModel.load(path)
+    assert str(path) in str(caught.value)
+
+
+def test_other_safetensors_files(tmp_path):
+    path = tmp_path / "model"
+    save_float(LeNet300100(), path)
+    with pytest.raises(QuantizedFileError, match="a safetensors file, but not a quantized model"):
+        QuantizedModel.load(path)
+    for text, message in (("{", "not JSON"), ("[1]", "not one of format"), ("[" * 100_000, "not JSON"), ("", "not JSON")):
+        save_file({"x": np.zeros(1)}, path, {KEY: text})
+        with pytest.raises(QuantizedFileError, match=message):
+            QuantizedModel.load(path)
+
+
+def test_every_truncation_and_every_changed_byte(tmp_path):
+    """Cut anywhere, or with any one byte changed: an error, or (in the header's blanks) the same model; never another."""
+    path, model = tmp_path / "model", small_model(4)
+    model.save(path)
+    whole = path.read_bytes()
+    for length in [*range(0, len(whole), 37), len(whole) - 1]:
+        path.write_bytes(whole[:length])
+        with pytest.raises(QuantizedFileError):
+            QuantizedModel.load(path)
+    for position in range(len(whole)):
+        path.write_bytes(whole[:position] + bytes([whole[position] ^ 0x10]) + whole[position + 1 :])
+        try:
+            loaded = QuantizedModel.load(path)
+        except QuantizedFileError:
+            continue
+        assert_same(loaded, model)
+
+
+def test_missing_file_and_folder(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        QuantizedModel.load(tmp_path / "nowhere")
+    with pytest.raises(QuantizedFileError):
+        QuantizedModel.load(tmp_path)
+    with pytest.raises(FileNotFoundError, match="missing"):
+        small_model().save(tmp_path / "missing" / "model")
+
+
+def layer(**changes):
+    q = calibrate(np.ones((2, 3), np.float32), bits=4, granularity="per_channel")
+    fields = dict(kind="linear", name="x", weight_codes=np.ones((2, 3), np.int8), weight_qparams=q, bias=np.zeros(2, np.float32))
+    return QuantizedLayer(**fields | changes)
+
+
+@pytest.mark.parametrize(("changes", "message"), [
+    ({"kind": "softmax"}, "kind must be one of"),
+    ({"kind": "relu"}, "a relu layer has no weights"),
+    ({"weight_codes": None}, "needs weight_codes and weight_qparams"),
+    ({"weight_codes": np.ones((2, 3), np.int16)}, "must be int8 with 2 dimensions"),
+    ({"weight_codes": np.ones((2, 3, 1, 1), np.int8)}, "must be int8 with 2 dimensions"),
+    ({"weight_codes": np.ones((4, 3), np.int8)}, r"must have shape \(4,\), not \(2,\)"),
+    ({"weight_codes": np.full((2, 3), 8, np.int8)}, r"lie in \[8, 8\], outside \[-7, 7\]"),
+    ({"bias": np.zeros(2)}, "bias must be float32"),
+    ({"bias": np.zeros(3, np.float32)}, "bias must be float32 of shape"),
+    ({"bias": np.array([0, np.inf], np.float32)}, "finite"),
+    ({"input_qparams": calibrate(np.ones((2, 3), np.float32), bits=4, granularity="per_channel")}, "input_qparams must be per tensor"),
+])
+def test_layers_check_themselves(changes, message):
+    with pytest.raises(ValueError, match=message):
+        layer(**changes)
