@@ -1,8 +1,8 @@
 """Post-training quantization: a trained network, a few hundred images, and no training.
 
 Two steps, kept apart because one is slow and the other is not. ``record_activations`` runs the real-valued network on
-the calibration images and keeps what each layer hands on. ``quantize_model`` chooses clipping ranges from that record and
-from the weights, and rounds the weights to codes; it can be repeated with other bits on the same record.
+the calibration images and keeps what each layer hands on. ``quantize_model`` chooses clipping ranges from that record
+and from the weights, and rounds the weights to codes; it can be repeated with other bits on the same record.
 
 References: Jacob et al. 2018, "Quantization and training of neural networks for efficient integer-arithmetic-only
 inference"; Gholami et al. 2021, "A survey of quantization methods for efficient neural network inference", sec. III.
@@ -22,7 +22,7 @@ __all__ = ["Activations", "quantize_model", "record_activations"]
 KINDS = {nn.Linear: "linear", nn.Conv2d: "conv2d", nn.MaxPool2d: "max_pool2d", nn.ReLU: "relu", nn.Flatten: "flatten"}
 WEIGHTED = ("linear", "conv2d")
 LOGITS_BITS = 16  # fine enough that two logits rarely share a code
-LOGITS_ROOM = 2   # range of the logits codes, in ranges seen while calibrating: new images may go beyond, and 16 bits can pay
+LOGITS_ROOM = 2  # their codes reach twice as far as calibration saw: new images may go beyond, and 16 bits can pay
 PIXELS = qparams_from_range(0.0, 1.0, bits=8)  # S = 1/255, Z = 0: the code of a pixel is its byte
 
 
@@ -84,7 +84,7 @@ def record_activations(model, x):
                 values[source] = a.numpy().reshape(-1)  # overwritten until the next layer with weights
     for name, seen in values.items():
         if not np.isfinite(seen).all():
-            raise ValueError(f"layer {name!r} makes NaN or infinity of the calibration images; the model is not trained, or broken")
+            raise ValueError(f"layer {name!r} makes NaN or infinity of the calibration images; the model is broken")
     return Activations(values, len(x))
 
 
@@ -124,14 +124,16 @@ def quantize_model(model, calibration_x, *, weight_bits=8, activation_bits=8, we
     """
     steps = steps_of(model)
     check_bits(weight_bits, activation_bits)
-    weight_qparams = weight_ranges(model, bits=weight_bits, method=weight_calibration, granularity=granularity, group_size=group_size)
+    weight_qparams = weight_ranges(model, bits=weight_bits, method=weight_calibration, granularity=granularity,
+                                   group_size=group_size)
     activation_qparams = None
     if activation_bits is not None:
         if not isinstance(calibration_x, Activations):
             calibration_x = record_activations(model, calibration_x)
         missing = [name for name in weight_qparams if name not in calibration_x.values]
         if missing:
-            raise ValueError(f"calibration_x holds no activations of layer {missing[0]!r}; it was recorded from another model")
+            raise ValueError(f"calibration_x holds no activations of layer {missing[0]!r}; "
+                             "it was recorded from another model")
         activation_qparams = activation_ranges(calibration_x, bits=activation_bits, method=activation_calibration)
     meta = {
         "weight_bits": weight_bits,
@@ -180,7 +182,8 @@ def assemble(steps, weight_qparams, activation_qparams, meta):
             qparams = weight_qparams[name]
             weights = {"weight_codes": quantize(_array(layer.weight), qparams), "weight_qparams": qparams,
                        "bias": None if layer.bias is None else _array(layer.bias).copy()}
-        layers.append(QuantizedLayer(kind, name, input_qparams=given, output_qparams=current, options=_options(kind, layer), **weights))
+        layers.append(QuantizedLayer(kind, name, input_qparams=given, output_qparams=current,
+                                     options=_options(kind, layer), **weights))
     return QuantizedModel(tuple(layers), None if activation_qparams is None else PIXELS, meta)
 
 
@@ -191,7 +194,8 @@ def steps_of(model):
         raise TypeError(f"model is a {type(model).__name__}; it should be an nn.Sequential of {supported}")
     for name, layer in model.named_children():
         if type(layer) not in KINDS:
-            raise TypeError(f"layer {name!r} is a {type(layer).__name__}, which cannot be quantized; supported are {supported}")
+            raise TypeError(f"layer {name!r} is a {type(layer).__name__}, which cannot be quantized; "
+                            f"supported are {supported}")
         unusual = _unusual(layer)
         if unusual:
             raise TypeError(f"layer {name!r} has {unusual}, which cannot be quantized")

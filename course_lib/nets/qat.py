@@ -1,7 +1,7 @@
 """Quantization-aware training: train on while the forward pass rounds, so that the weights learn to live with it.
 
-Rounding has a slope of zero almost everywhere, which would stop all learning. The straight-through estimator pretends, in the
-backward pass alone, that the slope is one wherever the code was not clipped.
+Rounding has a slope of zero almost everywhere, which would stop all learning. The straight-through estimator pretends,
+in the backward pass alone, that the slope is one wherever the code was not clipped.
 
 References: Bengio et al. 2013, "Estimating or propagating gradients through stochastic neurons"; Jacob et al. 2018,
 "Quantization and training of neural networks for efficient integer-arithmetic-only inference", sec. 3.
@@ -80,7 +80,8 @@ def _steps_of(qparams, shape):
         spread[qparams.axis] = -1
         scale, zero_point = scale.reshape(spread), zero_point.reshape(spread)
     else:
-        scale, zero_point = (t.repeat_interleave(qparams.group_size, 1)[:, : shape[-1]].reshape(shape) for t in (scale, zero_point))
+        scale, zero_point = (t.repeat_interleave(qparams.group_size, 1)[:, : shape[-1]].reshape(shape)
+                             for t in (scale, zero_point))
     if not zero_point.any():
         return scale, qparams.qmin, qparams.qmax
     return scale, qparams.qmin - zero_point, qparams.qmax - zero_point
@@ -125,7 +126,7 @@ class FakeQuantNet(nn.Module):
             self._run(x, choose=True)
 
     def quantized(self, x, meta=None):
-        """The ``QuantizedModel`` with the ranges of the last ``calibrate``; ``x`` are images to set the range of the logits."""
+        """The ``QuantizedModel`` with the ranges of the last ``calibrate``; the images ``x`` set that of the logits."""
         with torch.no_grad():
             logits = self._run(x).numpy()
         last = list(self.weight_qparams)[-1]
@@ -181,11 +182,15 @@ def train_qat(model, dataset, *, weight_bits, activation_bits, epochs=5, batch_s
     x = torch.from_numpy(dataset.train_x(calibration_images))
     net.calibrate(x)  # even with no epoch the twin is complete
     train(net, dataset, epochs=epochs, batch_size=batch_size, lr=lr, seed=seed, progress=progress,
-          before_epoch=lambda epoch: net.calibrate(x) if epoch else None, label=f"QAT {weight_bits}/{activation_bits or 'real'}")
+          before_epoch=lambda epoch: net.calibrate(x) if epoch else None,
+          label=f"QAT {weight_bits}/{activation_bits or 'real'}")
     meta = {
-        "weight_bits": weight_bits, "activation_bits": activation_bits, "weight_calibration": net.weight_calibration.value,
-        "activation_calibration": net.activation_calibration.value if activation_bits else None,
-        "granularity": Granularity.PER_CHANNEL.value, "qat": {"epochs": epochs, "batch_size": batch_size, "lr": lr, "seed": seed},
+        "weight_bits": weight_bits,
+        "activation_bits": activation_bits,
+        "weight_calibration": net.weight_calibration.value,
+        "activation_calibration": None if activation_bits is None else net.activation_calibration.value,
+        "granularity": Granularity.PER_CHANNEL.value,
+        "qat": {"epochs": epochs, "batch_size": batch_size, "lr": lr, "seed": seed},
     }
     return net.quantized(x, meta)
 
@@ -200,7 +205,7 @@ SETTINGS = {
 
 
 def trained_qat(name, dataset, weight_bits, activation_bits, *, seed=0, progress=True):
-    """The ``QuantizedModel`` that ``train_qat`` makes of ``trained(name, dataset)``: from the cache, or made now and kept.
+    """What ``train_qat`` makes of ``trained(name, dataset)``, from the cache, or made now and kept.
 
     Parameters
     ----------
@@ -211,6 +216,15 @@ def trained_qat(name, dataset, weight_bits, activation_bits, *, seed=0, progress
     seed : int
         Of the real network, and of this training.
     progress : bool
+
+    Returns
+    -------
+    QuantizedModel
+
+    Raises
+    ------
+    ValueError
+        ``name`` is no network of the course; bits out of range.
     """
     ptq.check_bits(weight_bits, activation_bits)
     start = recipe_of(name, dataset)  # an unknown name is refused here

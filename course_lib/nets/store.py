@@ -1,9 +1,10 @@
 """Trained networks, kept in the user's cache.
 
-A file is named by its recipe and by its own content: ``lenet_300_100-<recipe>-<content>.safetensors``. The recipe part
-covers everything that decides the result (architecture, hyperparameters, seed, the data's fingerprint, a version number
-of the code), so a changed recipe never meets an old file. The content part lets a damaged file be seen at once. Files are
-written aside and renamed, and a lock makes the second of two notebooks that want the same network wait for the first.
+A file is named by its recipe and by its own content: ``lenet_300_100-<recipe>-<content>.safetensors``. The recipe
+part covers everything that decides the result (architecture, hyperparameters, seed, the data's fingerprint, a version
+number of the code), so a changed recipe never meets an old file. The content part lets a damaged file be seen at once.
+Files are written aside and renamed, and a lock makes the second of two notebooks that want the same network wait for
+the first.
 """
 
 import hashlib
@@ -86,8 +87,11 @@ def trained(name, dataset, *, seed=0, progress=True):
         model.load_state_dict(safetensors.torch.load(path.read_bytes()))
         return model.eval()
 
+    def save(model, path):
+        safetensors.torch.save_file(model.state_dict(), path)
+
     key = {**asdict(recipe), "seed": seed, "data": dataset.fingerprint}
-    return cached(name, key, make, save=lambda model, path: safetensors.torch.save_file(model.state_dict(), path), load=load)
+    return cached(name, key, make, save=save, load=load)
 
 
 def recipe_of(name, dataset):
@@ -184,7 +188,7 @@ def _file_name(stem, content):
 
 
 def _alone(folder, stem):
-    """A held lock for ``stem``: of several notebooks that want the same network, one trains and the others wait for it."""
+    """A held lock for ``stem``: of several notebooks that want the same network, one trains and the others wait."""
     folder.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(folder / f".{stem}.lock")
     try:

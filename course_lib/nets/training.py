@@ -66,12 +66,12 @@ def train(model, dataset, *, epochs, batch_size=128, lr=2e-3, weight_decay=0.0, 
     """
     images, labels = torch.from_numpy(dataset.train_images), torch.from_numpy(dataset.train_y())
     if not 1 <= batch_size <= len(labels):
-        raise ValueError(f"batch_size is {batch_size}; it should be from 1 to {len(labels)}, the number of training images")
+        raise ValueError(f"batch_size is {batch_size}; it should be from 1 to {len(labels)}, the number of images")
     if epochs < 0:
         raise ValueError(f"epochs is {epochs}; it should be 0 or more")
     steps = len(labels) // batch_size
     generator = torch.Generator().manual_seed(seed)
-    model.to(memory_format=torch.channels_last)  # same numbers, other order in memory: convolutions train in 60 % of the time
+    model.to(memory_format=torch.channels_last)  # an order in memory in which convolutions train sooner
     optimizer = _optimizer(model, lr, weight_decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, epochs * steps))
     log = TrainingLog([], [])
@@ -105,7 +105,8 @@ def predict(model, x, *, batch_size=1000):
     Parameters
     ----------
     model : nn.Module or callable
-        A module gets torch tensors; any other callable (an ``IntegerNet``, a function) gets float32 arrays and returns logits.
+        A module gets torch tensors; any other callable (an ``IntegerNet``, a function) gets float32 arrays. Either
+        returns logits (n, classes).
     x : ndarray or tensor, (n, ...) float32
     batch_size : int
         Images at once; it changes memory, not the answer.

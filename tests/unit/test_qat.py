@@ -1,13 +1,22 @@
 """Quantization-aware training: the straight-through gradient, ranges that fit, and better nets at two bits."""
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from course_lib.data import Dataset
 from course_lib.nets import (
-    FakeQuantNet, LeNet300100, QuantizedModel, evaluate, fake_quantize_ste, qat, quantize_model, train_qat, trained, trained_qat,
+    FakeQuantNet,
+    LeNet300100,
+    QuantizedModel,
+    evaluate,
+    fake_quantize_ste,
+    qat,
+    quantize_model,
+    train_qat,
+    trained,
+    trained_qat,
 )
 from course_lib.numerics import calibrate, fake_quantize, qparams_from_range
 
@@ -31,7 +40,8 @@ def test_forward_is_the_quantizer_and_both_ways_are_torchs(qparams):
     assert np.array_equal(y.detach().numpy(), fake_quantize(x.detach().numpy(), qparams))
     y.backward(upstream := torch.from_numpy(numbers(2000, seed=1)))
     ours, x.grad = x.grad, None
-    theirs = torch.fake_quantize_per_tensor_affine(x, float(qparams.scale), int(qparams.zero_point), qparams.qmin, qparams.qmax)
+    theirs = torch.fake_quantize_per_tensor_affine(x, float(qparams.scale), int(qparams.zero_point),
+                                                   qparams.qmin, qparams.qmax)
     assert torch.allclose(y, theirs, atol=1e-6)
     theirs.backward(upstream)
     assert torch.equal(ours, x.grad)
@@ -80,7 +90,11 @@ def test_the_argument_is_not_changed():
 @pytest.fixture(scope="module")
 def few(digits):
     """300 training images."""
-    return Dataset("digits", digits.train_images[:300], digits.train_labels[:300], digits.test_images, digits.test_labels)
+    return replace(digits, train_images=digits.train_images[:300], train_labels=digits.train_labels[:300])
+
+
+def with_weights(quantized):
+    return [layer for layer in quantized.layers if layer.weight_codes is not None]
 
 
 @pytest.mark.parametrize("name", ["lenet_300_100", "lenet_5"])
@@ -89,13 +103,14 @@ def test_the_net_in_training_computes_what_its_twin_computes(digits, name, bits)
     """Up to the 16-bit rounding of the logits, and to sums taken in another order, which may move a code."""
     weight_bits, activation_bits = bits
     x = torch.from_numpy(digits.test_x(100))
-    net = FakeQuantNet(trained(name, digits, progress=False), weight_bits=weight_bits, activation_bits=activation_bits)
+    net = FakeQuantNet(trained(name, digits, progress=False), weight_bits=weight_bits,
+                       activation_bits=activation_bits)
     net.calibrate(x)
     with torch.no_grad():
         logits = net(x)
     twin = net.quantized(x)
     assert twin.weight_only == (activation_bits is None)
-    assert [layer.weight_qparams.bits for layer in twin.layers if layer.weight_codes is not None] == [weight_bits] * len(net.weight_qparams)
+    assert {layer.weight_qparams.bits for layer in with_weights(twin)} == {weight_bits}
     difference = (twin.simulated()(x) - logits).abs()
     assert difference.median() < 1e-3 and (difference.max(1).values < 1e-2).float().mean() >= 0.95
 
@@ -111,10 +126,11 @@ def test_gradients_reach_every_weight(digits):
 def test_train_qat_is_seeded_and_leaves_the_model_and_the_world_alone(few):
     model = LeNet300100()
     before, state = copy.deepcopy(model.state_dict()), torch.get_rng_state()
-    runs = [train_qat(model, few, weight_bits=3, activation_bits=3, epochs=2, batch_size=32, seed=seed, progress=False) for seed in (0, 0, 1)]
+    runs = [train_qat(model, few, weight_bits=3, activation_bits=3, epochs=2, batch_size=32, seed=seed, progress=False)
+            for seed in (0, 0, 1)]
     assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
     assert torch.equal(state, torch.get_rng_state())
-    codes = [np.concatenate([layer.weight_codes.ravel() for layer in run.layers if layer.weight_codes is not None]) for run in runs]
+    codes = [np.concatenate([layer.weight_codes.ravel() for layer in with_weights(run)]) for run in runs]
     assert np.array_equal(codes[0], codes[1]) and not np.array_equal(codes[0], codes[2])
 
 
@@ -127,13 +143,14 @@ def test_no_epoch_is_post_training_quantization_with_mse_ranges(digits):
 
 
 def test_the_twin_saves_loads_and_runs_on_integers(few, digits, tmp_path):
-    twin = train_qat(trained("lenet_300_100", digits, progress=False), few, weight_bits=2, activation_bits=2, epochs=1, progress=False)
+    model = trained("lenet_300_100", digits, progress=False)
+    twin = train_qat(model, few, weight_bits=2, activation_bits=2, epochs=1, progress=False)
     twin.save(tmp_path / "twin.safetensors")
     loaded = QuantizedModel.load(tmp_path / "twin.safetensors")
     assert loaded.meta["qat"]["epochs"] == 1
     x, y = digits.test_x(), digits.test_y()
     simulated, integer = evaluate(loaded.simulated(), x, y), evaluate(loaded.integer_only(), x, y)
-    assert abs(simulated.value - integer.value) <= 0.01  # one code apart in a hidden layer may flip an image in a hundred
+    assert abs(simulated.value - integer.value) <= 0.01  # one code apart in a hidden layer may flip one in a hundred
 
 
 def test_trained_qat_is_kept(digits, monkeypatch):
@@ -156,7 +173,7 @@ def test_errors(digits, call, message):
 
 
 def test_two_bits_on_digits_want_training(digits):
-    """Post-training min-max gives 89.4 %, training 97.8 %; one standard error of their difference is about 1.5 points."""
+    """Post-training min-max gives 89.4 %, training 97.8 %; their difference has a standard error of 1.5 points."""
     x, y = digits.test_x(), digits.test_y()
     model = trained("lenet_300_100", digits, progress=False)
     after = evaluate(quantize_model(model, digits.train_x(512), weight_bits=2, activation_bits=2).simulated(), x, y)
@@ -168,6 +185,8 @@ def test_two_bits_on_mnist_want_training(mnist):
     """The best of the post-training calibrators, MSE, is beaten too."""
     x, y = mnist.test_x(), mnist.test_y()
     model = trained("lenet_300_100", mnist, progress=False)
-    after = quantize_model(model, mnist.train_x(512), weight_bits=2, activation_bits=2, weight_calibration="mse", activation_calibration="mse")
-    after, aware = evaluate(after.simulated(), x, y), evaluate(trained_qat("lenet_300_100", mnist, 2, 2, progress=False).simulated(), x, y)
+    after = quantize_model(model, mnist.train_x(512), weight_bits=2, activation_bits=2, weight_calibration="mse",
+                           activation_calibration="mse")
+    aware = trained_qat("lenet_300_100", mnist, 2, 2, progress=False)
+    after, aware = evaluate(after.simulated(), x, y), evaluate(aware.simulated(), x, y)
     assert aware.value >= 0.975 and aware.value > after.value + 0.01, f"{aware} against {after}"

@@ -31,7 +31,8 @@ class Maker:
 
 
 def keep(make, name="thing", recipe=None):
-    return cached(name, recipe or {"epochs": 3}, make, save=lambda text, path: path.write_text(text), load=lambda path: path.read_text())
+    return cached(name, recipe or {"epochs": 3}, make, save=lambda text, path: path.write_text(text),
+                  load=lambda path: path.read_text())
 
 
 def only_file(folder):
@@ -54,7 +55,10 @@ def test_another_recipe_or_name_is_another_file(recipe):
 
 
 @pytest.mark.parametrize("damage", [
-    lambda content: content[:2], lambda content: b"", lambda content: content + b"x", lambda content: b"M" + content[1:],
+    lambda content: content[:2],
+    lambda content: b"",
+    lambda content: content + b"x",
+    lambda content: b"M" + content[1:],
 ], ids=["truncated", "empty", "longer", "one byte changed"])
 def test_a_damaged_file_is_made_again_and_said(folder, capsys, damage):
     keep(Maker())
@@ -119,14 +123,15 @@ SLOW_MAKER = textwrap.dedent("""
         time.sleep(float(sys.argv[1]))
         return "made by another"
 
-    print(cached("thing", {"epochs": 3}, make, save=lambda text, path: path.write_text(text), load=lambda path: path.read_text()))
+    print(cached("thing", {"epochs": 3}, make, save=lambda text, path: path.write_text(text),
+                 load=lambda path: path.read_text()))
 """)
 
 
 def another_process(tmp_path, seconds):
     (tmp_path / "maker.py").write_text(SLOW_MAKER)
-    process = subprocess.Popen([sys.executable, "maker.py", str(seconds)], cwd=tmp_path, stdout=subprocess.PIPE, text=True,
-                               env={**os.environ, "OMP_NUM_THREADS": "1"})
+    process = subprocess.Popen([sys.executable, "maker.py", str(seconds)], cwd=tmp_path, stdout=subprocess.PIPE,
+                               text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
     deadline = time.monotonic() + 120
     while not (tmp_path / "started").exists():
         assert process.poll() is None and time.monotonic() < deadline, "the other process did not start"
@@ -176,7 +181,8 @@ def quick(monkeypatch):
 
 
 def same(first, second):
-    return all(torch.equal(a, b) for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True))
+    first, second = first.state_dict(), second.state_dict()
+    return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
 
 
 def test_trained_loads_what_it_made(digits, quick, folder, monkeypatch):
