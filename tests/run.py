@@ -49,7 +49,9 @@ def read_report(path, title, seconds):
     """The Result in a JUnit file."""
     cases = list(ElementTree.parse(path).iter("testcase"))
     failed = sum(case.find("failure") is not None or case.find("error") is not None for case in cases)
-    reasons = [case.find("skipped").get("message", "") for case in cases if case.find("skipped") is not None]
+    skipped = [(case, case.find("skipped").get("message", "")) for case in cases if case.find("skipped") is not None]
+    # nbval gives no reason of its own for a cell with the tag nbval-skip
+    reasons = [f"cell with the tag nbval-skip in {case.get('classname')}" if why == "Skipped" else why for case, why in skipped]
     return Result(title, seconds, len(cases) - failed - len(reasons), failed, len(reasons), reasons)
 
 
