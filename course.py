@@ -8,7 +8,7 @@
     bench        time our kernels against other libraries
     execute      run notebooks again and save them with their outputs            execute notebooks/05_*.ipynb
     exercises    generate exercises/ from solutions/
-    slides       make a slide deck of every notebook in build/slides/
+    slides       make a slide deck of every lecture in build/slides/
     clean-cache  forget the trained models
     setup        only set up the environment in .venv
 
@@ -329,7 +329,7 @@ def start_job(arguments, settings):
 
 def clean_cache(arguments, settings):
     set_up()
-    return run([python_of(VENV), "-c", "import course_lib as cl; cl.nets.clear_cache()"])
+    return run([python_of(VENV), "-c", "import course_lib as cl; print('%d trained models forgotten' % cl.nets.clear_cache())"])
 
 
 # ---- jobs for teachers and developers
@@ -384,7 +384,10 @@ def execute(arguments, settings):
 def slides(arguments, settings):
     set_up()
     target = ROOT / "build" / "slides"
-    return run([python_of(VENV), "-m", "nbconvert", "--to=slides", "--output-dir", target] + notebooks(arguments))
+    lectures = [str(path.relative_to(ROOT)) for path in sorted(ROOT.glob("notebooks/*.ipynb"))]
+    return run(
+        [python_of(VENV), "-m", "nbconvert", "--to=slides", "--output-dir", target] + notebooks(arguments or lectures)
+    )
 
 
 def bench(arguments, settings):
