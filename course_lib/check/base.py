@@ -14,12 +14,14 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from .shrink import shrink
 
+OURS = Path(__file__).parents[1]  # course_lib
 GREEN, RED, PLAIN = "\x1b[32m", "\x1b[31m", "\x1b[0m"
 
 
@@ -29,6 +31,13 @@ class CheckFailed(AssertionError):
     def _render_traceback_(self):
         """What a notebook shows: the message alone, not the way through our code."""
         return [f"{RED}{self}{PLAIN}"]
+
+
+def _not_written(title):
+    """A plain NotImplementedError, known to all tools by that name, which a notebook shows in one line."""
+    error = NotImplementedError(f"{title} is not written yet: put your code in place of `raise NotImplementedError`.")
+    error._render_traceback_ = lambda: [f"{RED}{error}{PLAIN}"]
+    return error
 
 
 class Property(NamedTuple):
@@ -63,11 +72,12 @@ class Task:
     inputs : `inputs(rng)` yields tuples of arguments, the fixed ones first
     properties : told in this order, the first broken one is reported
     tried : ends the sentence "passed: tried 70 inputs, ..."
-    shapes : argument name -> letters of its axes, right-aligned; equal letters shrink together. Also names the arguments
+    shapes : argument name -> letters of its axes, right-aligned; equal letters shrink together
     suspects : usual mistakes
     fixed : names of the arguments that shrinking leaves alone
     valid : whether arguments (after shrinking) still have one clear answer
     read : turns the student's return value into what the properties take
+    quote : whether messages show the whole answer; where it is long, the trouble in words must do
     """
 
     title: str
@@ -80,6 +90,7 @@ class Task:
     fixed: tuple[str, ...] = ()
     valid: Callable[..., bool] = field(default=lambda *arguments: True)
     read: Callable[[Any], Any] = field(default=lambda answer: as_array(answer))
+    quote: bool = True
 
     def __call__(self, function, *, seed=0):
         """Try `function`; print a green line, or raise CheckFailed (NotImplementedError for an untouched stub)."""
@@ -104,9 +115,7 @@ class Task:
         try:
             answer = _call(function, handed)
         except NotImplementedError:
-            raise NotImplementedError(
-                f"{self.title} is not written yet: put your code in place of `raise NotImplementedError`."
-            ) from None
+            raise _not_written(self.title) from None
         except Exception as error:
             where = _line_of(error)
             return Problem(f"the function must not stop with {type(error).__name__}", None, expected,
@@ -152,10 +161,11 @@ class Task:
 
             arguments, problem = shrink(arguments, self.shapes, self.fixed, broken_by, problem)
         lines = [f"✗ {self.title}", f"  Broken: {problem.words}.", "  Smallest input found:"]
-        lines += [f"    {name} = {_show(value)}" for name, value in zip(self.shapes, arguments)]
-        if problem.answer is not None:
+        lines += [f"    {name} = {'a stand-in that answers at once' if callable(value) else _show(value)}"
+                  for name, value in zip(self.shapes, arguments)]
+        if self.quote and problem.answer is not None:
             lines.append(f"  Your answer:  {_show(problem.answer)}")
-        if problem.expected is not None:
+        if self.quote and problem.expected is not None:
             lines.append(f"  Right answer: {_show(problem.expected)}")
         lines += [f"  {text}" for text in (problem.detail, likely and f"It looks as if {likely}.") if text]
         return CheckFailed("\n".join(lines))
@@ -196,6 +206,8 @@ def as_array(answer):
 
 def as_pair(answer):
     """A student's return value as two ndarrays without axes."""
+    if getattr(answer, "shape", None) == (2,):
+        answer = tuple(answer)
     if not isinstance(answer, tuple | list) or len(answer) != 2:
         raise CheckFailed(f"the answer must be two numbers, `return first, second`, not {_show(answer)}")
     pair = tuple(as_array(part) for part in answer)
@@ -254,5 +266,6 @@ def _show(value):
 
 def _line_of(error):
     """Where in the student's own code an error came up: the last frame that is neither ours nor a library's."""
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if "site-packages" not in f.filename][1:]
+    foreign = ("site-packages", "dist-packages", str(OURS))
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not any(name in f.filename for name in foreign)]
     return f"\n  In the line: {frames[-1].line}" if frames and frames[-1].line else ""

@@ -67,9 +67,16 @@ def _simpler_numbers(number):
     kind = int if isinstance(number, int | np.integer) else float
     tries = (0, 1, -1, 2, np.round(float(number)), np.round(float(number), 1), np.trunc(float(number) / 2))
     for candidate in dict.fromkeys(kind(t) for t in tries):
-        fits = not isinstance(number, np.integer) or np.iinfo(number.dtype).min <= candidate <= np.iinfo(number.dtype).max
-        if fits and _cost(candidate) < _cost(number):
+        if _fits(candidate, number) and _cost(candidate) < _cost(number):
             yield candidate
+
+
+def _fits(candidate, number):
+    """Whether a number can stand in an array where `number` stands."""
+    if not isinstance(number, np.integer):
+        return True
+    limits = np.iinfo(number.dtype)
+    return limits.min <= candidate <= limits.max
 
 
 def _cost(number):

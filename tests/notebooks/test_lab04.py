@@ -1,5 +1,8 @@
-"""Lab 04 from the student's and from the teacher's side: the exercise is the solution without its answers, runs to its end
-untouched, and is graded by nbgrader: nothing for an untouched exercise, everything for the solution."""
+"""Lab 04 from the student's and from the teacher's side.
+
+The exercise is the solution without its answers and runs to its end untouched; nbgrader gives nothing for an untouched
+exercise and everything for the solution.
+"""
 
 import copy
 import json
@@ -19,10 +22,9 @@ ROOT = Path(course.__file__).parent
 LAB = "lab04_mnist_ptq"
 SOLUTION = ROOT / "solutions" / LAB / f"{LAB}.ipynb"
 EXERCISE = ROOT / "exercises" / LAB / f"{LAB}.ipynb"
-TASKS = ("accuracy_with_error", "weight_scales", "quantize", "dequantize", "activation_params", "pack_codes", "comparison",
-         "accumulate", "requantize")
 POINTS = {"accuracy_with_error": 2, "weight_scales": 3, "quantize": 4, "dequantize": 2, "activation_params": 4,
           "pack_codes": 4, "comparison": 3, "accumulate": 4, "requantize": 4}
+TASKS = tuple(POINTS)
 
 
 def cells_of(path):
@@ -33,9 +35,14 @@ def graded(path):
     return {cell.metadata.nbgrader.grade_id: cell for cell in cells_of(path) if "nbgrader" in cell.metadata}
 
 
+def files_in(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*")
+            if path.is_file() and ".ipynb_checkpoints" not in path.parts}
+
+
 @pytest.fixture
 def jupyter(tmp_path):
-    """The environment of child processes: Jupyter's folders in a temporary place, and the tools that nbgrader calls by name."""
+    """The environment of child processes: Jupyter's folders in a temporary place, and on PATH what nbgrader calls."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     return {**os.environ, **course.jupyter_env(tmp_path), "PYTHONPATH": str(ROOT), "PATH": path}
 
@@ -87,9 +94,7 @@ def test_exercise_is_generated_from_the_solution(tmp_path, jupyter):
     """To the byte. If this fails: make exercises."""
     folder = course_folder(tmp_path)
     nbgrader(folder, jupyter, "generate_assignment", LAB, "--force", "--no-db")
-    made = {path.relative_to(folder / "exercises" / LAB): path.read_bytes() for path in (folder / "exercises" / LAB).rglob("*.*")}
-    kept = {path.relative_to(EXERCISE.parent): path.read_bytes() for path in EXERCISE.parent.rglob("*.*")
-            if ".ipynb_checkpoints" not in path.parts}
+    made, kept = files_in(folder / "exercises" / LAB), files_in(EXERCISE.parent)
     assert made.keys() == kept.keys()
     assert [name for name in made if made[name] != kept[name]] == []
 
@@ -118,7 +123,8 @@ def test_nbgrader_gives_nothing_for_nothing_and_everything_for_the_solution(tmp_
     half = copy.deepcopy(json.loads(SOLUTION.read_text(encoding="utf-8")))
     for cell in half["cells"]:  # a student who got the rounding wrong, and nothing else
         if cell["metadata"].get("nbgrader", {}).get("grade_id") == "quantize":
-            cell["source"] = [line.replace("np.rint(x / scale)", "np.floor(x / scale + 0.5)") for line in cell["source"]]
+            text = "".join(cell["source"]).replace("np.rint(x / scale)", "np.floor(x / scale + 0.5)")
+            cell["source"] = text.splitlines(keepends=True)
     for student, text in (("untouched", EXERCISE.read_text(encoding="utf-8")),
                           ("solved", SOLUTION.read_text(encoding="utf-8")), ("rounds_up", json.dumps(half))):
         target = folder / "submitted" / student / LAB / f"{LAB}.ipynb"

@@ -46,6 +46,7 @@ def test_stub_raises_not_implemented_by_that_very_name():
     with pytest.raises(NotImplementedError, match="Task 0 · multiply is not written yet") as caught:
         SCALE(stub)
     assert type(caught.value) is NotImplementedError
+    assert len(caught.value._render_traceback_()) == 1, "a notebook shows one line"
 
 
 @pytest.mark.parametrize("answer", [None, ..., NotImplemented, "6", {}, object(), [None], True])
@@ -129,6 +130,13 @@ def test_an_error_is_told_with_its_line():
     assert "return x * factor + missing_name" in message
 
 
+def test_an_error_inside_the_library_is_told_with_the_student_s_line():
+    def broken(x, factor):
+        return as_array("not a number")
+
+    assert 'In the line: return as_array("not a number")' in _message(broken)
+
+
 def test_wrong_number_of_arguments_is_told():
     assert "stop with TypeError" in _message(lambda x: x)
 
@@ -202,6 +210,7 @@ def test_as_array_takes_lists_bytes_numbers_and_tensors():
 
 def test_as_pair_wants_two_single_numbers():
     assert as_pair((1.5, np.array([2])))[1] == 2
+    assert as_pair(np.array([1.5, 2.5]))[1] == 2.5
     for answer in (1.0, (1, 2, 3), "ab", ([1, 2], 3)):
         with pytest.raises(CheckFailed):
             as_pair(answer)
@@ -211,5 +220,5 @@ def test_check_does_not_import_torch():
     import subprocess
     import sys
 
-    code = "import sys, course_lib as cl; cl.check.lab04; assert not {'torch', 'sklearn', 'ipywidgets'} & set(sys.modules)"
+    code = "import sys, course_lib as cl; cl.check.lab04; assert not {'torch', 'ipywidgets'} & {*sys.modules}"
     subprocess.run([sys.executable, "-c", code], check=True)

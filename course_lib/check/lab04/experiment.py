@@ -50,7 +50,8 @@ accuracy_with_error = Task(
             lambda p, n: (p, (p * (1 - p)) ** 0.5 / n))),
         Suspect("the formula is p (1 - p) / n: here it is divided by n - 1", _about(
             lambda p, n: (p, (p * (1 - p) / (n - 1)) ** 0.5 if n > 1 else math.nan))),
-        Suspect("that is the error rate, the share of wrong ones", _about(lambda p, n: (1 - p, (p * (1 - p) / n) ** 0.5))),
+        Suspect("that is the error rate, the share of wrong ones", _about(
+            lambda p, n: (1 - p, (p * (1 - p) / n) ** 0.5))),
         Suspect("those are percent; give a fraction", _about(lambda p, n: (100 * p, 100 * (p * (1 - p) / n) ** 0.5))),
         Suspect("right answers are counted; divide by n", _about(lambda p, n: (p * n, (p * (1 - p) / n) ** 0.5))),
     ),
@@ -154,6 +155,7 @@ comparison = Task(
     expected=_table,
     inputs=_comparison_inputs,
     read=_rows,
+    quote=False,
     properties=(
         Property(f"each row has the keys {', '.join(_KEYS)}", _keys),
         Property("every model asked for is in the table: PTQ at 8, 4, 3, 2 bits, weights alone (activation_bits None) "
