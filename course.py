@@ -109,7 +109,7 @@ def explain_pip(output, log):
     last = errors[-1][7:].strip() if errors else output.strip().split("\n")[-1]
     if "No space left on device" in output or "not enough space on the disk" in output:
         return "The disk filled up during the installation: free %d GB and run this again." % DISK_GB
-    if re.search(r"NewConnectionError|name resolution|Network is unreachable|ConnectTimeout|timed out|ProxyError", output):
+    if re.search("NewConnectionError|name resolution|Network is unreachable|ConnectTimeout|timed out|ProxyError", output):
         return "The package index cannot be reached: check the network (or the proxy) and run this again; it goes on."
     return "pip failed: %s (more in %s). Mend that and run this again; it goes on." % (last, log)
 
@@ -183,7 +183,7 @@ def pip_install(venv, arguments):
 
 
 def quiet_jupyterlab(prefix):
-    """Default settings of the JupyterLab in `prefix`: no question about news, no look-up of updates. A user's own win."""
+    """Default settings of the JupyterLab in `prefix`: no questions about news or updates. A user's own win."""
     settings = Path(prefix) / "share" / "jupyter" / "lab" / "settings"
     settings.mkdir(parents=True, exist_ok=True)
     quiet = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}}
@@ -297,7 +297,7 @@ def lab(arguments, settings):
 
 
 def start(name, exercises=ROOT / "exercises", work=ROOT / "work"):
-    """Copy exercise `name` ("lab04" or the whole name) into work/ and return its folder. What is there stays untouched."""
+    """Copy exercise `name` ("lab04" or the whole name) into work/ and return its folder. What is there stays as it is."""
     known = sorted(path.name for path in exercises.glob("*") if path.is_dir() and not path.name.startswith("."))
     found = [one for one in known if one == name or one.startswith(name + "_")] if name else []
     if len(found) != 1:
@@ -329,7 +329,8 @@ def start_job(arguments, settings):
 
 def clean_cache(arguments, settings):
     set_up()
-    return run([python_of(VENV), "-c", "import course_lib as cl; print('%d trained models forgotten' % cl.nets.clear_cache())"])
+    forget = "import course_lib as cl; print('%d trained models forgotten' % cl.nets.clear_cache())"
+    return run([python_of(VENV), "-c", forget])
 
 
 # ---- jobs for teachers and developers
@@ -346,7 +347,7 @@ def notebooks(arguments):
 
 
 def tidy(notebook):
-    """Drop from a notebook (a dict) what changes from run to run and says nothing: widget state, versions, time stamps."""
+    """Drop from a notebook (a dict) what differs from run to run and says nothing: widget state, versions, times."""
     notebook["metadata"].pop("widgets", None)
     notebook["metadata"]["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": "python3"}
     notebook["metadata"]["language_info"] = {"name": "python"}
@@ -376,8 +377,9 @@ def execute(arguments, settings):
             result = Path(aside) / path.name
             if run(convert + [path, "--output-dir=" + aside]) or not result.exists():
                 raise Problem("%s did not run to its end; it is left as it was." % path.relative_to(ROOT))
-            text = json.dumps(tidy(json.loads(result.read_text(encoding="utf-8"))), indent=1, ensure_ascii=False, sort_keys=True)
-        path.write_bytes((text + "\n").encode("utf-8"))
+            notebook = tidy(json.loads(result.read_text(encoding="utf-8")))
+        text = json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+        path.write_bytes(text.encode("utf-8"))
         say("%s: %s" % (path.relative_to(ROOT), duration(time.time() - began)))
 
 
@@ -456,8 +458,8 @@ def main(argv):
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS):
             raise
-        print("course.py: %s (%s): make room or give yourself the right to write there." % (error.strerror, error.filename),
-              file=sys.stderr)  # fmt: skip
+        what = "%s (%s)" % (error.strerror, error.filename)
+        print("course.py: %s: make room or give yourself the right to write there." % what, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\ncourse.py: stopped; the same command goes on where it was.", file=sys.stderr)

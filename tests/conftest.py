@@ -35,7 +35,7 @@ def browser_required():
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
-    """With COURSE_REQUIRE_BROWSER=1 a browser test that skips is a failure: nobody believes in a test that never ran."""
+    """With COURSE_REQUIRE_BROWSER=1 a browser test that skips is a failure: a test that never ran proves nothing."""
     report = yield
     if report.skipped and not hasattr(report, "wasxfail") and browser_required() and "browser" in item.path.parts:
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)

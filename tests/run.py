@@ -16,7 +16,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 from course import child_env, duration, jupyter_env, say  # noqa: E402
 
-PARALLEL = [f"--numprocesses={max(1, min(4, os.cpu_count() or 1))}", "--dist=loadscope"]  # a notebook stays in one worker
+# loadscope: the cells of a notebook stay together in one worker
+PARALLEL = [f"--numprocesses={max(1, min(4, os.cpu_count() or 1))}", "--dist=loadscope"]
 PHASES = (
     ("unit and property", ["tests/unit", "tests/property", "course_lib"], PARALLEL),
     ("notebooks and labs", ["notebooks", "solutions"], PARALLEL),
@@ -51,7 +52,8 @@ def read_report(path, title, seconds):
     failed = sum(case.find("failure") is not None or case.find("error") is not None for case in cases)
     skipped = [(case, case.find("skipped").get("message", "")) for case in cases if case.find("skipped") is not None]
     # nbval gives no reason of its own for a cell with the tag nbval-skip
-    reasons = [f"cell with the tag nbval-skip in {case.get('classname')}" if why == "Skipped" else why for case, why in skipped]
+    unnamed = "cell with the tag nbval-skip in {}"
+    reasons = [unnamed.format(case.get("classname")) if why == "Skipped" else why for case, why in skipped]
     return Result(title, seconds, len(cases) - failed - len(reasons), failed, len(reasons), reasons)
 
 

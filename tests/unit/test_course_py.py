@@ -1,4 +1,4 @@
-"""course.py: what can be wrong with a computer is said in one line; set-up goes on where it stopped; work is never lost."""
+"""course.py: what is wrong with a computer is said in one line; set-up goes on where it stopped; work is never lost."""
 
 import ast
 import errno
@@ -115,7 +115,7 @@ def test_port_that_is_none(port):
 @pytest.mark.parametrize(
     ("output", "line"),
     [
-        ("ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device", "The disk filled up"),
+        ("ERROR: Could not install packages: OSError: [Errno 28] No space left on device", "The disk filled up"),
         ("WARNING: Retrying ... NewConnectionError(...): Temporary failure in name resolution", "cannot be reached"),
         ("ERROR: No matching distribution found for torch==2.13.0", "No matching distribution found for torch==2.13.0"),
         ("Segmentation fault", "more in .venv/install.log"),

@@ -79,7 +79,8 @@ class TestLab:
 
     def test_asks_nothing_about_news(self, server):
         page = get(server[1], "/lab")
-        config = json.loads(re.search(r'<script id="jupyter-config-data"[^>]*>(.*?)</script>', page, re.DOTALL).group(1))
+        script = re.search(r'<script id="jupyter-config-data"[^>]*>(.*?)</script>', page, re.DOTALL)
+        config = json.loads(script.group(1))
         assert config["news"] == {"disabled": True}
         schema = json.loads(get(server[1], "/lab/api/settings/@jupyterlab/apputils-extension:notification"))["schema"]
         assert schema["properties"]["fetchNews"]["default"] == "false"
