@@ -1,0 +1,17 @@
+"""Panels: a few controls, one picture that answers at once. ``cl.panels.QuantizerPanel()`` on a cell's last line shows one.
+
+Each is a short subclass of ``Panel``. The ones that need PyTorch load it when they are first named.
+"""
+
+from course_lib.panels.base import Choice, Panel, Slider
+from course_lib.panels.quantizer import QuantizerPanel
+
+__all__ = ["Choice", "PTQPanel", "Panel", "QuantizerPanel", "Slider"]
+
+
+def __getattr__(name):
+    if name == "PTQPanel":  # needs torch, which takes seconds to import
+        from course_lib.panels.ptq import PTQPanel
+
+        return PTQPanel
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,292 @@
+"""The quantizer: bits, clipping range, rounding, scheme and granularity → staircase, error, histograms, SQNR.
+
+It runs the course's own quantizer (``course_lib.numerics``) on a weight matrix, or on an array of the reader's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from course_lib import plots
+from course_lib.numerics import Granularity, QParams, Rounding, Scheme, fake_quantize, qparams_from_range, sqnr_db
+from course_lib.panels.base import Choice, Panel, Slider
+
+GROUP = 32  # weights that share a scale under "per group"
+BINS = 96
+DB = (-5, 55)  # limits of the SQNR axis
+
+WEIGHTS, ACTIVATIONS, YOURS = "weights", "activations", "yours"
+
+
+@dataclass(frozen=True)
+class QuantizerState:
+    data: str = WEIGHTS
+    bits: int = 4
+    clip: int = 100  # per cent of the range of the data
+    rounding: str = Rounding.NEAREST.value
+    scheme: str = Scheme.SYMMETRIC.value
+    granularity: str = Granularity.PER_TENSOR.value
+    channel: int = 16  # the channel whose staircase is drawn, from 1
+
+
+class QuantizerResult(NamedTuple):
+    state: QuantizerState
+    x: np.ndarray  # (channels, n)
+    x_hat: np.ndarray  # (channels, n)
+    qparams: QParams  # of the whole tensor
+    shown: QParams  # of the shown channel (its first group, under "per group")
+    r: np.ndarray  # (points,) real values over the shown channel's range
+    r_hat: np.ndarray  # (points,)
+    sqnr: float  # dB, whole tensor
+    channel_sqnr: np.ndarray  # (channels,) dB
+    clipped: float  # share of values outside the clipping range
+    bits_per_value: float  # the code's bits and this value's part of its scale and zero point
+
+
+def example_weights(channels=16, n=512):
+    """A synthetic weight matrix, (channels, n) float32: each channel 8 times as wide as the first at most, with a few outliers."""
+    rng = np.random.default_rng(0)
+    spread = np.geomspace(1 / 8, 1, channels)[:, None]
+    return (0.1 * spread * rng.standard_t(6, (channels, n))).astype(np.float32)
+
+
+def example_activations(channels=16, n=512):
+    """Synthetic activations after a ReLU, (channels, n) float32: half are zero, none is negative."""
+    rng = np.random.default_rng(1)
+    spread = np.geomspace(1 / 8, 1, channels)[:, None]
+    return np.maximum(0, spread * rng.standard_t(6, (channels, n))).astype(np.float32)
+
+
+class QuantizerPanel(Panel):
+    """Quantize a matrix and see what happens to it.
+
+    Parameters
+    ----------
+    x : ndarray, optional, any shape with at least one axis
+        Your own data, shown first; its first axis counts the channels (one channel if there is no other axis).
+    **start : values of ``QuantizerState`` to begin with
+
+    Raises
+    ------
+    ValueError
+        ``x`` is empty or a single number. (NaN and infinities are named inside the panel.)
+    """
+
+    State = QuantizerState
+    name = "quantizer"
+    title = "Quantize a matrix"
+    try_this = (
+        "At 4 bits, walk through the channels: which one suffers? Now give each channel its own scale. "
+        "Then look for the clipping range with the best SQNR at 3 bits, and at 8."
+    )
+    size = (640, 480)
+
+    def __init__(self, x=None, **start):
+        self._data = {WEIGHTS: example_weights(), ACTIVATIONS: example_activations()}
+        if x is not None:
+            x = np.asarray(x)
+            if x.ndim == 0 or x.size == 0:
+                raise ValueError(f"x has shape {x.shape}; pass an array with at least one axis and one value")
+            x = x.reshape(1, -1) if x.ndim == 1 else x.reshape(x.shape[0], -1)
+            self._data[YOURS] = x if x.dtype == np.float64 else x.astype(np.float32)
+            start = {"data": YOURS, "channel": 1, **start}
+        super().__init__(**start)
+
+    def controls(self):
+        names = {WEIGHTS: "weights, 16 channels", ACTIVATIONS: "activations after a ReLU", YOURS: "your own array"}
+        channels = max(len(x) for x in self._data.values())
+        return {
+            "data": Choice("data", {names[key]: key for key in self._data}),
+            "bits": Slider("bits b", 1, 8),
+            "clip": Slider("clip at, %", 5, 150, hint="clipping range [α, β] in per cent of the range of the data"),
+            "rounding": Choice("rounding", {mode.value.replace("_", " "): mode.value for mode in Rounding}),
+            "scheme": Choice("scheme", {scheme.value: scheme.value for scheme in Scheme}),
+            "granularity": Choice(
+                "granularity",
+                {
+                    "per tensor": Granularity.PER_TENSOR.value,
+                    "per channel": Granularity.PER_CHANNEL.value,
+                    f"per group of {GROUP}": Granularity.PER_GROUP.value,
+                },
+            ),
+            "channel": Slider("show channel", 1, channels, hint="the channel whose staircase is drawn"),
+        }
+
+    # -- compute ---------------------------------------------------------------------------------------------------
+
+    def compute(self, state, *, quick=False):
+        x = self._data[state.data]
+        channel = min(state.channel, len(x)) - 1
+        granularity, group_size = Granularity(state.granularity), None
+        if granularity is Granularity.PER_GROUP:
+            group_size = GROUP
+        low, high = _ranges(x, granularity)
+        options = dict(bits=state.bits, scheme=state.scheme, dtype=x.dtype)
+        share = state.clip / 100
+        qparams = qparams_from_range(
+            low * share, high * share, granularity=granularity, group_size=group_size,
+            axis=0 if granularity is Granularity.PER_CHANNEL else None, **options,
+        )  # fmt: skip
+        x_hat = fake_quantize(x, qparams, rounding=state.rounding, rng=np.random.default_rng(2))
+
+        first = {Granularity.PER_TENSOR: (), Granularity.PER_CHANNEL: channel, Granularity.PER_GROUP: (channel, 0)}[granularity]
+        shown = qparams_from_range(low[first] * share, high[first] * share, **options)
+        row = x[channel]
+        reach = 1.12 * max(float(np.abs(row).max()), 1e-30)
+        r = np.linspace(-reach if row.min() < 0 else -0.15 * reach, reach, 1201).astype(x.dtype)
+        alpha, beta = (np.asarray(end) for end in qparams.clipping_range)
+        return QuantizerResult(
+            state=state, x=x, x_hat=x_hat, qparams=qparams, shown=shown, r=r,
+            r_hat=fake_quantize(r, shown, rounding=state.rounding, rng=np.random.default_rng(3)),
+            sqnr=float(sqnr_db(x, x_hat)),
+            channel_sqnr=_sqnr_by_row(x, x_hat),
+            clipped=_share_outside(x, alpha, beta, granularity),
+            bits_per_value=_bits_per_value(qparams, x.size),
+        )  # fmt: skip
+
+    # -- draw ------------------------------------------------------------------------------------------------------
+
+    def build(self, figure):
+        grid = figure.add_gridspec(2, 2, height_ratios=(1.25, 1), left=0.105, right=0.985, top=0.755, bottom=0.1, hspace=0.62, wspace=0.24)
+        self._stairs, self._histogram = (figure.add_subplot(grid[0, column]) for column in (0, 1))
+        self._error, self._by_channel = (figure.add_subplot(grid[1, column]) for column in (0, 1))
+        moving = dict(animated=True)
+
+        ax = self._stairs
+        ax.set_title("the staircase", fontsize=13, pad=5)
+        ax.set_ylabel("quantized r̂")
+        (self._identity,) = ax.plot([], [], color=plots.REAL, linewidth=1.4, **moving)
+        (self._steps,) = ax.plot([], [], color=plots.QUANTIZED, linewidth=2.2, **moving)
+
+        ax = self._error
+        ax.set_title("its error, in steps S", fontsize=13, pad=5)
+        ax.set_xlabel("real value r")
+        ax.set_ylabel("(r̂ − r) / S")
+        ax.set_ylim(-1.6, 1.6)
+        ax.set_yticks([-1, 0, 1])
+        (self._saw,) = ax.plot([], [], color=plots.ERROR, linewidth=1.8, **moving)
+
+        ax = self._histogram
+        ax.set_title("all values, before and after", fontsize=13, pad=5)
+        ax.set_ylim(-1.12, 1.12)
+        ax.set_yticks([0], [""])
+        ax.spines["left"].set_visible(False)
+        self._before = ax.fill([0, 0], [0, 0], facecolor=plots.REAL, edgecolor="none", **moving)[0]
+        self._after = ax.fill([0, 0], [0, 0], facecolor=plots.QUANTIZED, edgecolor=plots.QUANTIZED, linewidth=0.8, **moving)[0]
+        for word, height, color in (("before", 0.93, plots.REAL), ("after", 0.03, plots.QUANTIZED)):
+            ax.text(0.0, height, word, color=color, transform=ax.transAxes, fontsize=13, weight="bold", va="center")
+
+        ax = self._by_channel
+        ax.set_title("SQNR of each channel", fontsize=13, pad=5)
+        ax.set_xlabel("channel")
+        ax.set_ylabel("dB")
+        ax.set_ylim(*DB)
+        ax.set_yticks([0, 20, 40])
+        (self._channels,) = ax.plot([], [], color=plots.QUANTIZED, marker="o", markersize=5.5, linewidth=1, **moving)
+        (self._channel,) = ax.plot([], [], color=plots.ACCENT, marker="o", markersize=12, fillstyle="none", markeredgewidth=2.6, **moving)
+
+        self._number = figure.text(0.015, 0.905, "", fontsize=25, weight="bold", color=plots.QUANTIZED, va="center", **moving)
+        self._lines = [figure.text(0.385, y, "", fontsize=12.5, va="center", **moving) for y in (0.935, 0.875)]
+        self._limits = {}
+
+    def draw(self, figure, result):
+        state, shown, x = result.state, result.shown, result.x
+        self._limit(self._stairs, (result.r[0], result.r[-1]), (result.r[0], result.r[-1]))
+        self._limit(self._error, (result.r[0], result.r[-1]))
+        self._identity.set_data(result.r[[0, -1]], result.r[[0, -1]])
+        self._steps.set_data(result.r, result.r_hat)
+        self._saw.set_data(result.r, (result.r_hat - result.r) / float(shown.scale))
+
+        low, high = min(float(x.min()), 0.0), max(float(x.max()), 0.0)
+        edges = np.linspace(low, high, BINS + 1) + (high - low) / BINS * 0.5  # zero, and the ends, inside a bin
+        edges = np.concatenate([[edges[0] - (edges[1] - edges[0])], edges])
+        self._limit(self._histogram, (edges[0], edges[-1]))
+        for polygon, values, sign in ((self._before, x, 1), (self._after, result.x_hat, -1)):
+            corners_x, corners_y = plots.outline(_shares(values, edges), edges)
+            polygon.set_xy(np.column_stack([corners_x, sign * corners_y]))
+
+        numbers = np.arange(1, len(x) + 1)
+        sqnr = np.clip(result.channel_sqnr, *DB)
+        channel = min(state.channel, len(x))
+        self._limit(self._by_channel, (0.3, len(x) + 0.7))
+        self._channels.set_data(numbers, sqnr)
+        self._channel.set_data([channel], [sqnr[channel - 1]])
+
+        self._number.set_text(f"SQNR {_db(result.sqnr)}")
+        self._lines[0].set_text(f"{_bits(state.bits)}, {state.scheme}, {_label(state)}, {state.rounding.replace('_', ' ')}")
+        self._lines[1].set_text(
+            f"{shown.levels} levels of S = {float(shown.scale):.3g}; {100 * result.clipped:.2g} % clipped; {result.bits_per_value:.3g} bits a value"
+        )
+
+    def describe(self, result):
+        state, shown = result.state, result.shown
+        return (
+            f"Quantizer: {_bits(state.bits)}, {state.scheme}, {_label(state)}, rounding {state.rounding.replace('_', ' ')}, "
+            f"clipped at {state.clip} % of the range: SQNR {_db(result.sqnr)}, {100 * result.clipped:.2g} % of the values clipped, "
+            f"{result.bits_per_value:.3g} bits a value with scales. Channel {min(state.channel, len(result.x))}: "
+            f"{shown.levels} levels, step {float(shown.scale):.3g}, zero point {int(shown.zero_point)}, "
+            f"SQNR {_db(result.channel_sqnr[min(state.channel, len(result.x)) - 1])}."
+        )
+
+    def _limit(self, ax, x, y=None):
+        """Set an axis' limits only where they change: the rest of the time the background stands."""
+        if self._limits.get(ax) != (x, y):
+            self._limits[ax] = (x, y)
+            ax.set_xlim(*x)
+            if y is not None:
+                ax.set_ylim(*y)
+
+
+def _ranges(x, granularity):
+    """Smallest and largest value of each part of ``x`` that shares a scale."""
+    if granularity is Granularity.PER_TENSOR:
+        return x.min(), x.max()
+    if granularity is Granularity.PER_CHANNEL:
+        return x.min(axis=1), x.max(axis=1)
+    starts = np.arange(0, x.shape[1], GROUP)  # the last group may be short
+    return np.minimum.reduceat(x, starts, axis=1), np.maximum.reduceat(x, starts, axis=1)
+
+
+def _sqnr_by_row(x, x_hat):
+    signal = np.square(x, dtype=np.float64).sum(axis=1)
+    noise = np.square(x_hat - x, dtype=np.float64).sum(axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(noise == 0, np.inf, 10 * np.log10(signal / noise))
+
+
+def _share_outside(x, alpha, beta, granularity):
+    if granularity is Granularity.PER_CHANNEL:
+        alpha, beta = alpha[:, None], beta[:, None]
+    elif granularity is Granularity.PER_GROUP:
+        alpha, beta = (np.repeat(end, GROUP, axis=1)[:, : x.shape[1]] for end in (alpha, beta))
+    slack = 1e-6 * (np.abs(alpha) + np.abs(beta))  # S (q_max − Z) rounds
+    return float(np.mean((x < alpha - slack) | (x > beta + slack)))
+
+
+def _bits_per_value(qparams, size):
+    """Bits of a code, and of a float32 scale (and an 8-bit zero point, where affine) shared by its neighbours."""
+    overhead = np.size(qparams.scale) * (32 + (0 if qparams.symmetric else 8))
+    return qparams.bits + overhead / size
+
+
+def _shares(values, edges):
+    """Heights of a histogram on even ``edges``, the tallest 1."""
+    width = (edges[-1] - edges[0]) / (len(edges) - 1) or 1.0
+    place = np.clip(((values.ravel() - edges[0]) / width).astype(np.intp), 0, len(edges) - 2)
+    counts = np.bincount(place, minlength=len(edges) - 1)
+    return counts / counts.max()
+
+
+def _label(state):
+    return {"per_tensor": "per tensor", "per_channel": "per channel", "per_group": f"per group of {GROUP}"}[state.granularity]
+
+
+def _bits(bits):
+    return f"{bits} bit" if bits == 1 else f"{bits} bits"
+
+
+def _db(value):
+    return f"{value:.1f} dB" if np.isfinite(value) else "infinite" if value > 0 else "undefined"

@@ -1,0 +1,165 @@
+"""The look of the course, and the few static figures that several notebooks share.
+
+The same thing wears the same colour on every page: a real value is grey, its quantized twin blue, the error between them
+vermilion, what is pruned away pale, a teacher green. The hues are those of Okabe and Ito (2008), which readers with any
+of the common kinds of colour vision tell apart.
+
+Every helper draws into an ``Axes`` that it is given and returns what it drew; none of them opens a figure or touches
+pyplot's state. ``numpy`` and Matplotlib only.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import matplotlib as mpl
+import matplotlib.style
+import numpy as np
+
+from course_lib.numerics import Rounding, fake_quantize
+
+REAL = "#6E6E6E"  # a real value: grey
+QUANTIZED = "#0072B2"  # its quantized twin: blue
+ERROR = "#D55E00"  # the error between them: vermilion
+PRUNED = "#D4D4D4"  # what was taken away: pale
+TEACHER = "#009E73"  # the teacher: green
+ACCENT = "#E69F00"  # the one thing to look at: orange
+SECOND = "#CC79A7"  # a second quantized thing beside the first: purple
+THIRD = "#56B4E9"  # a third: sky blue
+INK = "#222222"  # text
+
+STYLE = Path(__file__).with_name("course.mplstyle")
+
+
+def use_style() -> None:
+    """Give every figure drawn after this call the course's style (call it once, in a notebook's first cell)."""
+    mpl.style.use(STYLE)
+
+
+def style() -> AbstractContextManager:
+    """The course's style inside a ``with`` block only; the caller's own style comes back afterwards."""
+    return mpl.style.context(STYLE, after_reset=True)
+
+
+def outline(heights, edges):
+    """Corners of a histogram's outline, ready to draw as one line or one polygon (a bar for each bin is slow).
+
+    Parameters
+    ----------
+    heights : ndarray, (n,)
+    edges : ndarray, (n + 1,), ascending
+
+    Returns
+    -------
+    x, y : ndarrays, (2 n + 2,)
+        The outline starts and ends on zero.
+    """
+    heights = np.asarray(heights, dtype=float)
+    x = np.repeat(np.asarray(edges, dtype=float), 2)
+    y = np.zeros(x.size)
+    y[1:-1] = np.repeat(heights, 2)
+    return x, y
+
+
+def histogram_line(ax, values, *, bins=100, range=None, color=REAL, label=None, fill=True, density=True):
+    """Histogram of ``values`` as one line on ``ax``, filled underneath unless told otherwise.
+
+    Parameters
+    ----------
+    ax : Axes
+    values : ndarray, any shape
+    bins, range, density : as in ``numpy.histogram``
+    color : colour of the line; the filling is the same colour, pale
+    label : str, optional, for a legend or for ``label_line``
+
+    Returns
+    -------
+    line : Line2D
+    """
+    heights, edges = np.histogram(np.asarray(values).ravel(), bins=bins, range=range, density=density)
+    x, y = outline(heights, edges)
+    if fill:
+        ax.fill_between(x, y, color=color, alpha=0.25, linewidth=0)
+    (line,) = ax.plot(x, y, color=color, label=label, linewidth=1.6)
+    ax.set_ylim(bottom=0)
+    return line
+
+
+def staircase(ax, qparams, *, rounding=Rounding.NEAREST, rng=None, span=None, points=2001, color=QUANTIZED, identity=True):
+    """The quantizer's staircase r → r̂ on ``ax``, over the grey line r̂ = r it stands for.
+
+    Parameters
+    ----------
+    ax : Axes
+    qparams : QParams, per tensor
+    rounding, rng : as in ``fake_quantize``
+    span : (low, high), optional
+        Range of r; a quarter wider than the clipping range unless given, so that the clipping shows.
+    identity : bool
+        Draw the line r̂ = r as well.
+
+    Returns
+    -------
+    line : Line2D
+        The staircase.
+
+    Raises
+    ------
+    ValueError
+        ``qparams`` holds more than one scale: a staircase shows one.
+    """
+    if np.ndim(qparams.scale) != 0:
+        raise ValueError(f"qparams holds {np.size(qparams.scale)} scales; a staircase shows one: pass a per-tensor QParams")
+    if span is None:
+        low, high = (float(end) for end in qparams.clipping_range)
+        margin = 0.25 * max(high - low, float(qparams.scale))
+        span = (low - margin, high + margin)
+    r = np.linspace(*span, points).astype(np.asarray(qparams.scale).dtype)
+    if identity:
+        ax.plot(r, r, color=REAL, linewidth=1.2)
+    (line,) = ax.plot(r, fake_quantize(r, qparams, rounding=rounding, rng=rng), color=color)
+    ax.set_xlabel("real value r")
+    ax.set_ylabel("quantized value r̂")
+    return line
+
+
+def bars_with_error(ax, labels, values, errors=None, *, colors=QUANTIZED, text="{:.1f}"):
+    """One bar for each label, its error bar (one standard error) and its value written above.
+
+    Parameters
+    ----------
+    ax : Axes
+    labels : list of str, n
+    values, errors : array-like, (n,)
+    colors : one colour, or one for each bar
+    text : format of the number above a bar; ``None`` writes none
+
+    Returns
+    -------
+    bars : BarContainer
+    """
+    values = np.asarray(values, dtype=float)
+    spread = np.zeros_like(values) if errors is None else np.asarray(errors, dtype=float)
+    places = np.arange(len(values))
+    bars = ax.bar(places, values, width=0.65, color=colors)
+    if errors is not None:
+        ax.errorbar(places, values, yerr=spread, fmt="none", ecolor=INK, linewidth=1.6)
+    if text is not None:
+        for place, value, up in zip(places, values, spread, strict=True):
+            ax.annotate(
+                text.format(value), (place, value + up), xytext=(0, 4), textcoords="offset points", ha="center", va="bottom"
+            )
+    ax.set_xticks(places, labels)
+    ax.grid(False, axis="x")
+    return bars
+
+
+def label_line(ax, line, text=None, *, at=-1, offset=(6, 0), **kwargs):
+    """Write a line's name beside its point number ``at``, in its own colour: better than a legend.
+
+    ``text`` is the line's own label unless given. Further keywords go to ``Axes.annotate``.
+    """
+    x, y = line.get_xdata()[at], line.get_ydata()[at]
+    name = line.get_label() if text is None else text
+    return ax.annotate(name, (x, y), xytext=offset, textcoords="offset points", color=line.get_color(), va="center", **kwargs)
