@@ -1,5 +1,32 @@
-"""Bits in a file: how codes are stored. NumPy only."""
+"""Bits in a file: how codes are stored, what they are worth, and how JPEG does it. NumPy, and Pillow for image files."""
 
+from course_lib.coding.dct import (
+    CHROMINANCE,
+    LUMINANCE,
+    cosine_matrix,
+    dct_plain,
+    jpeg_codes,
+    jpeg_coefficients,
+    jpeg_pixels,
+    quantization_table,
+)
+from course_lib.coding.entropy import entropy, entropy_plain
+from course_lib.coding.images import (
+    SUBSAMPLING,
+    ImageError,
+    JpegFile,
+    jpeg_bytes,
+    luminance,
+    png_bytes,
+    psnr_db,
+    read_image,
+    read_jpeg,
+    shrink,
+)
 from course_lib.coding.packing import pack, pack_plain, packed_size, unpack, unpack_plain
 
-__all__ = ["pack", "pack_plain", "packed_size", "unpack", "unpack_plain"]
+__all__ = [
+    "CHROMINANCE", "LUMINANCE", "SUBSAMPLING", "ImageError", "JpegFile", "cosine_matrix", "dct_plain", "entropy",
+    "entropy_plain", "jpeg_bytes", "jpeg_codes", "jpeg_coefficients", "jpeg_pixels", "luminance", "pack", "pack_plain",
+    "packed_size", "png_bytes", "psnr_db", "quantization_table", "read_image", "read_jpeg", "shrink", "unpack", "unpack_plain",
+]  # fmt: skip

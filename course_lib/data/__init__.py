@@ -17,8 +17,12 @@ from .cache import cache_dir, written_aside
 from .digits import load_digits
 from .idx import DataFileError, parse_idx
 from .mnist import MnistUnavailable, find_mnist
+from .photos import PHOTOS, photo, photo_path
 
-__all__ = ["Dataset", "DataFileError", "MnistUnavailable", "NAMES", "cache_dir", "load", "written_aside"]
+__all__ = [
+    "Dataset", "DataFileError", "MnistUnavailable", "NAMES", "PHOTOS", "cache_dir", "load", "photo", "photo_path",
+    "written_aside",
+]  # fmt: skip
 
 NAMES = ("mnist", "digits")
 
