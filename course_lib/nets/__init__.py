@@ -29,6 +29,14 @@ _HOME = {
     "SimulatedNet": "simulated",
     "IntegerNet": "integer",
     "inference_row": "speed",
+    "Embedding": "embeddings",
+    "Geometry": "embeddings",
+    "Graph": "embeddings",
+    "class_hierarchy": "embeddings",
+    "embed": "embeddings",
+    "full_tree": "embeddings",
+    "poincare_distance": "embeddings",
+    "reconstruction": "embeddings",
 }
 
 __all__ = sorted(_HOME)
