@@ -163,3 +163,35 @@ def label_line(ax, line, text=None, *, at=-1, offset=(6, 0), **kwargs):
     x, y = line.get_xdata()[at], line.get_ydata()[at]
     name = line.get_label() if text is None else text
     return ax.annotate(name, (x, y), xytext=offset, textcoords="offset points", color=line.get_color(), va="center", **kwargs)
+
+
+def name_axes(ax, title, x, y):
+    """Title and axis labels in the sizes that small axes in a panel need."""
+    ax.set_title(title, fontsize=13, pad=5)
+    ax.set_xlabel(x, fontsize=12, labelpad=1)
+    ax.set_ylabel(y, fontsize=12, labelpad=2)
+
+
+class Tiles:
+    """The head of a panel's picture: a line that says what is shown, and under it a row of large numbers with captions.
+
+    Parameters
+    ----------
+    figure : Figure
+    count : int, numbers in the row
+    """
+
+    def __init__(self, figure, count):
+        height = figure.get_figheight() * figure.dpi  # pixels; places are counted from the top
+        at = [0.012 + 0.985 * place / count for place in range(count)]
+        moving = dict(animated=True, va="center")
+        self._line = figure.text(0.012, 1 - 15 / height, "", fontsize=12.5, **moving)
+        self._numbers = [figure.text(x, 1 - 49 / height, "", fontsize=22, weight="bold", color=QUANTIZED, **moving) for x in at]
+        self._captions = [figure.text(x, 1 - 77 / height, "", fontsize=12.5, **moving) for x in at]
+
+    def set(self, line, *tiles):
+        """Write the line, and for each tile its (number, caption)."""
+        self._line.set_text(line)
+        for number, caption, tile in zip(self._numbers, self._captions, tiles, strict=True):
+            number.set_text(tile[0])
+            caption.set_text(tile[1])

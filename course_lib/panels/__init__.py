@@ -4,9 +4,10 @@ Each is a short subclass of ``Panel``. The ones that need PyTorch load it when t
 """
 
 from course_lib.panels.base import Choice, Panel, Slider
+from course_lib.panels.images import ImagesPanel
 from course_lib.panels.quantizer import QuantizerPanel
 
-__all__ = ["Choice", "PTQPanel", "Panel", "QuantizerPanel", "Slider"]
+__all__ = ["Choice", "EmbeddingPanel", "ImagesPanel", "PTQPanel", "Panel", "QuantizerPanel", "Slider"]
 
 
 def __getattr__(name):
@@ -14,4 +15,8 @@ def __getattr__(name):
         from course_lib.panels.ptq import PTQPanel
 
         return PTQPanel
+    if name == "EmbeddingPanel":
+        from course_lib.panels.embeddings import EmbeddingPanel
+
+        return EmbeddingPanel
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -122,7 +122,7 @@ class Panel:
         self._shown = -1  # the version on screen, and whether fully
         self._full = False
         self._drawn: Drawn | None = None
-        self._figure = self._background = None
+        self._figure = self._background = self._moving = None
         self.error: Exception | None = None
         self._build_widgets()
 
@@ -265,6 +265,7 @@ class Panel:
                 FigureCanvasAgg(figure)
                 self.build(figure)
                 self._figure = figure
+                self._moving = figure.findobj(lambda artist: artist.get_animated())
         figure, canvas = self._figure, self._figure.canvas
         self.draw(figure, result)
         if figure.stale or self._background is None:
@@ -273,7 +274,7 @@ class Panel:
             self._background = canvas.copy_from_bbox(figure.bbox)
         else:
             canvas.restore_region(self._background)
-        for artist in figure.findobj(lambda artist: artist.get_animated()):
+        for artist in self._moving:
             (artist.axes or figure).draw_artist(artist)
         buffer = io.BytesIO()
         Image.fromarray(np.asarray(canvas.buffer_rgba())).save(buffer, "png", compress_level=1)

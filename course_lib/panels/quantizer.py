@@ -82,7 +82,7 @@ class QuantizerPanel(Panel):
         "At 4 bits, walk through the channels: which one suffers? Now give each channel its own scale. "
         "Then look for the clipping range with the best SQNR at 3 bits, and at 8."
     )
-    size = (640, 480)
+    size = (640, 520)
 
     def __init__(self, x=None, **start):
         self._data = {WEIGHTS: example_weights(), ACTIVATIONS: example_activations()}
@@ -150,46 +150,43 @@ class QuantizerPanel(Panel):
     # -- draw ------------------------------------------------------------------------------------------------------
 
     def build(self, figure):
-        grid = figure.add_gridspec(2, 2, height_ratios=(1.25, 1), left=0.105, right=0.985, top=0.755, bottom=0.1, hspace=0.62, wspace=0.24)
+        grid = figure.add_gridspec(2, 2, height_ratios=(1.2, 1), left=0.115, right=0.985, top=0.735, bottom=0.105,
+                                   hspace=0.75, wspace=0.26)
         self._stairs, self._histogram = (figure.add_subplot(grid[0, column]) for column in (0, 1))
         self._error, self._by_channel = (figure.add_subplot(grid[1, column]) for column in (0, 1))
         moving = dict(animated=True)
 
         ax = self._stairs
-        ax.set_title("the staircase", fontsize=13, pad=5)
-        ax.set_ylabel("quantized r̂")
+        plots.name_axes(ax, "One channel: staircase", "real value r", "quantized r̂")
         (self._identity,) = ax.plot([], [], color=plots.REAL, linewidth=1.4, **moving)
         (self._steps,) = ax.plot([], [], color=plots.QUANTIZED, linewidth=2.2, **moving)
 
         ax = self._error
-        ax.set_title("its error, in steps S", fontsize=13, pad=5)
-        ax.set_xlabel("real value r")
-        ax.set_ylabel("(r̂ − r) / S")
+        plots.name_axes(ax, "One channel: error, in steps", "real value r", "(r̂ − r) / S")
         ax.set_ylim(-1.6, 1.6)
         ax.set_yticks([-1, 0, 1])
         (self._saw,) = ax.plot([], [], color=plots.ERROR, linewidth=1.8, **moving)
 
         ax = self._histogram
-        ax.set_title("all values, before and after", fontsize=13, pad=5)
+        plots.name_axes(ax, "All values: histogram", "real value r", "√ share")
         ax.set_ylim(-1.12, 1.12)
         ax.set_yticks([0], [""])
         ax.spines["left"].set_visible(False)
         self._before = ax.fill([0, 0], [0, 0], facecolor=plots.REAL, edgecolor="none", **moving)[0]
-        self._after = ax.fill([0, 0], [0, 0], facecolor=plots.QUANTIZED, edgecolor=plots.QUANTIZED, linewidth=0.8, **moving)[0]
-        for word, height, color in (("before", 0.93, plots.REAL), ("after", 0.03, plots.QUANTIZED)):
-            ax.text(0.0, height, word, color=color, transform=ax.transAxes, fontsize=13, weight="bold", va="center")
+        self._after = ax.fill([0, 0], [0, 0], facecolor=plots.QUANTIZED, edgecolor=plots.QUANTIZED, linewidth=0.8,
+                              **moving)[0]
+        for word, height, color in (("before", 0.92, plots.REAL), ("after", 0.08, plots.QUANTIZED)):
+            ax.text(1.0, height, word, color=color, transform=ax.transAxes, fontsize=13, weight="bold", ha="right", va="center")
 
         ax = self._by_channel
-        ax.set_title("SQNR of each channel", fontsize=13, pad=5)
-        ax.set_xlabel("channel")
-        ax.set_ylabel("dB")
+        plots.name_axes(ax, "Each channel: SQNR", "channel", "dB")
         ax.set_ylim(*DB)
         ax.set_yticks([0, 20, 40])
         (self._channels,) = ax.plot([], [], color=plots.QUANTIZED, marker="o", markersize=5.5, linewidth=1, **moving)
-        (self._channel,) = ax.plot([], [], color=plots.ACCENT, marker="o", markersize=12, fillstyle="none", markeredgewidth=2.6, **moving)
+        (self._channel,) = ax.plot([], [], color=plots.ACCENT, marker="o", markersize=12, fillstyle="none",
+                                   markeredgewidth=2.6, **moving)
 
-        self._number = figure.text(0.015, 0.905, "", fontsize=25, weight="bold", color=plots.QUANTIZED, va="center", **moving)
-        self._lines = [figure.text(0.385, y, "", fontsize=12.5, va="center", **moving) for y in (0.935, 0.875)]
+        self._tiles = plots.Tiles(figure, 4)
         self._limits = {}
 
     def draw(self, figure, result):
@@ -215,10 +212,13 @@ class QuantizerPanel(Panel):
         self._channels.set_data(numbers, sqnr)
         self._channel.set_data([channel], [sqnr[channel - 1]])
 
-        self._number.set_text(f"SQNR {_db(result.sqnr)}")
-        self._lines[0].set_text(f"{_bits(state.bits)}, {state.scheme}, {_label(state)}, {state.rounding.replace('_', ' ')}")
-        self._lines[1].set_text(
-            f"{shown.levels} levels of S = {float(shown.scale):.3g}; {100 * result.clipped:.2g} % clipped; {result.bits_per_value:.3g} bits a value"
+        self._tiles.set(
+            f"{_bits(state.bits)}, {state.scheme}, {_label(state)}, rounding {state.rounding.replace('_', ' ')}, "
+            f"clipped at {state.clip} %",
+            (_db(result.sqnr), "SQNR"),
+            (f"{shown.levels}", f"levels, S = {float(shown.scale):.2g}"),
+            (f"{100 * result.clipped:.2g} %", "of values clipped"),
+            (f"{result.bits_per_value:.3g}", "bits a value"),
         )
 
     def describe(self, result):
@@ -273,11 +273,11 @@ def _bits_per_value(qparams, size):
 
 
 def _shares(values, edges):
-    """Heights of a histogram on even ``edges``, the tallest 1."""
+    """Square roots of a histogram's counts on even ``edges``, the tallest 1: the roots keep rare values visible."""
     width = (edges[-1] - edges[0]) / (len(edges) - 1) or 1.0
     place = np.clip(((values.ravel() - edges[0]) / width).astype(np.intp), 0, len(edges) - 2)
     counts = np.bincount(place, minlength=len(edges) - 1)
-    return counts / counts.max()
+    return np.sqrt(counts / counts.max())
 
 
 def _label(state):

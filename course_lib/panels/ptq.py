@@ -1,0 +1,205 @@
+"""Post-training quantization of a real network: bits, calibrator, granularity → accuracy, bytes, the images that flipped.
+
+Every move quantizes the trained network anew and runs it on real test images; nothing is looked up.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from course_lib import data, nets, plots
+from course_lib.measure import Accuracy, accuracy
+from course_lib.numerics import Calibration, Granularity
+from course_lib.panels.base import Choice, Panel, Slider
+
+QUICK = 1000  # test images while a control moves; all of them when it rests
+CALIBRATION = 512  # training images that choose the activations' ranges
+GROUP = 49  # weights that share a scale under "per group": a sixteenth of an image
+ROWS, COLUMNS, PIXELS = 3, 4, 34  # the images that flipped: a grid of cells this wide
+WRONG = (0.5, 95)  # limits of the axis of wrong answers, per cent
+
+
+@dataclass(frozen=True)
+class PTQState:
+    weight_bits: int = 4
+    activation_bits: int | None = 8
+    calibration: str = Calibration.MINMAX.value
+    granularity: str = Granularity.PER_CHANNEL.value
+
+
+class PTQResult(NamedTuple):
+    state: PTQState
+    accuracy: Accuracy
+    before: Accuracy  # of the float32 network, same images
+    images: int
+    all_images: bool
+    size: int  # bytes of the file
+    float_size: int
+    flipped: np.ndarray  # (f,) indices of images that were right before and are wrong now
+    said: np.ndarray  # (f,) what the quantized network says they are
+    labels: np.ndarray  # (f,) what they are
+
+
+class PTQPanel(Panel):
+    """Quantize a trained network and see what it gets wrong.
+
+    Parameters
+    ----------
+    dataset : course_lib.data.Dataset, optional, by default ``cl.data.load()``
+    model : nn.Sequential, optional, by default the trained LeNet-300-100
+        Anything that ``cl.nets.quantize_model`` takes.
+    **start : values of ``PTQState`` to begin with
+    """
+
+    State = PTQState
+    name = "ptq"
+    title = "Quantize a trained network"
+    try_this = (
+        "Go down to 2 weight bits: which digits fail first? Now change the calibrator. "
+        "Which matters more at 3 bits, weights or activations?"
+    )
+    size = (640, 520)
+    heavy = True
+
+    def __init__(self, dataset=None, model=None, **start):
+        dataset = data.load() if dataset is None else dataset
+        self._model = nets.trained("lenet_300_100", dataset) if model is None else model
+        self._x, self._labels = dataset.test_x(), dataset.test_y()
+        self._predicted = nets.predict(self._model, self._x)
+        self._recorded = nets.record_activations(self._model, dataset.train_x(CALIBRATION))
+        self._float_size = _bytes(lambda path: nets.save_float(self._model, path))
+        self._trail = {}  # what was tried since the last reset: {state: (kB, per cent wrong)}
+        super().__init__(**start)
+
+    def controls(self):
+        return {
+            "weight_bits": Slider("weight bits", 2, 8),
+            "activation_bits": Choice("activation bits", {"float": None, **{f"{b}": b for b in range(8, 1, -1)}}),
+            "calibration": Choice("calibrator", {
+                "min-max": Calibration.MINMAX.value, "percentile 99.9": Calibration.PERCENTILE.value,
+                "least squares (MSE)": Calibration.MSE.value, "histogram (KL)": Calibration.HISTOGRAM.value,
+            }),
+            "granularity": Choice("weight scales", {
+                "per tensor": Granularity.PER_TENSOR.value, "per channel": Granularity.PER_CHANNEL.value,
+                f"per group of {GROUP}": Granularity.PER_GROUP.value,
+            }),
+        }  # fmt: skip
+
+    def reset(self, _=None):
+        self._trail.clear()
+        super().reset()
+
+    # -- compute ---------------------------------------------------------------------------------------------------
+
+    def compute(self, state, *, quick=False):
+        quantized = nets.quantize_model(
+            self._model, self._recorded, weight_bits=state.weight_bits, activation_bits=state.activation_bits,
+            weight_calibration=state.calibration, activation_calibration=state.calibration,
+            granularity=state.granularity, group_size=GROUP if state.granularity == Granularity.PER_GROUP else None,
+        )  # fmt: skip
+        n = min(QUICK, len(self._x)) if quick else len(self._x)
+        labels, before = self._labels[:n], self._predicted[:n]
+        now = nets.predict(quantized.simulated(), self._x[:n])
+        flipped = np.flatnonzero((before == labels) & (now != labels))
+        return PTQResult(
+            state=state, accuracy=accuracy(now, labels), before=accuracy(before, labels), images=n,
+            all_images=n == len(self._x), size=_bytes(quantized.save), float_size=self._float_size,
+            flipped=flipped, said=now[flipped], labels=labels[flipped],
+        )  # fmt: skip
+
+    # -- draw ------------------------------------------------------------------------------------------------------
+
+    def build(self, figure):
+        grid = figure.add_gridspec(1, 2, width_ratios=(1, 1.05), left=0.115, right=0.985, top=0.735, bottom=0.105, wspace=0.14)
+        moving = dict(animated=True)
+
+        ax = self._map = figure.add_subplot(grid[0])
+        plots.name_axes(ax, "What you have tried", "file, kB", "wrong answers, %")
+        ax.set(xscale="log", yscale="log", xlim=(self._float_size / 1e3 / 20, self._float_size / 1e3 * 1.6), ylim=WRONG)
+        ax.set_xticks(*_ticks(self._float_size, (16, 8, 4, 2, 1)))
+        ax.set_yticks([1, 3, 10, 30, 90], ["1", "3", "10", "30", "90"])
+        ax.minorticks_off()
+        wrong = 100 * (1 - np.mean(self._predicted == self._labels))
+        ax.axhline(max(wrong, WRONG[0]), color=plots.REAL, linewidth=1.2, linestyle="--")
+        ax.plot([self._float_size / 1e3], [max(wrong, WRONG[0])], "o", color=plots.REAL, markersize=9)
+        ax.annotate("float32", (self._float_size / 1e3, max(wrong, WRONG[0])), (-4, 10), textcoords="offset points",
+                    ha="right", fontsize=12.5, color=plots.REAL, weight="bold")
+        (self._tried,) = ax.plot([], [], "o", color=plots.THIRD, markersize=6, alpha=0.7, **moving)
+        (self._now,) = ax.plot([], [], "o", color=plots.QUANTIZED, markersize=12, **moving)
+
+        ax = self._images = figure.add_subplot(grid[1])
+        ax.set_title("Right before, wrong now", fontsize=13, pad=5)
+        ax.set_axis_off()
+        step = 44  # a cell's height: the image, and its label above
+        ax.set(xlim=(0, COLUMNS * PIXELS), ylim=(ROWS * step, 0), aspect="auto")
+        self._pictures, self._names = [], []
+        for cell in range(ROWS * COLUMNS):
+            x, y = cell % COLUMNS * PIXELS, cell // COLUMNS * step
+            extent = (x + 1, x + PIXELS - 3, y + step - 1, y + 11)
+            self._pictures.append(ax.imshow(np.zeros((28, 28)), vmin=0, vmax=1, extent=extent, aspect="auto", **moving))
+            self._names.append(ax.text(x + PIXELS / 2 - 1, y + 5.5, "", ha="center", va="center", fontsize=13.5, weight="bold",
+                                       color=plots.ERROR, **moving))  # fmt: skip
+        ax.set(xlim=(0, COLUMNS * PIXELS), ylim=(ROWS * step, 0))
+        self._tiles = plots.Tiles(figure, 4)
+
+    def draw(self, figure, result):
+        here = (result.size / 1e3, np.clip(100 * (1 - result.accuracy.value), *WRONG))
+        if result.all_images:
+            self._trail[result.state] = here
+        tried = list(self._trail.values())
+        self._tried.set_data([size for size, _ in tried], [wrong for _, wrong in tried])
+        self._now.set_data(*([place] for place in here))
+        chosen = result.flipped[: ROWS * COLUMNS]
+        for cell, (picture, name) in enumerate(zip(self._pictures, self._names, strict=True)):
+            shown = cell < len(chosen)
+            picture.set_visible(shown)
+            picture.set_data(self._x[chosen[cell], 0] if shown else np.zeros((28, 28)))
+            name.set_text(f"{result.labels[cell]} → {result.said[cell]}" if shown else "")
+        if not len(chosen):
+            self._names[0].set_text("none")
+        self._tiles.set(
+            _label(result.state),
+            (f"{100 * result.accuracy.value:.1f} %", f"right, ± {100 * result.accuracy.stderr:.1f}"),
+            (f"{100 * result.before.value:.1f} %", "right in float32"),
+            (f"{result.size / 1e3:.0f} kB", f"{result.float_size / result.size:.2f}× smaller"),
+            (f"{len(result.flipped)}", f"flipped, {_on(result, short=True)}"),
+        )
+
+    def describe(self, result):
+        pairs = [f"{label} taken for {said}" for label, said in zip(result.labels[:3], result.said[:3], strict=True)]
+        examples = f" (for example a {', a '.join(pairs)})" if pairs else ""
+        return (
+            f"Post-training quantization, {_label(result.state)}: accuracy {result.accuracy}, {result.before} in float32, "
+            f"{_on(result)}. File {result.size:,} bytes, {result.float_size / result.size:.2f} times smaller than float32. "
+            f"{len(result.flipped)} images were right before and are wrong now{examples}."
+        )
+
+
+def _label(state):
+    activations = "float" if state.activation_bits is None else f"{state.activation_bits}-bit"
+    scales = f"per group of {GROUP}" if state.granularity == Granularity.PER_GROUP else state.granularity.replace("_", " ")
+    return f"{state.weight_bits}-bit weights {scales}, {activations} activations, {state.calibration}"
+
+
+def _on(result, short=False):
+    which = f"{'all' if result.all_images else 'first'} {result.images}"
+    return which if short else f"on {'the ' if not result.all_images else ''}{which} test images"
+
+
+def _ticks(float_size, ratios):
+    """Places and labels of the size axis: float32 and even fractions of it."""
+    kilobytes = [float_size / 1e3 / ratio for ratio in ratios]
+    return kilobytes, [f"{size:.0f}" for size in kilobytes]
+
+
+def _bytes(save):
+    """Bytes that ``save(path)`` puts on disk."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.safetensors"
+        save(path)
+        return path.stat().st_size
