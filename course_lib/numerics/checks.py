@@ -19,12 +19,17 @@ def whole_number(value, name, low, high):
     return int(value)
 
 
-def real_array(x, name="x"):
-    """``x`` as a float32 or float64 array without NaN (infinities pass)."""
+def float_array(x, name="x"):
+    """``x`` as a float32 or float64 array in the machine's byte order (NaN and infinities pass)."""
     x = np.asarray(x)
     if x.dtype.kind != "f" or x.dtype.itemsize not in (4, 8):
         raise TypeError(f"{name} has dtype {x.dtype}; it must be float32 or float64: use {name}.astype(np.float32)")
-    x = x.astype(x.dtype.newbyteorder("="), copy=False)
+    return x.astype(x.dtype.newbyteorder("="), copy=False)
+
+
+def real_array(x, name="x"):
+    """``x`` as a float32 or float64 array without NaN (infinities pass)."""
+    x = float_array(x, name)
     if x.size and np.isnan(x.min()):                    # a minimum carries NaN on, and needs no second array
         where = np.argwhere(np.isnan(x))
         place = f" at index {tuple(map(int, where[0]))}" if x.ndim else ""

@@ -1,0 +1,231 @@
+"""Arithmetic in few bits: every result is rounded to the format before the next operation sees it.
+
+A format is a ``FloatFormat`` (or its name) or a ``FixedPoint``.
+
+Sources: Gupta, Agrawal, Gopalakrishnan, Narayanan 2015, "Deep learning with limited numerical precision", for fixed point; Xia,
+Massei, Hochstenbach, Koren 2024, "On stochastic roundoff errors in gradient descent with low-precision computation".
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+
+from course_lib.kernels import floats
+from course_lib.numerics.checks import choose, float_array, real_array, seed_from, whole_number
+from course_lib.numerics.conversion import KERNEL_MODE, grid_of, to_format
+from course_lib.numerics.formats import as_format
+from course_lib.numerics.rounding import Rounding
+
+
+class Order(str, Enum):
+    """From left to right, or the sums of neighbours, then the sums of those, and so on."""
+
+    SEQUENTIAL = "sequential"
+    PAIRWISE = "pairwise"
+
+
+@dataclass(frozen=True)
+class FixedPoint:
+    """⟨IL, FL⟩: whole multiples of 2^−FL in IL + FL bits, two's complement; IL counts the sign.
+
+    Parameters
+    ----------
+    integer_bits : int, 1 to 53
+    fraction_bits : int, 0 to 52; together up to 53
+
+    >>> FixedPoint(8, 8).min, FixedPoint(8, 8).max, FixedPoint(8, 8).epsilon
+    (-128.0, 127.99609375, 0.00390625)
+    """
+
+    integer_bits: int
+    fraction_bits: int
+
+    def __post_init__(self):
+        whole_number(self.integer_bits, "integer_bits", 1, 53)
+        whole_number(self.fraction_bits, "fraction_bits", 0, 53 - self.integer_bits)
+
+    @property
+    def bits(self):
+        """Word length, IL + FL."""
+        return self.integer_bits + self.fraction_bits
+
+    @property
+    def epsilon(self):
+        """The step between two numbers, 2^−FL."""
+        return 2.0**-self.fraction_bits
+
+    @property
+    def min(self):
+        """The smallest number, −2^(IL − 1)."""
+        return -(2.0 ** (self.integer_bits - 1))
+
+    @property
+    def max(self):
+        """The largest number, 2^(IL − 1) − 2^−FL."""
+        return 2.0 ** (self.integer_bits - 1) - self.epsilon
+
+
+def to_fixed(x, fixed, *, rounding=Rounding.NEAREST, rng=None):
+    """Round every entry to a whole multiple of 2^−FL, kept in the dtype of ``x``; outside the range it saturates.
+
+    NaN raises; ±inf saturates; a zero result is +0.0; an empty array stays empty; a number of the format never moves.
+
+    Parameters
+    ----------
+    x : array_like, any shape, float32 or float64
+    fixed : FixedPoint, of up to 25 bits if ``x`` is float32
+    rounding : Rounding
+    rng : numpy.random.Generator, required for ``Rounding.STOCHASTIC``
+
+    Returns
+    -------
+    ndarray, shape and dtype of ``x``
+
+    Raises
+    ------
+    TypeError, ValueError
+        ``x`` has another dtype, a NaN, or too few bits for the format; unknown rounding; stochastic without ``rng``.
+    """
+    x, rounding = real_array(x), choose(Rounding, rounding, "rounding")
+    if not isinstance(fixed, FixedPoint):
+        raise TypeError(f"fixed={fixed!r} must be a FixedPoint, for instance FixedPoint(integer_bits=8, fraction_bits=8)")
+    if fixed.bits > np.finfo(x.dtype).nmant + 2:
+        raise TypeError(f"x has dtype float32, which does not hold numbers of {fixed.bits} bits: use x.astype(np.float64)")
+    seed = seed_from(rng) if rounding is Rounding.STOCHASTIC else np.uint64(0)
+    grid = tuple(map(x.dtype.type, _fixed_grid(fixed)))
+    inside = np.clip(x, x.dtype.type(fixed.min), x.dtype.type(fixed.max))
+    out = np.empty(x.shape, x.dtype)
+    floats.round_to_format(np.ascontiguousarray(inside).reshape(-1), grid, KERNEL_MODE[rounding], seed, out.reshape(-1))
+    return np.asarray(out + x.dtype.type(0))                        # −0 + 0 is +0
+
+
+def round_in(x, format, *, rounding=Rounding.NEAREST, rng=None):
+    """:func:`to_format` or :func:`to_fixed`, whichever the format is."""
+    convert = to_fixed if isinstance(format, FixedPoint) else to_format
+    return convert(x, format, rounding=rounding, rng=rng)
+
+
+def sum_in(x, format, *, rounding=Rounding.NEAREST, rng=None, order=Order.SEQUENTIAL):
+    """Σ x with every entry and every partial sum rounded to the format; 0.0 for an empty array.
+
+    Parameters
+    ----------
+    x : array_like, any shape (read in C order), float32 or float64
+    format : FloatFormat or its name, up to fp32; fp64 with rounding to nearest; or FixedPoint
+    rounding : Rounding
+    rng : numpy.random.Generator, required for ``Rounding.STOCHASTIC``
+    order : Order
+
+    Returns
+    -------
+    float
+    """
+    order = choose(Order, order, "order")
+    if order is Order.SEQUENTIAL:
+        sums = cumsum_in(x, format, rounding=rounding, rng=rng)
+        return float(sums[-1]) if sums.size else 0.0
+    x = round_in(float_array(x).astype(np.float64).reshape(-1), format, rounding=rounding, rng=rng)
+    while x.size > 1:
+        odd = x[x.size // 2 * 2 :]
+        x = np.concatenate([add_in(x[: x.size - odd.size : 2], x[1::2], format, rounding=rounding, rng=rng), odd])
+    return float(x[0]) if x.size else 0.0
+
+
+def cumsum_in(x, format, *, rounding=Rounding.NEAREST, rng=None):
+    """The partial sums of :func:`sum_in` from left to right: float64 (n,), to see an error grow."""
+    x = round_in(float_array(x).astype(np.float64).reshape(-1), format, rounding=rounding, rng=rng)
+    sums = np.empty_like(x)
+    floats.accumulate(x, *_prepare(format, rounding, rng), sums)
+    return sums
+
+
+def dot_in(x, y, format, *, rounding=Rounding.NEAREST, rng=None, order=Order.SEQUENTIAL, accumulator=None):
+    """Σ xᵢ yᵢ with entries, products and partial sums rounded to the format.
+
+    Parameters
+    ----------
+    x, y : array_like of one shape, float32 or float64
+    format, rounding, rng, order : as in :func:`sum_in`
+    accumulator : format of products and sums, if it is another one
+
+    Returns
+    -------
+    float
+    """
+    x, y = float_array(x).astype(np.float64), float_array(y, "y").astype(np.float64)
+    if x.shape != y.shape:
+        raise ValueError(f"x has shape {x.shape} and y {y.shape}; they must agree")
+    x, y = (round_in(v, format, rounding=rounding, rng=rng) for v in (x, y))
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        products = x * y                                            # exact in float64, up to fp32
+    return sum_in(products, format if accumulator is None else accumulator, rounding=rounding, rng=rng, order=order)
+
+
+def add_in(x, y, format, *, rounding=Rounding.NEAREST, rng=None):
+    """x + y rounded once to the format, as if the sum had been exact: float64, x and y of one shape."""
+    x, y = np.broadcast_arrays(float_array(x).astype(np.float64), float_array(y, "y").astype(np.float64))
+    out = np.empty(x.shape)
+    floats.add(np.ascontiguousarray(x).reshape(-1), np.ascontiguousarray(y).reshape(-1), *_prepare(format, rounding, rng),
+               out.reshape(-1))
+    return out
+
+
+def gradient_descent_in(gradient, x0, lr, steps, format, *, rounding=Rounding.NEAREST, rng=None):
+    """x ← x − lr · g(x), with the gradient, its product with lr, and the difference each rounded to the format.
+
+    ``x0`` and ``lr`` are rounded to nearest first, since they too must be stored. Every entry of ``x0`` is a run of its own
+    where the gradient works entry by entry: with stochastic rounding, no two take the same steps.
+
+    Parameters
+    ----------
+    gradient : callable, float64 ndarray to ndarray of the same shape
+    x0 : float or array_like
+    lr : float
+    steps : int
+    format : as in :func:`sum_in`
+    rounding : Rounding
+    rng : numpy.random.Generator, required for ``Rounding.STOCHASTIC``
+
+    Returns
+    -------
+    ndarray, (steps + 1, *shape of x0), float64: all iterates, x0 first
+
+    Source: Xia et al. 2024, sec. 2, whose three roundoff errors these are.
+
+    >>> gradient_descent_in(lambda x: 2 * (x - 1024), 1.0, 0.1, 50, "e5m2")[-1].item()
+    768.0
+    """
+    whole_number(steps, "steps", 0, 2**31)
+    options = {"rounding": rounding, "rng": rng}
+    x = round_in(np.asarray(x0, np.float64), format)
+    lr = round_in(np.asarray(lr, np.float64), format)
+    path = np.empty((steps + 1, *x.shape))
+    path[0] = x
+    for step in range(steps):
+        slope = round_in(np.asarray(gradient(path[step]), np.float64), format, **options)
+        move = round_in(lr * slope, format, **options)
+        path[step + 1] = add_in(path[step], -move, format, **options)
+    return path
+
+
+def _fixed_grid(fixed):
+    """Fixed point as the kernels take a format: no number is large enough to be normal, so the spacing never changes."""
+    return np.inf, 1.0, fixed.epsilon, fixed.max, fixed.max, -fixed.min, fixed.max
+
+
+def _prepare(format, rounding, rng):
+    """What the kernels of arithmetic take: grid, whether sums can be made exact, mode, seed."""
+    rounding = choose(Rounding, rounding, "rounding")
+    seed = seed_from(rng) if rounding is Rounding.STOCHASTIC else np.uint64(0)
+    if isinstance(format, FixedPoint):
+        grid, exact = _fixed_grid(format), True
+    else:
+        format = as_format(format)
+        exact = format.precision <= 24 and format.holds(np.float64)
+        if not exact and not (format.precision == 53 and format.holds(np.float64) and rounding is Rounding.NEAREST):
+            raise ValueError(f"format {format.name} with rounding={rounding.value!r}: float64 does the arithmetic here, which "
+                             "is exact enough for up to 24 bits of significand (fp32), or is fp64 itself with rounding to "
+                             "nearest")
+        grid = grid_of(format, rounding, None, np.float64)
+    return tuple(map(np.float64, grid)), exact, KERNEL_MODE[rounding], seed

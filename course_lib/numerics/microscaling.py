@@ -1,0 +1,115 @@
+"""Microscaling: blocks of 32 narrow floats that share one power of two.
+
+    x̂ = 2^(c − 127) · element          c: the block's scale, 8 bits of exponent and nothing else (E8M0); c = 255 is NaN
+
+The scale brings the largest entry of the block to the exponent of the largest element: 2^(⌊log₂ max|x|⌋ − emax).
+
+Source: Open Compute Project 2023, "OCP microscaling formats (MX) specification v1.0", sec. 5 and 6.3.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from course_lib.numerics.checks import float_array, whole_number
+from course_lib.numerics.conversion import code_dtype, decode, encode
+from course_lib.numerics.formats import as_format
+from course_lib.numerics.layout import Granularity, params_shape, to_rows
+from course_lib.numerics.rounding import Rounding
+
+SCALE_BIAS, SCALE_NAN = 127, 255
+
+
+class MXCodes(NamedTuple):
+    """Element codes, shape of the tensor, and E8M0 scale codes, uint8 (R, G): a row of blocks along the last axis."""
+
+    codes: np.ndarray
+    scale: np.ndarray
+
+
+def mx_quantize(x, format, *, block_size=32, rounding=Rounding.NEAREST, rng=None):
+    """Cut ``x`` into blocks along its last axis; give each a power of two and its entries the element format.
+
+    ±inf and what is too large for the largest element saturate; they do not raise the scale of their block further. A NaN
+    makes the scale of its block NaN, and with it the whole block. A block of zeros has scale 1. The last block of a row may
+    be short. An empty array has no blocks. ``x`` is not changed.
+
+    Parameters
+    ----------
+    x : array_like, any shape, float32 or float64
+    format : FloatFormat or its name
+        Of the elements, up to 8 bits: e5m2, e4m3, e3m2, e2m3, e2m1.
+    block_size : int
+    rounding : Rounding
+    rng : numpy.random.Generator, required for ``Rounding.STOCHASTIC``
+
+    Returns
+    -------
+    MXCodes(codes, scale)
+
+    Raises
+    ------
+    TypeError, ValueError
+        ``x`` is neither float32 nor float64; the format is wider than 8 bits; an argument is not one of the above.
+
+    >>> codes, scale = mx_quantize(np.array([3.0, -24.0, 1.0]), "e2m1")
+    >>> mx_dequantize(codes, scale, "e2m1"), scale
+    (array([  4., -24.,   0.], dtype=float32), array([[129]], dtype=uint8))
+    """
+    x, format = float_array(x), _element(format)
+    group = whole_number(block_size, "block_size", 1, 2**31)
+    rows, group = to_rows(x, Granularity.PER_GROUP, None, group)
+    scale = np.full(params_shape(x.shape, Granularity.PER_GROUP, None, group), SCALE_BIAS, np.uint8)
+    if not x.size:
+        return MXCodes(np.zeros(x.shape, np.uint8), scale)
+    finite = np.where(np.isfinite(rows), np.abs(rows), 0)
+    largest = np.maximum.reduceat(finite, np.arange(0, rows.shape[1], group), axis=1)
+    exponent = np.frexp(largest)[1].astype(np.int64) - 1 - format.emax
+    scale[...] = np.where(largest > 0, np.clip(exponent + SCALE_BIAS, 0, SCALE_NAN - 1), SCALE_BIAS)
+    nan = np.isnan(rows)
+    steps = np.ldexp(np.where(nan, 0, rows), SCALE_BIAS - _per_entry(scale, rows, group))
+    codes = encode(steps, format, rounding=rounding, rng=rng, saturate=True)
+    scale[np.logical_or.reduceat(nan, np.arange(0, rows.shape[1], group), axis=1)] = SCALE_NAN
+    return MXCodes(codes.reshape(x.shape), scale)
+
+
+def mx_dequantize(codes, scale, format, *, block_size=32):
+    """The numbers that blocks stand for, float32, shape of ``codes``.
+
+    A scale code of 255 makes its block NaN; what float32 cannot hold becomes ±inf.
+
+    Parameters
+    ----------
+    codes : integer ndarray, any shape
+    scale : uint8 ndarray (R, G), as :func:`mx_quantize` gives it
+    format, block_size : as there
+
+    Raises
+    ------
+    TypeError, ValueError
+        Codes that the format does not have; ``scale`` does not match.
+    """
+    format, scale = _element(format), np.asarray(scale)
+    group = whole_number(block_size, "block_size", 1, 2**31)
+    elements = decode(codes, format)
+    wanted = params_shape(elements.shape, Granularity.PER_GROUP, None, group)
+    if scale.dtype != np.uint8 or scale.shape != wanted:
+        raise ValueError(f"scale has dtype {scale.dtype} and shape {scale.shape}; codes of shape {elements.shape} take uint8 "
+                         f"and {wanted}")
+    rows, group = to_rows(elements, Granularity.PER_GROUP, None, group)
+    each = _per_entry(scale, rows, group)
+    with np.errstate(over="ignore", under="ignore"):
+        x_hat = np.where(each == SCALE_NAN, np.float32(np.nan), np.ldexp(rows, each - SCALE_BIAS))
+    return x_hat.reshape(elements.shape)
+
+
+def _element(format):
+    format = as_format(format)
+    if format.bits > 8:
+        raise ValueError(f"format {format.name} has {format.bits} bits; the elements of a block have up to 8")
+    return format
+
+
+def _per_entry(scale, rows, group):
+    """Scale codes repeated so that they line up with the rows: int32 (R, n)."""
+    return np.repeat(scale.astype(np.int32), group, axis=1)[:, : rows.shape[1]]
