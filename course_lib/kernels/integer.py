@@ -33,7 +33,7 @@ def multiply_add(typingctx, total, a, b):
 
 @_inline
 def _four_by_four(w, x, r, b, column, out):
-    """out[b + i, column + j] = Σ_k w[r + j, k] x[b + i, k] for i, j < 4: each number that is loaded serves four sums."""
+    """out[b + i, column + j] = Σ_k w[r + j, k] x[b + i, k] for i, j < 4: each number loaded serves four sums."""
     w0, w1, w2, w3 = w[r], w[r + 1], w[r + 2], w[r + 3]
     x0, x1, x2, x3 = x[b], x[b + 1], x[b + 2], x[b + 3]
     a0 = a1 = a2 = a3 = b0 = b1 = b2 = b3 = c0 = c1 = c2 = c3 = d0 = d1 = d2 = d3 = np.int32(0)
@@ -78,7 +78,7 @@ def _widen_last(x):
 
 @_inline
 def _products(w, x, wide, column, out):
-    """out[b, column + r] = Σ_k w[r, k] x[b, k]: blocks of four rows by four images, then the rows and images left over."""
+    """out[b, column + r] = Σ_k w[r, k] x[b, k]: blocks of four by four, then the rows and images left over."""
     rows, images = w.shape[0] // 4 * 4, x.shape[0] // 4 * 4
     for r in range(0, rows, 4):
         for b in range(0, images, 4):
@@ -89,13 +89,13 @@ def _products(w, x, wide, column, out):
 
 @kernel([types.void(array_of(int8, 2), array_of(codes, 2), int64, _out(int32, 2)) for codes in (uint8, int8)])
 def matmul_int8(w, x, first, out):
-    """out[b, first + r] = Σ_k w[r, k] x[b, k].   w: (m, n) int8, x: (batch, n) int8 or uint8, out: (batch, ≥ first + m)"""
+    """out[b, first + r] = Σ_k w[r, k] x[b, k].   w: (m, n), x: (batch, n), out: (batch, first + m or more)"""
     _products(w, x, _widen_last(x), first, out)
 
 
 @_inline
 def _unpack(packed, first, rows):
-    """Rows of 4-bit codes as int8: the low halves of the bytes, then the high halves.   packed: (m, h), rows: (4, 2h)"""
+    """Rows of 4-bit codes as int8: the low halves of the bytes, then the high ones.   packed: (m, h), rows: (4, 2h)"""
     half = packed.shape[1]
     for r in range(rows.shape[0]):
         row, low, high = packed[first + r], rows[r, :half], rows[r, half:]
@@ -157,7 +157,7 @@ _pair = types.UniTuple(int64, 2)
 @kernel([types.void(array_of(uint8, 2), array_of(int8, 2), *_constants, _out(int32, 2), _out(codes, 2))
          for codes in (uint8, int32)])
 def linear(x, w, multiplier, offset, shift, low, high, acc, out):
-    """out[b, c] = requantize(Σ_k w[c, k] x[b, k]).   x: (batch, n) uint8, w: (m, n) int8, M0, B0: (m,), acc, out: (batch, m)"""
+    """out[b, c] = requantize(Σ_k w[c, k] x[b, k]).   x: (batch, n), w: (m, n), M0, B0: (m,), acc, out: (batch, m)"""
     _products(w, x, _widen_last(x), 0, acc)
     for b in range(out.shape[0]):
         for c in range(out.shape[1]):
@@ -202,17 +202,19 @@ def conv2d(x, w, multiplier, offset, shift, low, high, kernel_size, stride, padd
 
 @kernel([types.void(array_of(uint8, 3), _pair, _pair, _pair, _out(uint8, 3))])
 def max_pool2d(x, kernel_size, stride, padding, out):
-    """The largest code of each window; outside the image there is nothing.   x: (planes, h, w), out: (planes, oh, ow)"""
+    """The largest code of each window; outside the image is nothing.   x: (planes, h, w), out: (planes, oh, ow)"""
     for plane in range(out.shape[0]):
         for i in range(out.shape[1]):
+            row = out[plane, i]
+            for j in range(row.size):
+                row[j] = 0
             top = i * stride[0] - padding[0]
-            for j in range(out.shape[2]):
-                left = j * stride[1] - padding[1]
-                largest = np.uint8(0)
-                for y in range(max(top, 0), min(top + kernel_size[0], x.shape[1])):
-                    for z in range(max(left, 0), min(left + kernel_size[1], x.shape[2])):
-                        largest = max(largest, x[plane, y, z])
-                out[plane, i, j] = largest
+            for y in range(max(top, 0), min(top + kernel_size[0], x.shape[1])):
+                for right in range(kernel_size[1]):
+                    for j in range(row.size):
+                        z = j * stride[1] + right - padding[1]
+                        if 0 <= z < x.shape[2]:
+                            row[j] = max(row[j], x[plane, y, z])
 
 
 @kernel([types.void(array_of(uint8, 1), uint8, _out(uint8, 1))])

@@ -71,7 +71,8 @@ def fixed_point(layer, relu_follows=False):
                          f"{max(largest_sums)}, and a 32-bit accumulator holds {LIMIT_32}")
     scale_y, zero_x, zero_y = float(y.scale), int(x.zero_point), int(y.zero_point)
     scales = np.broadcast_to(layer.weight_qparams.scale, len(weights)).tolist()
-    factors = [scale * float(x.scale) / scale_y for scale in scales]
+    factors = [scale * float(x.scale) / scale_y if total else 0.0               # a channel of zeros needs none
+               for scale, total in zip(scales, largest_sums)]
     biases = [0.0] * len(weights) if layer.bias is None else [float(b) / scale_y for b in layer.bias]
     for shift in range(62, 0, -1):
         if max(factors) * 2**shift > LIMIT_32:
@@ -83,7 +84,7 @@ def fixed_point(layer, relu_follows=False):
             break
     else:
         shift = 0
-    if max(largest_sums) > 2**shift // 2:
+    if shift == 0 or max(largest_sums) > 2**shift // 2:
         raise ValueError(f"layer {layer.name!r}: its outputs reach far beyond the range of its output codes "
                          f"(S_w S_x / S_y = {max(factors):.3g}), too far for 32-bit multipliers and 64-bit products")
     low = max(y.qmin, zero_y) if relu_follows else y.qmin

@@ -1,8 +1,8 @@
 """Inference with integers alone: no floating-point number between the pixels and the logits.
 
 Each linear or convolution layer is one kernel: sums of products of codes in 32 bits, then the requantization of
-``fixed_point``, which carries bias, zero points, rounding and the ReLU that follows. Pooling, ReLU and flatten move codes.
-The pixels are turned into codes as part of the call, the codes of the logits into numbers at its end.
+``fixed_point``, which carries bias, zero points, rounding and the ReLU that follows. Pooling, ReLU and flatten move
+codes. The pixels are turned into codes as part of the call, the codes of the logits into numbers at its end.
 """
 
 import math
@@ -40,7 +40,8 @@ class Conv2d:
         self.constants = fixed_point(layer, relu_follows)
         self.out_dtype = code_array(layer.output_qparams)
         self.zero_point = int(layer.input_qparams.zero_point)
-        self.window = layer.weight_codes.shape[2:], pair(layer.options.get("stride", 1)), pair(layer.options.get("padding", 0))
+        stride, padding = pair(layer.options.get("stride", 1)), pair(layer.options.get("padding", 0))
+        self.window = layer.weight_codes.shape[2:], stride, padding
 
     def plan(self, x):
         height, width = window_shape(x.shape[2:], *self.window)
@@ -48,7 +49,8 @@ class Conv2d:
         out = np.empty((len(x), len(self.weights), height, width), self.out_dtype)
         acc = np.empty((height * width, len(self.weights)), np.int32)
         flat = out.reshape(*out.shape[:2], height * width)
-        return [(kernels.conv2d, (x, self.weights, *self.constants, *self.window, self.zero_point, patches, acc, flat))], out
+        buffers = patches, acc, flat
+        return [(kernels.conv2d, (x, self.weights, *self.constants, *self.window, self.zero_point, *buffers))], out
 
 
 class MaxPool2d:
@@ -225,8 +227,8 @@ def split_shape(layers, shape):
 def check_model(model):
     """Refuse what integers alone cannot compute, and say why."""
     if model.weight_only:
-        raise ValueError("this model quantizes its weights only: its activations are real numbers, so there are no codes to "
-                         "multiply; quantize the activations too, or use simulated()")
+        raise ValueError("this model quantizes its weights only: its activations are real numbers, so there are no "
+                         "codes to multiply; quantize the activations too, or use simulated()")
     codes = model.input_qparams
     for layer in model.layers:
         name, reads, writes = f"layer {layer.name!r}", layer.input_qparams, layer.output_qparams
@@ -243,17 +245,18 @@ def check_model(model):
     for before, layer in zip((None, *model.layers), model.layers):
         done_before = layer.kind == "relu" and before is not None and before.kind in WEIGHTED
         if layer.kind != "flatten" and not done_before and code_array(layer.input_qparams) != np.uint8:
-            raise ValueError(f"layer {layer.name!r} reads codes [{layer.input_qparams.qmin}, {layer.input_qparams.qmax}]; "
-                             "the engine reads unsigned codes of at most 8 bits")
+            q = layer.input_qparams
+            raise ValueError(f"layer {layer.name!r} reads codes from {q.qmin} to {q.qmax}; the engine reads unsigned "
+                             "codes of at most 8 bits")
 
 
 def _check_weights(name, qparams):
     if qparams.granularity == Granularity.PER_GROUP:
-        raise ValueError(f"{name}: weights per group have several scales in one sum, and an integer accumulator has one; "
-                         "quantize per channel, or use simulated()")
+        raise ValueError(f"{name}: weights per group have several scales in one sum, and an integer accumulator has "
+                         "one; quantize per channel, or use simulated()")
     if qparams.granularity == Granularity.PER_CHANNEL and qparams.axis != 0:
-        raise ValueError(f"{name}: weights have one scale per entry of axis {qparams.axis}; integers alone need one per "
-                         "output channel, axis 0")
+        raise ValueError(f"{name}: weights have one scale per entry of axis {qparams.axis}; integers alone need one "
+                         "per output channel, axis 0")
     if qparams.zero_point.any() or qparams.qmin < -128 or qparams.qmax > 127:
         raise ValueError(f"{name}: weights must be symmetric int8 codes (zero point 0, from −128 to 127), "
                          f"not [{qparams.qmin}, {qparams.qmax}]")

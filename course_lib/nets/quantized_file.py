@@ -7,9 +7,9 @@ Tensors, per layer with weights (``*`` is the layer's name):
     *.zero_point   int32    only where the weights are affine
     *.bias         float32  only where the layer has one
 
-The header's metadata hold one JSON text under the key ``quantized_model``: format name and version, the layers with their
-shapes and code ranges, the scales and zero points of the activations (two numbers a layer), and a checksum, because
-safetensors has none. Multipliers for integer inference are not stored: they follow from the scales.
+The header's metadata hold one JSON text under the key ``quantized_model``: format name and version, the layers with
+their shapes and code ranges, the scales and zero points of the activations (two numbers a layer), and a checksum,
+because safetensors has none. Multipliers for integer inference are not stored: they follow from the scales.
 """
 
 import json
@@ -125,7 +125,7 @@ def _json(description):
 
 
 def _checksum(description, tensors):
-    """CRC-32 of the description, then of the names, shapes, dtypes and bytes of the tensors in the order of their names."""
+    """CRC-32 of the description, then of the tensors' names, shapes, dtypes and bytes, in the order of the names."""
     total = zlib.crc32(_json(description).encode())
     for name in sorted(tensors):
         total = zlib.crc32(f"{name}{tensors[name].shape}{tensors[name].dtype}".encode(), total)
@@ -170,14 +170,15 @@ def _parse(text):
     if not isinstance(description, dict) or description.get("format") != FORMAT:
         raise ValueError(f"its description is not one of format {FORMAT!r}")
     if description["version"] != VERSION:
-        raise ValueError(f"it has version {description['version']!r} of the format; this library reads version {VERSION}")
+        raise ValueError(f"it has version {description['version']!r} of the format; this library reads {VERSION}")
     return description
 
 
 def _read_layer(entry, tensors):
     """The fields of one QuantizedLayer. Takes the layer's tensors out of ``tensors``."""
-    options = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.get("options", {}).items()}
-    fields = {"kind": entry["kind"], "name": entry["name"], "options": options}
+    options = entry.get("options", {}).items()
+    fields = {"kind": entry["kind"], "name": entry["name"],
+              "options": {key: tuple(value) if isinstance(value, list) else value for key, value in options}}
     for role in ("input_qparams", "output_qparams"):
         fields[role] = _activation_qparams(entry.get(role))
     if "shape" not in entry:

@@ -1,8 +1,9 @@
 """Simulated ("fake-quant") inference: rounded to codes and back at every layer, computed in float32 in between.
 
-This is the ordinary way to try a quantization out: any framework can do it, and its accuracy is that of the integers to
-within a code. It saves no time. The weights are dequantized once, when the module is made, so each linear layer costs what
-the float32 layer costs, to which every layer adds the rounding of its output: divide, round, clip, scale back.
+This is the ordinary way to try a quantization out: any framework can do it, and its accuracy is that of the integers
+to within a code. It saves no time. The weights are dequantized once, when the module is made, so each layer costs what
+the float32 layer costs, and on top of it the rounding of its output: divide, round, clip, scale back. That is the
+simulation at its fastest; the same in a training loop would round the weights again in every step.
 """
 
 import torch

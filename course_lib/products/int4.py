@@ -70,7 +70,7 @@ def matmul_int4(packed, x, n=None, *, threads=1):
     Raises
     ------
     TypeError, ValueError
-        Another dtype; shapes that do not match; n > 1 052 688 (uint8) or 2 097 151 (int8), where 32 bits might overflow.
+        Another dtype; shapes that do not match; n > 1 052 688 (uint8) or 2 097 151 (int8), where 32 bits may overflow.
 
     Examples
     --------

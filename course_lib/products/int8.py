@@ -14,7 +14,8 @@ def matmul_int8_plain(w, x):
 def matmul_int8(w, x, *, threads=1):
     """Integer codes of weights times integer codes of activations, exactly.
 
-    No rounding, no scales: y = w xᵀ over the integers. Empty weights, images or sums (n = 0) give empty or zero results.
+    No rounding, no scales: y[r] = Σ_k w[r, k] x[k] over the integers, for each image. No weights or no images give an
+    empty result, sums of nothing (n = 0) give zeros.
 
     Parameters
     ----------
@@ -30,7 +31,7 @@ def matmul_int8(w, x, *, threads=1):
     Raises
     ------
     TypeError, ValueError
-        Another dtype; shapes that do not match; n > 65 793 (uint8) or 131 071 (int8), where 32 bits might overflow.
+        Another dtype; shapes that do not match; n > 65 793 (uint8) or 131 071 (int8), where 32 bits may overflow.
 
     Examples
     --------

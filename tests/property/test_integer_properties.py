@@ -45,7 +45,8 @@ def linear_layers(draw):
     bits = draw(st.integers(2, 8))
     top = 2 ** (bits - 1) - 1
     w = draw(arrays(np.int8, (m, n), elements=st.integers(-top, top)))
-    weight_qparams = QParams(draw(arrays(np.float32, m, elements=scales)), np.zeros(m, np.int32), -top, top, "per_channel", 0)
+    weight_scales = draw(arrays(np.float32, m, elements=scales))
+    weight_qparams = QParams(weight_scales, np.zeros(m, np.int32), -top, top, "per_channel", 0)
     x_top = 2 ** draw(st.integers(1, 8)) - 1
     reads = QParams(np.float32(draw(scales)), np.int32(draw(st.integers(0, x_top))), 0, x_top)
     low, high = draw(st.sampled_from([(0, 1), (0, 15), (0, 255), (-32768, 32767)]))
@@ -59,15 +60,14 @@ def linear_layers(draw):
 def test_every_code_is_at_most_one_from_the_exact_one(case, relu):
     """The exact code, from fractions; and the constants keep the bounds that the docstring states."""
     layer, codes = case
-    layers = [layer]
-    if relu:
-        layers.append(QuantizedLayer("relu", "r", input_qparams=layer.output_qparams, output_qparams=layer.output_qparams))
+    y = layer.output_qparams
+    layers = [layer] + ([QuantizedLayer("relu", "r", input_qparams=y, output_qparams=y)] if relu else [])
     try:
         net = QuantizedModel(layers, layer.input_qparams).integer_only()
     except ValueError as error:
         assert "reach far beyond the range of its output codes" in str(error)
         assume(False)
-    x, y = layer.input_qparams, layer.output_qparams
+    x = layer.input_qparams
     constants, ours = fixed_point(layer, relu), net.run_codes(0, codes)
     for c, row in enumerate(layer.weight_codes.tolist()):
         multiplier, offset = int(constants.multiplier[c]), int(constants.offset[c])
@@ -77,7 +77,8 @@ def test_every_code_is_at_most_one_from_the_exact_one(case, relu):
         for image, code in zip(codes.tolist(), ours[:, c].tolist()):
             acc = sum(a * b for a, b in zip(row, image))
             assert code == requantize_one(acc, multiplier, offset, constants.shift, constants.low, constants.high)
-            real = Fraction(float(layer.weight_qparams.scale[c])) * Fraction(float(x.scale)) * (acc - int(x.zero_point) * sum(row)) + bias
+            scale = Fraction(float(layer.weight_qparams.scale[c])) * Fraction(float(x.scale))
+            real = scale * (acc - int(x.zero_point) * sum(row)) + bias
             steps = real / Fraction(float(y.scale)) + int(y.zero_point)
             exact = min(max(round(steps), constants.low), constants.high)
             assert abs(code - exact) <= 1

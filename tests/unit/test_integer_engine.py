@@ -8,7 +8,7 @@ import torch
 from course_lib.kernels import integer as kernels
 from course_lib.nets import LeNet5, LeNet300100, QuantizedLayer, QuantizedModel, quantize_model
 from course_lib.nets.fixed_point import fixed_point, requantize_one
-from course_lib.numerics import calibrate, dequantize, fake_quantize, qparams_from_range, quantize
+from course_lib.numerics import QParams, calibrate, dequantize, fake_quantize, qparams_from_range, quantize
 from numba import types
 from torch.nn import functional
 
@@ -16,17 +16,18 @@ PIXELS = qparams_from_range(0.0, 1.0, bits=8)
 BITS = (2, 3, 4, 8)
 
 
-def make_layer(kind, weight_shape, *, weight_bits=8, reads=PIXELS, activation_bits=8, granularity="per_channel", seed=0, **options):
+def make_layer(kind, weight_shape, *, weight_bits=8, reads=PIXELS, activation_bits=8, granularity="per_channel",
+               **options):
     """A random layer whose output range is what random input codes give, as a calibration would set it."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     w = rng.normal(scale=weight_shape[1] ** -0.5, size=weight_shape).astype(np.float32)
     w *= rng.uniform(0.2, 3.0, (len(w),) + (1,) * (w.ndim - 1)).astype(np.float32)      # channels of different size
     weight_qparams = calibrate(w, bits=weight_bits, granularity=granularity)
-    layer = QuantizedLayer(kind, "x", quantize(w, weight_qparams), weight_qparams, rng.normal(size=len(w)).astype(np.float32),
-                           reads, reads, options)
+    bias = rng.normal(size=len(w)).astype(np.float32)
+    layer = QuantizedLayer(kind, "x", quantize(w, weight_qparams), weight_qparams, bias, reads, reads, options)
     out = real_output(layer, random_codes(layer, 8, rng)).numpy()
     writes = calibrate(out, bits=activation_bits, scheme="affine", signed=activation_bits == 16)
-    return QuantizedLayer(kind, "x", layer.weight_codes, weight_qparams, layer.bias, reads, writes, options)
+    return QuantizedLayer(kind, "x", layer.weight_codes, weight_qparams, bias, reads, writes, options)
 
 
 def random_codes(layer, batch, rng):
@@ -47,8 +48,8 @@ def accumulators(layer, codes):
         return codes.astype(np.int64) @ layer.weight_codes.astype(np.int64).T
     p, zero = layer.options.get("padding", 0), int(layer.input_qparams.zero_point)
     padded = torch.from_numpy(np.pad(codes.astype(np.float64), ((0, 0), (0, 0), (p, p), (p, p)), constant_values=zero))
-    sums = functional.conv2d(padded, torch.from_numpy(layer.weight_codes.astype(np.float64)), stride=layer.options.get("stride", 1))
-    return sums.numpy().astype(np.int64)                                                # float64 holds these sums exactly
+    weights, stride = torch.from_numpy(layer.weight_codes.astype(np.float64)), layer.options.get("stride", 1)
+    return functional.conv2d(padded, weights, stride=stride).numpy().astype(np.int64)   # exact in float64
 
 
 def run_layers(layers, index, codes):
@@ -65,7 +66,8 @@ def check_layer(layer, relu=False, batch=9):
     defined = np.empty(acc.shape, np.int64)
     for place in np.ndindex(acc.shape):
         c = place[1]
-        defined[place] = requantize_one(int(acc[place]), int(constants.multiplier[c]), int(constants.offset[c]), *constants[2:])
+        multiplier, offset = int(constants.multiplier[c]), int(constants.offset[c])
+        defined[place] = requantize_one(int(acc[place]), multiplier, offset, *constants[2:])
     assert np.array_equal(ours, defined)
     out = real_output(layer, codes)
     simulated = quantize((torch.relu(out) if relu else out).numpy(), layer.output_qparams)
@@ -104,6 +106,17 @@ def test_convolution_with_unequal_sides():
     assert ours.shape == theirs.shape and np.abs(ours.astype(int) - theirs).max() <= 1
 
 
+def test_a_channel_of_zeros_costs_the_others_no_precision():
+    """Its scale is 1 by convention, far above the others, and must not set the shift."""
+    layer = make_layer("linear", (6, 20))
+    codes, scale = layer.weight_codes.copy(), layer.weight_qparams.scale.copy()
+    codes[2], scale[2] = 0, 1e6
+    qparams = QParams(scale, np.zeros(6, np.int32), -127, 127, "per_channel", 0)
+    changed = QuantizedLayer("linear", "x", codes, qparams, layer.bias, layer.input_qparams, layer.output_qparams)
+    assert fixed_point(changed).shift == fixed_point(layer).shift
+    check_layer(changed)
+
+
 def test_every_pair_of_input_codes():
     """Two inputs, all 65 536 pairs of codes: exactly the definition."""
     layer = make_layer("linear", (3, 2), reads=qparams_from_range(-1, 2, bits=8))
@@ -134,7 +147,8 @@ def test_pooling_and_relu_on_codes(bits):
     q = qparams_from_range(-0.6, 1.9, bits=bits)
     codes = np.random.default_rng(0).integers(0, q.qmax + 1, (3, 4, 11, 9)).astype(np.uint8)
     x = torch.from_numpy(dequantize(codes, q))
-    for options in ({"kernel_size": 2}, {"kernel_size": 3, "stride": 2, "padding": 1}, {"kernel_size": (3, 2), "stride": (1, 4)}):
+    windows = [(2, None, 0), (3, 2, 1), ((3, 2), (1, 4), 0)]
+    for options in [dict(zip(("kernel_size", "stride", "padding"), window)) for window in windows]:
         layer = QuantizedLayer("max_pool2d", "p", input_qparams=q, output_qparams=q, options=options)
         expected = quantize(functional.max_pool2d(x, **options).numpy(), q)
         assert np.array_equal(run_layers([layer], 0, codes), expected)
@@ -246,7 +260,8 @@ def test_simulated_is_the_ordinary_fake_quantization(images):
     for i, layer in enumerate(model.layers):
         if layer.kind == "linear":
             w = torch.from_numpy(dequantize(layer.weight_codes, layer.weight_qparams))
-            a = fake_quantize(functional.linear(torch.from_numpy(a), w, torch.from_numpy(layer.bias)).numpy(), layer.output_qparams)
+            out = functional.linear(torch.from_numpy(a), w, torch.from_numpy(layer.bias))
+            a = fake_quantize(out.numpy(), layer.output_qparams)
     assert np.array_equal(model.simulated()(torch.from_numpy(images)).numpy(), a)
 
 
@@ -254,8 +269,10 @@ def test_weight_only(images):
     net = LeNet5()
     model = quantize_model(net, None, weight_bits=4, activation_bits=None)
     twin = LeNet5()
-    twin.load_state_dict({f"{layer.name}.{part}": torch.from_numpy(value) for layer in model.layers if layer.weight_codes is not None
-                          for part, value in (("weight", dequantize(layer.weight_codes, layer.weight_qparams)), ("bias", layer.bias))})
+    weighted = [layer for layer in model.layers if layer.weight_codes is not None]
+    state = {f"{layer.name}.weight": dequantize(layer.weight_codes, layer.weight_qparams) for layer in weighted}
+    state |= {f"{layer.name}.bias": layer.bias for layer in weighted}
+    twin.load_state_dict({name: torch.from_numpy(value) for name, value in state.items()})
     x = torch.from_numpy(images[:4])
     with torch.no_grad():
         assert torch.equal(model.simulated()(x), twin(x))
@@ -266,24 +283,30 @@ def test_weight_only(images):
 def linear(codes=None, weight_qparams=None, reads=PIXELS, writes=None):
     weight_qparams = weight_qparams or qparams_from_range(-1, 1, bits=8, scheme="symmetric")
     codes = np.ones((2, 4), weight_qparams.code_dtype) if codes is None else codes
-    return QuantizedLayer("linear", "fc", codes, weight_qparams, None, reads, writes or qparams_from_range(-4, 4, bits=8))
+    writes = writes or qparams_from_range(-4, 4, bits=8)
+    return QuantizedLayer("linear", "fc", codes, weight_qparams, None, reads, writes)
+
+
+def relu(reads=PIXELS, writes=PIXELS):
+    return QuantizedLayer("relu", "r", input_qparams=reads, output_qparams=writes)
 
 
 GROUPS = calibrate(np.ones((2, 4), np.float32), bits=4, granularity="per_group", group_size=2)
+INPUTS = calibrate(np.ones((2, 4), np.float32), bits=4, granularity="per_channel", axis=1)
 
 
 @pytest.mark.parametrize(("layers", "message"), [
     (lambda: [linear(weight_qparams=GROUPS)], "'fc': weights per group have several scales in one sum"),
-    (lambda: [linear(weight_qparams=calibrate(np.ones((2, 4), np.float32), bits=4, granularity="per_channel", axis=1))], "axis 0"),
+    (lambda: [linear(weight_qparams=INPUTS)], "one scale per entry of axis 1; integers alone need one per output"),
     (lambda: [linear(weight_qparams=qparams_from_range(-1, 2, bits=8))], "weights must be symmetric"),
     (lambda: [linear(weight_qparams=qparams_from_range(0, 2, bits=8))], "weights must be symmetric"),
     (lambda: [linear(reads=qparams_from_range(0, 1, bits=8, signed=True))], "unsigned codes of at most 8 bits"),
     (lambda: [linear(reads=qparams_from_range(0, 1, bits=9))], "unsigned codes of at most 8 bits"),
     (lambda: [linear(writes=qparams_from_range(0, 1e-12, bits=8))], "'fc': its outputs reach far beyond"),
     (lambda: [linear(), linear()], "a different name"),
-    (lambda: [linear(), QuantizedLayer("relu", "r", input_qparams=PIXELS, output_qparams=PIXELS)], "those of the codes that reach it"),
-    (lambda: [QuantizedLayer("relu", "r", input_qparams=PIXELS, output_qparams=qparams_from_range(0, 2, bits=8))], "must be the same"),
-    (lambda: [QuantizedLayer("relu", "r", input_qparams=PIXELS)], "lacks input_qparams or output_qparams"),
+    (lambda: [linear(), relu()], "those of the codes that reach it"),
+    (lambda: [relu(writes=qparams_from_range(0, 2, bits=8))], "must be the same"),
+    (lambda: [relu(writes=None)], "lacks input_qparams or output_qparams"),
 ])
 def test_what_the_engine_refuses(layers, message):
     with pytest.raises(ValueError, match=message):

@@ -53,7 +53,7 @@ def test_every_remainder_of_the_blocks(dtype):
             assert np.array_equal(matmul_int4(pack_int4(w4), x, threads=threads), exact(w4, x))
 
 
-@pytest.mark.parametrize(("m", "n", "batch"), [(300, 784, 1), (300, 784, 64), (10, 100, 17), (50, 500, 64), (257, 1025, 33)])
+@pytest.mark.parametrize(("m", "n", "batch"), [(300, 784, 1), (300, 784, 64), (10, 100, 17), (257, 1025, 33)])
 @pytest.mark.parametrize("dtype", [np.uint8, np.int8])
 def test_real_sizes_for_any_number_of_threads(m, n, batch, dtype):
     rng = np.random.default_rng(m + n)

@@ -8,7 +8,15 @@ import sys
 
 import numpy as np
 import pytest
-from course_lib.nets import LeNet5, LeNet300100, QuantizedFileError, QuantizedLayer, QuantizedModel, quantize_model, save_float
+from course_lib.nets import (
+    LeNet5,
+    LeNet300100,
+    QuantizedFileError,
+    QuantizedLayer,
+    QuantizedModel,
+    quantize_model,
+    save_float,
+)
 from course_lib.nets.quantized_file import KEY
 from course_lib.numerics import calibrate, qparams_from_range, quantize
 from safetensors import safe_open
@@ -20,12 +28,13 @@ PIXELS = qparams_from_range(0.0, 1.0, bits=8)
 def small_model(bits=4, granularity="per_channel", scheme="symmetric", bias=True, activations=True):
     rng = np.random.default_rng(bits)
     hidden = qparams_from_range(-0.7, 2.1, bits=8)
-    layers = []
-    for name, shape, reads, writes in (("a", (5, 7), PIXELS, hidden), ("b", (3, 5), hidden, qparams_from_range(-3, 3, bits=16))):
+    logits, layers = qparams_from_range(-3, 3, bits=16), []
+    for name, shape, reads, writes in (("a", (5, 7), PIXELS, hidden), ("b", (3, 5), hidden, logits)):
         w = rng.normal(size=shape).astype(np.float32)
         q = calibrate(w, bits=bits, scheme=scheme, granularity=granularity, group_size=3, signed=None)
-        layers.append(QuantizedLayer("linear", name, quantize(w, q), q, rng.normal(size=shape[0]).astype(np.float32) if bias else None,
-                                     reads if activations else None, writes if activations else None))
+        b = rng.normal(size=shape[0]).astype(np.float32) if bias else None
+        ranges = (reads, writes) if activations else (None, None)
+        layers.append(QuantizedLayer("linear", name, quantize(w, q), q, b, *ranges))
     return QuantizedModel(layers, PIXELS if activations else None, {"bits": bits, "note": "é"})
 
 
@@ -121,7 +130,7 @@ def put(where, key, value):
 
 
 DAMAGE = {
-    "version": (lambda t, d: put(d, "version", 2), "version 2 of the format; this library reads version 1"),
+    "version": (lambda t, d: put(d, "version", 2), "version 2 of the format; this library reads 1"),
     "format": (lambda t, d: put(d, "format", "other"), "not one of format"),
     "no layers": (lambda t, d: d.pop("layers"), "lacks 'layers'"),
     "layers of another type": (lambda t, d: put(d, "layers", 7), "not iterable"),
@@ -141,14 +150,18 @@ DAMAGE = {
     "scale NaN": (lambda t, d: put(t["a.scale"], 0, np.nan), "'a.scale' .* NaN or infinite"),
     "scale inf": (lambda t, d: put(t["a.scale"], 1, np.inf), "'a.scale' .* NaN or infinite"),
     "scale zero": (lambda t, d: put(t["a.scale"], 1, 0), "scale must be positive"),
-    "scale of another dtype": (lambda t, d: put(t, "a.scale", t["a.scale"].astype(np.int32)), "dtype int32; it must be float32"),
+    "scale of another dtype": (
+        lambda t, d: put(t, "a.scale", t["a.scale"].astype(np.int32)), "dtype int32; it must be float32"),
     "activation scale NaN": (lambda t, d: put(d["layers"][0]["output_qparams"], "scale", float("nan")), "scale is nan"),
-    "activation zero point": (lambda t, d: put(d["layers"][0]["output_qparams"], "zero_point", 300), "zero_point must lie in"),
+    "activation zero point": (
+        lambda t, d: put(d["layers"][0]["output_qparams"], "zero_point", 300), "zero_point must lie in"),
     "bias NaN": (lambda t, d: put(t["a.bias"], 0, np.nan), "bias must be .* finite"),
     "bias of wrong shape": (lambda t, d: put(t, "a.bias", t["a.bias"][:2].copy()), "bias must be"),
-    "codes of another dtype": (lambda t, d: put(t, "a.codes", t["a.codes"].view(np.int8)), "dtype int8; it must be uint8"),
+    "codes of another dtype": (
+        lambda t, d: put(t, "a.codes", t["a.codes"].view(np.int8)), "dtype int8; it must be uint8"),
     "code out of range": (lambda t, d: put(t["a.codes"], 0, 0x88), r"outside \[-7, 7\]"),
-    "bits": (lambda t, d: put(d["layers"][0]["weight_qparams"], "qmax", 100), "packed has 18 bytes; 35 codes of 7 bits take 31"),
+    "bits": (
+        lambda t, d: put(d["layers"][0]["weight_qparams"], "qmax", 100), "35 codes of 7 bits take 31"),
     "granularity": (lambda t, d: put(d["layers"][0]["weight_qparams"], "granularity", "per_row"), "granularity"),
     "checksum": (lambda t, d: put(d, "checksum", "wrong"), "does not match its checksum"),
     "unknown part": (lambda t, d: d["layers"][0]["tensors"].append("codebook"), "lacks 'codebook'"),
@@ -193,14 +206,15 @@ def test_other_safetensors_files(tmp_path):
     save_float(LeNet300100(), path)
     with pytest.raises(QuantizedFileError, match="a safetensors file, but not a quantized model"):
         QuantizedModel.load(path)
-    for text, message in (("{", "not JSON"), ("[1]", "not one of format"), ("[" * 100_000, "not JSON"), ("", "not JSON")):
+    texts = {"{": "not JSON", "[1]": "not one of format", "[" * 100_000: "not JSON", "": "not JSON"}
+    for text, message in texts.items():
         save_file({"x": np.zeros(1)}, path, {KEY: text})
         with pytest.raises(QuantizedFileError, match=message):
             QuantizedModel.load(path)
 
 
 def test_every_truncation_and_every_changed_byte(tmp_path):
-    """Cut anywhere, or with any one byte changed: an error, or (in the header's blanks) the same model; never another."""
+    """Cut anywhere, or any one byte changed: an error, or (in the header's blanks) the same model; never another."""
     path, model = tmp_path / "model", small_model(4)
     model.save(path)
     whole = path.read_bytes()
@@ -228,7 +242,8 @@ def test_missing_file_and_folder(tmp_path):
 
 def layer(**changes):
     q = calibrate(np.ones((2, 3), np.float32), bits=4, granularity="per_channel")
-    fields = dict(kind="linear", name="x", weight_codes=np.ones((2, 3), np.int8), weight_qparams=q, bias=np.zeros(2, np.float32))
+    fields = {"kind": "linear", "name": "x", "weight_codes": np.ones((2, 3), np.int8), "weight_qparams": q,
+              "bias": np.zeros(2, np.float32)}
     return QuantizedLayer(**fields | changes)
 
 
@@ -243,7 +258,7 @@ def layer(**changes):
     ({"bias": np.zeros(2)}, "bias must be float32"),
     ({"bias": np.zeros(3, np.float32)}, "bias must be float32 of shape"),
     ({"bias": np.array([0, np.inf], np.float32)}, "finite"),
-    ({"input_qparams": calibrate(np.ones((2, 3), np.float32), bits=4, granularity="per_channel")}, "input_qparams must be per tensor"),
+    ({"input_qparams": calibrate(np.ones((2, 3), np.float32), bits=4, granularity="per_channel")}, "per tensor"),
 ])
 def test_layers_check_themselves(changes, message):
     with pytest.raises(ValueError, match=message):
