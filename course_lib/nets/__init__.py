@@ -35,6 +35,7 @@ _HOME = {
     "class_hierarchy": "embeddings",
     "embed": "embeddings",
     "full_tree": "embeddings",
+    "distances": "embeddings",
     "poincare_distance": "embeddings",
     "reconstruction": "embeddings",
 }

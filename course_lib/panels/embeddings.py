@@ -18,7 +18,7 @@ from course_lib.panels.base import Choice, Panel, Slider
 STEPS, EVERY, QUICK = 300, 10, 40  # QUICK: steps while a slider moves, where the full training is not there yet
 FLOAT = 64
 CLASSES, TREE, YOURS = "classes", "tree", "yours"
-COLORS = {Geometry.EUCLIDEAN: plots.ERROR, Geometry.POINCARE: plots.QUANTIZED}
+COLORS = {Geometry.EUCLIDEAN: plots.SECOND, Geometry.POINCARE: plots.QUANTIZED}
 NAMES = {Geometry.EUCLIDEAN: "Euclidean", Geometry.POINCARE: "Poincaré"}
 
 
@@ -54,8 +54,8 @@ class EmbeddingPanel(Panel):
     name = "embeddings"
     title = "Room for a tree"
     try_this = (
-        "Walk through training: what happens first in the middle, then at the rim? From which dimension on is flat space "
-        "good enough? In dimension 2, how many bits does a coordinate need?"
+        "From which dimension on is flat space good enough? Back in dimension 2: how many bits does a coordinate need, in "
+        "each space, and why so many in the ball?"
     )
     size = (640, 480)
     heavy = True
@@ -126,13 +126,13 @@ class EmbeddingPanel(Panel):
                 ax.plot(np.cos(angle), np.sin(angle), color=plots.REAL, linewidth=1.4)
             (edges,) = ax.plot([], [], color=plots.PRUNED, linewidth=1.2, **moving)
             (nodes,) = ax.plot([], [], "o", color=COLORS[geometry], markersize=4.5, **moving)
-            names = [ax.text(0, 0, "", fontsize=10.5, ha="center", va="bottom", weight="bold", **moving) for _ in range(4)]
+            names = [ax.text(0, 0, "", fontsize=10.5, ha="center", va="bottom", weight="bold", **moving) for _ in range(3)]
             self._maps[geometry] = edges, nodes, names
 
-        self._over_steps = figure.add_axes((0.085, 0.105, 0.385, 0.2))
+        self._over_steps = figure.add_axes((0.1, 0.115, 0.38, 0.19))
         self._over_steps.set_xlabel("training step", labelpad=1)
         self._over_steps.set_xlim(-6, STEPS + 6)
-        self._over_dimensions = figure.add_axes((0.585, 0.105, 0.385, 0.2))
+        self._over_dimensions = figure.add_axes((0.59, 0.115, 0.38, 0.19))
         self._over_dimensions.set_xlabel("dimension (those you visited)", labelpad=1)
         self._over_dimensions.set_xlim(1.7, 10.3)
         self._over_dimensions.set_xticks([2, 4, 6, 8, 10])
@@ -142,7 +142,7 @@ class EmbeddingPanel(Panel):
             ax.set_yticks([0, 0.5, 1])
             for geometry in Geometry:
                 (line,) = ax.plot([], [], color=COLORS[geometry], linewidth=2, **style, **moving)
-                (here,) = ax.plot([], [], "o", color=COLORS[geometry], markersize=12, fillstyle="none", markeredgewidth=2.4, **moving)
+                (here,) = ax.plot([], [], "o", color=COLORS[geometry], markersize=12, fillstyle="none", markeredgewidth=2.4, clip_on=False, **moving)
                 lines[geometry] = line, here
         self._over_steps.set_ylabel("MAP")
         self._numbers = {
@@ -202,9 +202,9 @@ def shadow(points):
     """(n, dimension) -> (n, 2): as they are in the plane, else their shadow on the two axes along which they spread most."""
     if points.shape[1] == 2:
         return points
-    axes = np.linalg.svd(points - points.mean(0), full_matrices=False)[2][:2]
+    axes = np.linalg.svd(points, full_matrices=False)[2][:2]
     axes = axes * np.sign(axes[:, np.abs(axes).argmax(1)].diagonal())[:, None]  # a sign of one's own, so that nothing flips
-    return points @ axes.T
+    return points @ axes.T  # about the origin, where the centre of the ball stays
 
 
 def hubs(graph, count):

@@ -12,7 +12,6 @@ import numpy as np
 
 from course_lib import plots
 from course_lib.coding import (
-    ImageError,
     jpeg_bytes,
     jpeg_codes,
     luminance,
@@ -27,7 +26,7 @@ from course_lib.data import PHOTOS, photo
 from course_lib.panels.base import Choice, Panel, Slider
 
 YOURS = "yours"
-FACTORS = (1, 2, 4, 8, 16)
+FACTORS = (1, 2, 4, 8, 16, 32, 64)
 WINDOW = 5  # blocks on a side of the enlarged square; the shown block is in the middle
 
 
@@ -75,7 +74,7 @@ class ImagesPanel(Panel):
     title = "Compress a photograph"
     try_this = (
         "Lower the quality: which codes go first? At which quality do you first see the blocks? "
-        "Then shrink 16 times: which file is larger than the raw pixels?"
+        "Then lower the resolution: from where on are the files larger than the raw pixels?"
     )
     size = (640, 490)
 
@@ -83,8 +82,6 @@ class ImagesPanel(Panel):
         self._pictures = {name: photo(name) for name in PHOTOS}
         if image is not None:
             image = checked_image(image) if isinstance(image, (np.ndarray, list)) else read_image(image)
-            if min(image.shape[:2]) < FACTORS[-1]:
-                raise ImageError(f"image has shape {image.shape}; the panel needs at least {FACTORS[-1]} pixels on each side")
             self._pictures[YOURS] = image
             start = {"picture": YOURS, **start}
         self._shrunk = {}  # (picture, factor) -> (pixels, bytes as PNG): PNG is slow to make and does not depend on quality
@@ -119,7 +116,8 @@ class ImagesPanel(Panel):
 
     def _at(self, picture, factor):
         if (picture, factor) not in self._shrunk:
-            pixels = shrink(self._pictures[picture], factor)
+            pixels = self._pictures[picture]
+            pixels = shrink(pixels, min(factor, *pixels.shape[:2]))  # a small picture ends as one row of pixels
             self._shrunk[picture, factor] = pixels, len(png_bytes(pixels))
         return self._shrunk[picture, factor]
 
@@ -127,39 +125,39 @@ class ImagesPanel(Panel):
 
     def build(self, figure):
         moving = dict(animated=True)
-        self._whole = _bare(figure.add_axes((0.0, 0.40, 0.60, 0.47)))
+        self._whole = _bare(figure.add_axes((0.0, 0.385, 0.605, 0.47)))
         self._picture = self._whole.imshow(np.zeros((2, 3, 3), np.uint8), **moving)
         (self._frame,) = self._whole.plot([], [], color=plots.ACCENT, linewidth=2.2, **moving)
         self._near, self._blocks = [], []
-        for left, name in ((0.625, "original"), (0.82, "JPEG")):
-            ax = _bare(figure.add_axes((left, 0.575, 0.175, 0.175 * 640 / 490)))
-            ax.set_title(name, fontsize=13, pad=5)
+        for left, name in ((0.63, "original"), (0.82, "JPEG")):
+            ax = _bare(figure.add_axes((left, 0.535, 0.172, 0.172 * 640 / 490)))
+            ax.set_title(name, fontsize=12.5, pad=4)
             self._near.append(ax.imshow(np.zeros((8, 8, 3), np.uint8), **moving))
             (line,) = ax.plot([], [], color=plots.ACCENT, linewidth=2.2, **moving)
             self._blocks.append(line)
-        figure.text(0.625, 0.50, f"{WINDOW} × {WINDOW} blocks, enlarged", fontsize=11.5)
+        figure.text(0.63, 0.498, f"{WINDOW} × {WINDOW} blocks, enlarged", fontsize=11.5)
 
-        ax = figure.add_axes((0.085, 0.075, 0.40, 0.25))
+        ax = figure.add_axes((0.075, 0.04, 0.52, 0.25))
         ax.set_title("bytes", fontsize=13, pad=5)
         ax.set_yticks([2, 1, 0], ["raw", "PNG", "JPEG"])
         ax.set_ylim(-0.6, 2.6)
         ax.set_xticks([])
         ax.grid(False)
         ax.spines["bottom"].set_visible(False)
-        colors = (plots.REAL, plots.TEACHER, plots.QUANTIZED)
+        colors = (plots.REAL, plots.THIRD, plots.QUANTIZED)
         self._bars = [ax.barh(y, 0, height=0.62, color=color, **moving)[0] for y, color in zip((2, 1, 0), colors)]
         self._bar_texts = [ax.text(0, y, "", fontsize=12, va="center", **moving) for y in (2, 1, 0)]
         self._bytes_axes = ax
 
-        ax = _bare(figure.add_axes((0.545, 0.02, 0.445, 0.405)))
-        ax.set_title("brightness codes of the block", fontsize=13, pad=5)
+        ax = _bare(figure.add_axes((0.63, 0.01, 0.362, 0.40)))
+        ax.set_title("codes of the block", fontsize=12.5, pad=4)
         ax.set_xlim(-0.5, 7.5)
         ax.set_ylim(7.5, -0.5)
-        self._grid = ax.imshow(np.zeros((8, 8)), cmap="Blues", vmin=0, vmax=8, aspect="auto", **moving)
-        self._cells = [[ax.text(v, u, "", ha="center", va="center", fontsize=10.5, **moving) for v in range(8)] for u in range(8)]
+        self._grid = ax.imshow(np.zeros((8, 8)), cmap="Blues", vmin=0, vmax=9, aspect="auto", **moving)
+        self._cells = [[ax.text(v, u, "", ha="center", va="center", fontsize=10, **moving) for v in range(8)] for u in range(8)]
 
-        self._number = figure.text(0.0, 0.945, "", fontsize=23, weight="bold", color=plots.QUANTIZED, va="center", **moving)
-        self._line = figure.text(0.625, 0.925, "", fontsize=11.5, va="center", linespacing=1.5, **moving)
+        self._number = figure.text(0.0, 0.96, "", fontsize=20, weight="bold", color=plots.QUANTIZED, va="center", **moving)
+        self._line = figure.text(0.0, 0.9, "", fontsize=12, va="center", **moving)
 
     def draw(self, figure, result):
         height, width = result.original.shape[:2]
@@ -181,10 +179,10 @@ class ImagesPanel(Panel):
             for text, code in zip(texts, codes):
                 text.set_text(str(code))
                 text.set_color(plots.PRUNED if code == 0 else "white" if abs(code) >= 5 else plots.INK)
-        self._number.set_text(f"JPEG {_bytes(result.jpeg)}: {_against(result)}")
+        self._number.set_text(f"{_bytes(result.jpeg)}: {_against(result)}")
         self._line.set_text(
-            f"{width} × {height}, {8 * result.jpeg / (width * height):.2f} bits a pixel\n"
-            f"PSNR {result.psnr:.1f} dB; {100 * result.zeros:.0f} % zero codes"
+            f"{width} × {height}, {8 * result.jpeg / (width * height):.2f} bits a pixel; PSNR {result.psnr:.1f} dB; "
+            f"{100 * result.zeros:.0f} % of the codes are zero"
         )
 
     def describe(self, result):
@@ -235,4 +233,4 @@ def _bytes(count):
 
 def _against(result):
     ratio = result.raw / result.jpeg
-    return f"{ratio:.3g} times smaller than raw" if ratio > 1 else f"{1 / ratio:.2g} times LARGER than raw"
+    return f"{ratio:.3g} × less than raw" if ratio > 1 else f"{1 / ratio:.2g} × MORE than raw"
