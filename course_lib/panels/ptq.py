@@ -159,7 +159,7 @@ class PTQPanel(Panel):
             shown = cell < len(chosen)
             picture.set_visible(shown)
             picture.set_data(self._x[chosen[cell], 0] if shown else np.zeros((28, 28)))
-            name.set_text(f"{result.labels[cell]} → {result.said[cell]}" if shown else "")
+            name.set_text(f"{result.labels[cell]}→{result.said[cell]}" if shown else "")
         if not len(chosen):
             self._names[0].set_text("none")
         self._tiles.set(

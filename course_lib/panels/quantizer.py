@@ -17,6 +17,7 @@ from course_lib.panels.base import Choice, Panel, Slider
 GROUP = 32  # weights that share a scale under "per group"
 BINS = 96
 DB = (-5, 55)  # limits of the SQNR axis
+REACH = 1.12  # the staircase is drawn this far, in parts of its channel's largest |r|
 
 WEIGHTS, ACTIVATIONS, YOURS = "weights", "activations", "yours"
 
@@ -134,9 +135,8 @@ class QuantizerPanel(Panel):
 
         first = {Granularity.PER_TENSOR: (), Granularity.PER_CHANNEL: channel, Granularity.PER_GROUP: (channel, 0)}[granularity]
         shown = qparams_from_range(low[first] * share, high[first] * share, **options)
-        row = x[channel]
-        reach = 1.12 * max(float(np.abs(row).max()), 1e-30)
-        r = np.linspace(-reach if row.min() < 0 else -0.15 * reach, reach, 1201).astype(x.dtype)
+        reach = REACH * (float(np.abs(x[channel]).max()) or 1.0)
+        r = np.linspace(-reach, reach, 1201).astype(x.dtype)
         alpha, beta = (np.asarray(end) for end in qparams.clipping_range)
         return QuantizerResult(
             state=state, x=x, x_hat=x_hat, qparams=qparams, shown=shown, r=r,
@@ -158,12 +158,17 @@ class QuantizerPanel(Panel):
 
         ax = self._stairs
         plots.name_axes(ax, "One channel: staircase", "real value r", "quantized r̂")
-        (self._identity,) = ax.plot([], [], color=plots.REAL, linewidth=1.4, **moving)
+        ends = [-1, 0, 1], ["−max", "0", "max"]  # the same for every channel, so that the axes need not be drawn anew
+        ax.set(xlim=(-REACH, REACH), ylim=(-REACH, REACH))
+        ax.set_xticks(*ends)
+        ax.set_yticks(*ends)
+        ax.plot([-REACH, REACH], [-REACH, REACH], color=plots.REAL, linewidth=1.4)
         (self._steps,) = ax.plot([], [], color=plots.QUANTIZED, linewidth=2.2, **moving)
 
         ax = self._error
         plots.name_axes(ax, "One channel: error, in steps", "real value r", "(r̂ − r) / S")
-        ax.set_ylim(-1.6, 1.6)
+        ax.set(xlim=(-REACH, REACH), ylim=(-1.6, 1.6))
+        ax.set_xticks(*ends)
         ax.set_yticks([-1, 0, 1])
         (self._saw,) = ax.plot([], [], color=plots.ERROR, linewidth=1.8, **moving)
 
@@ -172,6 +177,7 @@ class QuantizerPanel(Panel):
         ax.set_ylim(-1.12, 1.12)
         ax.set_yticks([0], [""])
         ax.spines["left"].set_visible(False)
+        ax.yaxis.set_label_coords(-0.04, 0.5)  # no numbers to stand clear of
         self._before = ax.fill([0, 0], [0, 0], facecolor=plots.REAL, edgecolor="none", **moving)[0]
         self._after = ax.fill([0, 0], [0, 0], facecolor=plots.QUANTIZED, edgecolor=plots.QUANTIZED, linewidth=0.8,
                               **moving)[0]
@@ -191,16 +197,14 @@ class QuantizerPanel(Panel):
 
     def draw(self, figure, result):
         state, shown, x = result.state, result.shown, result.x
-        self._limit(self._stairs, (result.r[0], result.r[-1]), (result.r[0], result.r[-1]))
-        self._limit(self._error, (result.r[0], result.r[-1]))
-        self._identity.set_data(result.r[[0, -1]], result.r[[0, -1]])
-        self._steps.set_data(result.r, result.r_hat)
-        self._saw.set_data(result.r, (result.r_hat - result.r) / float(shown.scale))
+        largest = float(result.r[-1]) / REACH
+        self._steps.set_data(result.r / largest, result.r_hat / largest)
+        self._saw.set_data(result.r / largest, (result.r_hat - result.r) / float(shown.scale))
 
         low, high = min(float(x.min()), 0.0), max(float(x.max()), 0.0)
         edges = np.linspace(low, high, BINS + 1) + (high - low) / BINS * 0.5  # zero, and the ends, inside a bin
         edges = np.concatenate([[edges[0] - (edges[1] - edges[0])], edges])
-        self._limit(self._histogram, (edges[0], edges[-1]))
+        self._limit(self._histogram, edges[0], edges[-1])
         for polygon, values, sign in ((self._before, x, 1), (self._after, result.x_hat, -1)):
             corners_x, corners_y = plots.outline(_shares(values, edges), edges)
             polygon.set_xy(np.column_stack([corners_x, sign * corners_y]))
@@ -208,7 +212,7 @@ class QuantizerPanel(Panel):
         numbers = np.arange(1, len(x) + 1)
         sqnr = np.clip(result.channel_sqnr, *DB)
         channel = min(state.channel, len(x))
-        self._limit(self._by_channel, (0.3, len(x) + 0.7))
+        self._limit(self._by_channel, 0.3, len(x) + 0.7)
         self._channels.set_data(numbers, sqnr)
         self._channel.set_data([channel], [sqnr[channel - 1]])
 
@@ -231,13 +235,11 @@ class QuantizerPanel(Panel):
             f"SQNR {_db(result.channel_sqnr[min(state.channel, len(result.x)) - 1])}."
         )
 
-    def _limit(self, ax, x, y=None):
+    def _limit(self, ax, *limits):
         """Set an axis' limits only where they change: the rest of the time the background stands."""
-        if self._limits.get(ax) != (x, y):
-            self._limits[ax] = (x, y)
-            ax.set_xlim(*x)
-            if y is not None:
-                ax.set_ylim(*y)
+        if self._limits.get(ax) != limits:
+            self._limits[ax] = limits
+            ax.set_xlim(*limits)
 
 
 def _ranges(x, granularity):
