@@ -210,7 +210,8 @@ class Panel:
             self.widgets[name].observe(self._changed, "value")
             rows.append(row)
         width, height = self.size
-        self.picture = Picture(format="png", width=str(width), height=str(height))
+        shrinks = widgets.Layout(flex=f"1 1 {0.7 * width:.0f}px", max_width=f"{width}px", height="auto")
+        self.picture = Picture(format="png", width=str(width), height=str(height), layout=shrinks)
         self._alert = widgets.HTML(layout=widgets.Layout(display="none"))
         self.reset_button = widgets.Button(description="Reset", tooltip="Put every control back", icon="undo")
         self.reset_button.layout.width = "96px"
@@ -292,7 +293,7 @@ CSS = """<style>
 .cl-panel .cl-try { font-size: 14px; line-height: 1.4; max-width: 286px; margin-top: 6px; white-space: normal; }
 .cl-panel .cl-alert { font-size: 15px; line-height: 1.35; max-width: 270px; margin-top: 6px; padding: 8px;
   white-space: normal; color: #8A2F00; background: #FFF1E8; border-left: 4px solid #D55E00; }
-.cl-panel .widget-image { pointer-events: none; border-radius: 3px; object-fit: contain; max-width: 100%; }
+.cl-panel .widget-image { pointer-events: none; border-radius: 3px; object-fit: contain; }
 .cl-panel.cl-failed .widget-image { opacity: 0.25; }
 .cl-panel .widget-label, .cl-panel select, .cl-panel input { font-size: 14px; }
 .cl-panel .noUi-handle:focus-visible, .cl-panel input:focus-visible, .cl-panel select:focus-visible,
