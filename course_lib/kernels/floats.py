@@ -1,8 +1,8 @@
 """Round to a float format, and pack what was rounded into bit patterns, element by element.
 
-Near x a float format is a grid: the spacing is 2^(e − m) for 2^e ≤ |x| < 2^(e + 1) and m stored bits, and does not shrink
-below the smallest normal number. So x is divided by the spacing, rounded to a whole number and multiplied again; both
-steps are exact, because the spacing is a power of two.
+Near x a float format is a grid: the spacing is 2^(e − m) for 2^e ≤ |x| < 2^(e + 1) and m stored bits, and does not
+shrink below the smallest normal number. So x is divided by the spacing, rounded to a whole number and multiplied again;
+both steps are exact, because the spacing is a power of two.
 
 The loops run over sliced views to ``.size``, one loop per rounding mode, because that is what the compiler vectorises.
 Stochastic rounding takes the random stream of ``elementwise``: one number per position, whatever thread comes by.
@@ -19,17 +19,23 @@ from course_lib.kernels.elementwise import DOWN, NEAREST, TOWARD_ZERO, UP, unifo
 
 CHUNK = 2048                            # numbers rounded at a time before they are packed: they stay in the L1 cache
 
-_inline = numba.njit(nogil=True)
+# Compiled as a part of the kernels below. NumPy's error model: a division has no branch that raises, and vectorises.
+_inline = numba.njit(nogil=True, error_model="numpy")
 
 
 _EXPONENT = {32: 0xFF << 23, 64: 0x7FF << 52}                           # where IEEE floats keep their exponent
 
 
 @intrinsic
-def bits_of(typingctx, x):
-    """The bit pattern of a float, as a whole number."""
-    return types.Integer.from_bitwidth(x.bitwidth, signed=False)(x), lambda context, builder, signature, arguments: (
-        builder.bitcast(arguments[0], ir.IntType(x.bitwidth)))
+def shifted_bits(typingctx, x, shift):
+    """The bit pattern of a float without its last ``shift`` bits, as wide as the float. (Numba would take 64 bits.)"""
+    unsigned = types.Integer.from_bitwidth(x.bitwidth, signed=False)
+
+    def generate(context, builder, signature, arguments):
+        bits = builder.bitcast(arguments[0], ir.IntType(x.bitwidth))
+        return builder.lshr(bits, context.cast(builder, arguments[1], shift, unsigned))
+
+    return unsigned(x, shift), generate
 
 
 @intrinsic
@@ -108,26 +114,27 @@ def _pack(values, grid, layout, codes):
     The significand bits that the format does not have are zero and are shifted out; what is left counts the numbers of
     the format upward, and only starts elsewhere. Adding the smallest normal number makes a subnormal one normal.
     """
-    min_normal = grid[0]
-    shift, first_normal, infinity, nan, sign = layout
-    start = bits_of(min_normal) >> shift
+    kind = layout.dtype.type                                            # as wide as the floats, not Numba's 64 bits
+    shift, first_normal, infinity, nan, sign = layout[0], layout[1], layout[2], layout[3], layout[4]
+    min_normal, last = grid[0], 8 * layout.itemsize - 1
+    start = shifted_bits(min_normal, shift)
+    start_normal = kind(start - first_normal)
     for i in range(values.size):
         a = abs(values[i])
-        code = (bits_of(a) >> shift) - start + first_normal if a >= min_normal else (bits_of(a + min_normal) >> shift) - start
-        if a == np.inf:
-            code = infinity
-        if a != a:
-            code = nan
-        codes[i] = code | (sign if bits_of(values[i]) != bits_of(a) else np.uint64(0))
+        normal = a >= min_normal
+        code = kind(shifted_bits(a if normal else a + min_normal, shift) - (start_normal if normal else start))
+        if not a < np.inf:
+            code = infinity if a == np.inf else nan
+        codes[i] = kind(code + (sign if shifted_bits(values[i], last) else kind(0)))
 
 
-@kernel([types.void(array_of(real, 1), _grid(real), types.UniTuple(uint64, 5), int64, uint64,
-                    array_of(code, 1, readonly=False))
-         for real, code in ((float32, uint8), (float32, uint16), (float32, uint32), (float64, uint64))])
+@kernel([types.void(array_of(real, 1), _grid(real), array_of(bits, 1), int64, uint64, array_of(code, 1, readonly=False))
+         for real, bits, code in ((float32, uint32, uint8), (float32, uint32, uint16), (float32, uint32, uint32),
+                                  (float64, uint64, uint64))])
 def encode(x, grid, layout, mode, seed, out):
     """out[i] = the bit pattern of the number that x[i] rounds to.   x, out: (n,)
 
-    layout: bits to drop, code of the smallest normal number, codes of inf and NaN, sign bit
+    layout: bits to drop, code of the smallest normal number, codes of inf and NaN, sign bit; (5,)
     """
     buffer = np.empty(min(CHUNK, x.size), x.dtype)
     for start in range(0, x.size, CHUNK):
@@ -141,12 +148,14 @@ def encode(x, grid, layout, mode, seed, out):
 def _sum_to_odd(a, b):
     """a + b; where that is not exact, of the two float64 around it the one whose last bit is 1.
 
-    Rounding such a sum to a format with two bits less is rounding the exact sum: the last bit tells on which side it lies.
+    To round such a sum to a format with two bits less is to round the exact sum: the last bit says on which side it is.
+    Source: Boldo and Melquiond 2008, "Emulation of a FMA and correctly rounded sums: proved algorithms using rounding
+    to odd".
     """
     s = a + b
     v = s - a
     error = (a - (s - v)) + (b - v)                                     # a + b − s, exactly (Knuth)
-    if error != 0 and abs(s) < np.inf and bits_of(s) & np.uint64(1) == 0:
+    if error != 0 and abs(s) < np.inf and shifted_bits(s, 0) & np.uint64(1) == 0:
         return np.nextafter(s, np.copysign(np.inf, error))
     return s
 
@@ -178,7 +187,8 @@ def add(x, y, grid, exact, mode, seed, out):
         out[i] = _round_scalar(total, grid, mode, seed, i)
 
 
-@kernel([types.void(array_of(float64, 1), _grid(float64), boolean, int64, uint64, array_of(float64, 1, readonly=False))])
+@kernel([types.void(array_of(float64, 1), _grid(float64), boolean, int64, uint64,
+                    array_of(float64, 1, readonly=False))])
 def accumulate(x, grid, exact, mode, seed, out):
     """out[i] = x[0] + … + x[i], from left to right, every sum rounded to the format.   x, out: (n,)"""
     total = 0.0
@@ -186,3 +196,11 @@ def accumulate(x, grid, exact, mode, seed, out):
         total = _sum_to_odd(total, x[i]) if exact else total + x[i]
         total = _round_scalar(total, grid, mode, seed, i)
         out[i] = total
+
+
+@kernel([types.void(array_of(code, 1), array_of(float32, 1), array_of(float32, 1, readonly=False))
+         for code in (uint8, uint16)])
+def look_up(codes, table, out):
+    """out[i] = table[codes[i]].   codes, out: (n,)"""
+    for i in range(codes.size):
+        out[i] = table[codes[i]]

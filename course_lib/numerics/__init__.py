@@ -10,17 +10,8 @@ from course_lib.numerics.codebook import (
     nf4_levels,
     power_of_two_levels,
 )
-from course_lib.numerics.conversion import decode, encode, to_format
-from course_lib.numerics.formats import (
-    FORMATS,
-    FloatFormat,
-    Nans,
-    Neighbours,
-    decode_one,
-    encode_one,
-    scientific,
-    to_format_one,
-)
+from course_lib.numerics.conversion import decode, decode_one, encode, encode_one, to_format, to_format_one
+from course_lib.numerics.formats import FORMATS, FloatFormat, Nans, Neighbours, scientific
 from course_lib.numerics.layout import Granularity
 from course_lib.numerics.lowprecision import (
     FixedPoint,
@@ -33,7 +24,7 @@ from course_lib.numerics.lowprecision import (
     sum_in,
     to_fixed,
 )
-from course_lib.numerics.microscaling import MXCodes, mx_dequantize, mx_quantize
+from course_lib.numerics.microscaling import MXCodes, mx_dequantize, mx_quantize, mx_quantize_one
 from course_lib.numerics.qparams import QParams, Scheme, code_range, qparams_from_range
 from course_lib.numerics.quantizer import (
     dequantize,
@@ -46,11 +37,12 @@ from course_lib.numerics.quantizer import (
 from course_lib.numerics.rounding import Rounding, round_one, round_to_integer, uniform_one
 
 __all__ = [
-    "FORMATS", "Calibration", "CodebookCodes", "FixedPoint", "FloatFormat", "Granularity", "MXCodes", "Nans", "Neighbours",
-    "Order", "QParams", "Rounding", "Scheme",
-    "add_in", "calibrate", "clipping_divergence_one", "code_range", "codebook_dequantize", "codebook_quantize", "cumsum_in",
-    "decode", "decode_one", "dequantize", "dequantize_one", "dot_in", "encode", "encode_one", "fake_quantize",
-    "gradient_descent_in", "mx_dequantize", "mx_quantize", "nearest_level", "nearest_level_one", "nf4_levels",
-    "power_of_two_levels", "qparams_from_range", "quantize", "quantize_one", "round_in", "round_one", "round_to_integer",
-    "scientific", "sqnr_db", "sum_in", "to_fixed", "to_format", "to_format_one", "uniform_one",
+    "FORMATS", "Calibration", "CodebookCodes", "FixedPoint", "FloatFormat", "Granularity", "MXCodes", "Nans",
+    "Neighbours", "Order", "QParams", "Rounding", "Scheme",
+    "add_in", "calibrate", "clipping_divergence_one", "code_range", "codebook_dequantize", "codebook_quantize",
+    "cumsum_in", "decode", "decode_one", "dequantize", "dequantize_one", "dot_in", "encode", "encode_one",
+    "fake_quantize", "gradient_descent_in", "mx_dequantize", "mx_quantize", "mx_quantize_one", "nearest_level",
+    "nearest_level_one", "nf4_levels", "power_of_two_levels", "qparams_from_range", "quantize", "quantize_one",
+    "round_in", "round_one", "round_to_integer", "scientific", "sqnr_db", "sum_in", "to_fixed", "to_format",
+    "to_format_one", "uniform_one",
 ]

@@ -1,7 +1,7 @@
 """Numbers to a float format and back: rounded in place, or as bit patterns.
 
-Sources: as in ``formats``; Croci, Fasi, Higham, Mary, Mikaitis 2022, "Stochastic rounding: implementation, error analysis
-and applications".
+Sources: as in ``formats``; Croci, Fasi, Higham, Mary, Mikaitis 2022, "Stochastic rounding: implementation, error
+analysis and applications".
 """
 
 import functools
@@ -10,9 +10,9 @@ import math
 import numpy as np
 
 from course_lib.kernels import elementwise, floats
-from course_lib.numerics.checks import choose, float_array, real_array, seed_from
-from course_lib.numerics.formats import Nans, as_format
-from course_lib.numerics.rounding import Rounding
+from course_lib.numerics.checks import choose, float_array, real_array, seed_from, whole_number
+from course_lib.numerics.formats import Nans, as_format, exact
+from course_lib.numerics.rounding import Rounding, round_one
 
 KERNEL_MODE = {
     Rounding.NEAREST: elementwise.NEAREST,
@@ -23,13 +23,59 @@ KERNEL_MODE = {
 }
 
 
+def decode_one(code, format):
+    """The number that one bit pattern stands for: a float (a Fraction beyond float64). The definition."""
+    m = format.significand_bits
+    negative, code = divmod(whole_number(code, "code", 0, 2**format.bits - 1), 2 ** (format.bits - 1))
+    field, fraction = divmod(code, 2**m)
+    if code > format.max_code:
+        number = math.inf if code == format.infinity_code else math.nan
+    elif field > 0:
+        number = exact(2**m + fraction, field - format.bias - m)    # the hidden bit is 1
+    else:
+        number = exact(fraction if format.subnormals else 0, 1 - format.bias - m)
+    return -number if negative else number
+
+
+def to_format_one(x, format, rounding="nearest", u=None, saturate=None):
+    """The number of the format that x rounds to. The definition.
+
+    Near x the format is a grid: its numbers are whole multiples of the spacing. Too large is decided after rounding.
+    """
+    if math.isnan(x):
+        return x
+    spacing = format.spacing(x)
+    r = round_one(x / spacing, rounding, u) * spacing if math.isfinite(x) else x
+    if abs(r) > format.max:
+        saturate = format.saturates if saturate is None else saturate
+        inward = math.isfinite(x) and rounding in ("toward_zero", "down" if x > 0 else "up")
+        r = format.max if saturate or inward else math.inf if format.infinities else math.nan
+    return math.copysign(r, x)                                      # zero and NaN keep the sign too
+
+
+def encode_one(x, format, rounding="nearest", u=None, saturate=None):
+    """The bit pattern of the number that x rounds to. The definition.
+
+    Below 2^emin a pattern counts spacings, x = code · spacing; each power of two from there on adds 2^m patterns.
+    """
+    r = to_format_one(x, format, rounding, u, saturate)
+    if math.isnan(r):
+        code = format.nan_code
+    elif math.isinf(r):
+        code = format.infinity_code
+    else:
+        e = max(math.frexp(r)[1] - 1, format.emin) if r else format.emin            # 2^e ≤ |r| < 2^(e + 1)
+        code = int(abs(r) / 2.0 ** (e - format.significand_bits)) + (e - format.emin) * 2**format.significand_bits
+    return code + (2 ** (format.bits - 1) if math.copysign(1, r) < 0 else 0)
+
+
 def to_format(x, format, *, rounding=Rounding.NEAREST, rng=None, saturate=None):
     """Round every entry to a number of the format, kept in the dtype of ``x``.
 
-    A number of the format never moves, in any mode. NaN stays NaN, without its payload (a format that has no NaN raises).
-    What rounds beyond ±max, and ±inf, becomes ±max with ``saturate``; without, ±inf, or NaN in a format that has no
-    infinities, except that down, up and toward zero stop at ±max on the side of zero. Zero keeps its sign, and so does
-    what rounds to zero. An empty array stays empty. ``x`` is not changed.
+    A number of the format never moves, in any mode. NaN stays NaN, its payload is not kept (a format without NaN
+    raises). What rounds beyond ±max, and ±inf, becomes ±max with ``saturate``; without it ±inf, or NaN in a format
+    that has no infinities, only that a mode that rounds a finite number toward zero stops at ±max. Zero keeps its sign,
+    and so does what rounds to zero. An empty array stays empty. ``x`` is not changed.
 
     Parameters
     ----------
@@ -51,8 +97,8 @@ def to_format(x, format, *, rounding=Rounding.NEAREST, rng=None, saturate=None):
     TypeError
         ``x`` is neither float32 nor float64, or float32 does not hold the format.
     ValueError
-        No such format or rounding; stochastic without ``rng``; NaN in a format without NaN; ``saturate=False`` in a format
-        that has nothing to overflow to.
+        No such format or rounding; stochastic without ``rng``; NaN in a format without NaN; ``saturate=False`` in a
+        format that has nothing to overflow to.
 
     >>> to_format(np.array([1.06, 17.0, 500.0]), "e4m3")
     array([ 1., 16., nan])
@@ -66,7 +112,7 @@ def to_format(x, format, *, rounding=Rounding.NEAREST, rng=None, saturate=None):
 def encode(x, format, *, rounding=Rounding.NEAREST, rng=None, saturate=None):
     """The bit pattern of the number that each entry rounds to.
 
-    Same edge contract, parameters and errors as :func:`to_format`; every NaN becomes ``format.nan_code``, with its sign.
+    Same edge contract, parameters and errors as :func:`to_format`; any NaN becomes ``format.nan_code``, with its sign.
 
     Returns
     -------
@@ -78,9 +124,9 @@ def encode(x, format, *, rounding=Rounding.NEAREST, rng=None, saturate=None):
     x, format, mode, seed, grid = _prepare(x, format, rounding, rng, saturate)
     dtype = code_dtype(format)
     out = np.empty(x.shape, dtype if x.dtype == np.float32 else np.uint64)
-    specials = (code or 0 for code in (format.infinity_code, format.nan_code))
-    layout = (np.finfo(x.dtype).nmant - format.significand_bits, 2**format.significand_bits, *specials, 2 ** (format.bits - 1))
-    floats.encode(np.ascontiguousarray(x).reshape(-1), grid, tuple(map(np.uint64, layout)), mode, seed, out.reshape(-1))
+    layout = np.array([np.finfo(x.dtype).nmant - format.significand_bits, 2**format.significand_bits,
+                       format.infinity_code or 0, format.nan_code or 0, 2 ** (format.bits - 1)], f"u{x.dtype.itemsize}")
+    floats.encode(np.ascontiguousarray(x).reshape(-1), grid, layout, mode, seed, out.reshape(-1))
     return out.astype(dtype, copy=False)
 
 
@@ -102,18 +148,25 @@ def decode(codes, format):
     ------
     TypeError, ValueError
         ``codes`` are not integers, or out of range; a format beyond float64.
+
+    >>> decode(np.array([56, 192, 127]), "e4m3")
+    array([ 1., -2., nan], dtype=float32)
     """
     codes, format = np.asarray(codes), as_format(format)
-    dtype = np.float32 if format.holds(np.float32) else np.float64
-    _check_holds(format, dtype)
+    format.check_float64()
     if codes.dtype.kind not in "iu":
         raise TypeError(f"codes has dtype {codes.dtype}; it must be an integer dtype")
-    if codes.size and not 0 <= int(codes.min()) <= int(codes.max()) < 2**format.bits:
-        raise ValueError(f"codes run from {codes.min()} to {codes.max()}; the {format.bits} bits of {format.name} have 0 to "
-                         f"{2**format.bits - 1}")
-    if format.bits <= 16:
-        return _table(format)[codes]
-    return _decode(codes.astype(np.uint64), format).astype(dtype)
+    narrow = code_dtype(format)
+    fits = codes.dtype == narrow and format.bits == 8 * narrow.itemsize
+    if not fits and codes.size and not 0 <= int(codes.min()) <= int(codes.max()) < 2**format.bits:
+        raise ValueError(f"codes run from {codes.min()} to {codes.max()}; the {format.bits} bits of {format.name} have "
+                         f"0 to {2**format.bits - 1}")
+    single = format.holds(np.float32)
+    if not single or format.bits > 16:
+        return np.asarray(_decode(codes.astype(np.uint64), format), np.float32 if single else np.float64)
+    out = np.empty(codes.shape, np.float32)
+    floats.look_up(np.ascontiguousarray(codes, narrow).reshape(-1), _table(format), out.reshape(-1))
+    return out
 
 
 def code_dtype(format):
@@ -133,7 +186,8 @@ def _decode(codes, format):
     """decode_one, for arrays: uint64 to float64."""
     rest = codes & np.uint64(2 ** (format.bits - 1) - 1)
     field = (rest >> np.uint64(format.significand_bits)).astype(np.int32)
-    significand = (rest & np.uint64(2**format.significand_bits - 1)).astype(np.float64) * (format.subnormals | (field > 0))
+    significand = (rest & np.uint64(2**format.significand_bits - 1)).astype(np.float64)
+    significand[field == 0] *= format.subnormals
     significand += (field > 0) * 2.0**format.significand_bits
     special = rest > np.uint64(format.max_code)
     exponent = np.where(special, 0, np.maximum(field, 1) - format.bias - format.significand_bits)
@@ -143,19 +197,14 @@ def _decode(codes, format):
     return np.copysign(number, np.where(codes == rest, 1.0, -1.0))
 
 
-def _check_holds(format, dtype):
-    if not format.holds(dtype):
-        if format.holds(np.float64):
-            raise TypeError(f"x has dtype float32, which does not hold the numbers of {format.name}: "
-                            "use x.astype(np.float64)")
-        raise ValueError(f"format {format.name} reaches beyond float64: its properties are exact, conversions are not offered")
-
-
 def _prepare(x, format, rounding, rng, saturate):
     """Check the arguments and lay out for a kernel what it has to know of the format."""
     x, format = float_array(x), as_format(format)
     rounding = choose(Rounding, rounding, "rounding")
-    _check_holds(format, x.dtype)
+    format.check_float64()
+    if not format.holds(x.dtype):
+        raise TypeError(f"x has dtype float32, which does not hold the numbers of {format.name}: "
+                        "use x.astype(np.float64)")
     grid = grid_of(format, rounding, saturate, x.dtype)
     if format.nans is Nans.NONE:
         real_array(x)
@@ -167,7 +216,8 @@ def grid_of(format, rounding, saturate, dtype):
     """A format as the kernels take it: smallest normal, ε, lowest spacing, largest, and what replaces the too large."""
     saturate = format.saturates if saturate is None else saturate
     if format.nans is Nans.NONE and not saturate:
-        raise ValueError(f"saturate=False needs inf or NaN to overflow to, and {format.name} has neither: use saturate=True")
+        raise ValueError(f"saturate=False needs inf or NaN to overflow to, and {format.name} has neither: "
+                         "use saturate=True")
     beyond = format.max if saturate else math.inf if format.infinities else math.nan
     above = format.max if rounding in (Rounding.DOWN, Rounding.TOWARD_ZERO) else beyond
     below = format.max if rounding in (Rounding.UP, Rounding.TOWARD_ZERO) else beyond

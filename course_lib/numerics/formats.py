@@ -6,11 +6,11 @@ A bit pattern is sign, exponent field E (e bits), fraction F (m bits), from the 
     subnormal   ±(0 + F / 2^m) · 2^(1 − bias)        E = 0
     special     ±inf and NaN, where the format has them: see ``Nans``
 
-Two conventions count the significand. ``significand_bits`` is m, the bits that are stored; ``precision`` is t = m + 1, which
-counts the hidden bit as well. The unit roundoff is u = 2^−t.
+Two conventions count the significand. ``significand_bits`` is m, the bits that are stored; ``precision`` is t = m + 1,
+which counts the hidden bit as well. The unit roundoff is u = 2^−t.
 
-Sources: IEEE 754-2019; Micikevicius et al. 2022, "FP8 formats for deep learning", for e4m3 and e5m2; Open Compute Project 2023,
-"OCP microscaling formats (MX) specification v1.0", for the formats of 6 and 4 bits.
+Sources: IEEE 754-2019; Micikevicius et al. 2022, "FP8 formats for deep learning", for e4m3 and e5m2; Open Compute
+Project 2023, "OCP microscaling formats (MX) specification v1.0", for the formats of 6 and 4 bits.
 """
 
 import math
@@ -23,7 +23,6 @@ from typing import NamedTuple
 import numpy as np
 
 from course_lib.numerics.checks import choose, whole_number
-from course_lib.numerics.rounding import round_one
 
 
 class Nans(str, Enum):
@@ -87,8 +86,8 @@ class FloatFormat:
         put("bias", whole_number(self.bias, "bias", 0, 2**15 - 1))
         put("nans", choose(Nans, self.nans, "nans"))
         if self.infinities != (self.nans is Nans.IEEE):
-            raise ValueError(f"infinities={self.infinities} does not go with nans={self.nans.value!r}: the infinities are the "
-                             "patterns that nans='ieee' leaves over in the top exponent, and no other choice leaves any")
+            raise ValueError(f"infinities={self.infinities} does not go with nans={self.nans.value!r}: nans='ieee' "
+                             "sets the top exponent aside for both, use infinities=True; with the others use False")
         if self.nans is Nans.IEEE and self.exponent_bits == 1:
             raise ValueError("exponent_bits=1 with nans='ieee' leaves no exponent for numbers: use 2 or more, or "
                              "nans='single' or 'none' with infinities=False")
@@ -124,17 +123,17 @@ class FloatFormat:
     @property
     def max(self):
         """The largest number (a Fraction where float64 cannot hold it, and so below)."""
-        return _number(*self._split(self.max_code))
+        return exact(*self._split(self.max_code))
 
     @property
     def min_normal(self):
         """The smallest positive number with a full significand, 2^emin."""
-        return _number(1, self.emin)
+        return exact(1, self.emin)
 
     @property
     def min_subnormal(self):
         """The smallest positive number, 2^(emin − m); None without subnormals."""
-        return _number(1, self.emin - self.significand_bits) if self.subnormals else None
+        return exact(1, self.emin - self.significand_bits) if self.subnormals else None
 
     @property
     def decades(self):
@@ -146,7 +145,8 @@ class FloatFormat:
     def power_of_ten(self):
         """The k of tables that give the range as 10^±k: the smallest normal number is c · 10^−k with 1 ≤ c < 10.
 
-        The largest number need not have the exponent k: 65504 of fp16, whose k is 5, has 4.
+        The largest number need not have the exponent k: 65504 of fp16, whose k is 5, has 4. Both forms of e4m3 have
+        k = 2, since they differ at the top only.
         """
         return max(0, math.ceil(-self.emin * math.log10(2)))
 
@@ -178,7 +178,7 @@ class FloatFormat:
         return fraction, max(field, 1) - self.bias - self.significand_bits
 
     def holds(self, dtype):
-        """True if every number of the format is one of ``dtype`` (float32 or float64), normal where it is normal here."""
+        """True if ``dtype`` (float32 or float64) has every number of the format, and as normal what is normal here."""
         info = np.finfo(dtype)
         return (self.significand_bits <= info.nmant and self.emin >= info.minexp and self.max <= float(info.max))
 
@@ -187,52 +187,56 @@ class FloatFormat:
         e = max(math.frexp(x)[1] - 1, self.emin) if x else self.emin
         if abs(x) < self.min_normal and not self.subnormals:
             return self.min_normal
-        return _number(1, e - self.significand_bits)
+        return exact(1, e - self.significand_bits)
 
     def values(self):
         """Every finite number of a format of up to 16 bits, ascending, zero once: float64 (n,)."""
+        self.check_float64()
         if self.bits > 16:
             raise ValueError(f"{self.name} has 2^{self.bits} bit patterns; values() lists those of up to 16 bits")
-        positive = sorted({decode_one(code, self) for code in range(1, self.max_code + 1)} - {0.0})
-        return np.array([*(-v for v in reversed(positive)), 0.0, *positive])
+        numbers = {exact(*self._split(code)) for code in range(self.max_code + 1)}
+        positive = np.array(sorted(numbers - {0.0}))
+        return np.concatenate([-positive[::-1], [0.0], positive])
 
     def neighbours(self, x):
-        """The numbers of the format strictly below and above x; ±inf counts where the format has it.
+        """The numbers of the format strictly below and above x; ±inf counts where the format has it, NaN raises.
 
         >>> FORMATS["e4m3"].neighbours(17.0)
         Neighbours(below=16.0, above=18.0)
+        >>> FORMATS["e4m3"].neighbours(448.0)
+        Neighbours(below=416.0, above=None)
         """
+        self.check_float64()
         if math.isnan(x):
             raise ValueError("x is NaN; it has no neighbours, give a number")
-        return Neighbours(self._below(x), _negative(self._below(-x)))
+        below, above = self._below(x), self._below(-x)
+        return Neighbours(below, None if above is None else 0.0 - above)
 
     def _below(self, x):
         """The largest number of the format less than x."""
-        biggest, infinite = self.max, math.inf if self.infinities else None
-        if x > biggest:
-            return biggest
-        if x <= -biggest:
-            return _negative(infinite) if x > -math.inf else None
-        down = to_format_one(x, self, "down")
-        if down < x:
-            return down
-        code = encode_one(abs(x), self)                             # x is a number of the format: the next one down
-        if x > 0:
-            return decode_one(code - 1, self) if self.subnormals or x > self.min_normal else 0.0
-        return -decode_one(code + 1, self) if self.subnormals or x else -self.min_normal
+        if x == -math.inf:
+            return None
+        x = math.nextafter(x, -math.inf)                            # so now: not more than x
+        if x >= self.max:
+            return self.max
+        if x < -self.max:
+            return -math.inf if self.infinities else None
+        return math.floor(x / self.spacing(x)) * self.spacing(x)
+
+    def check_float64(self):
+        """Raise if float64 does not hold the format."""
+        if not self.holds(np.float64):
+            raise ValueError(f"format {self.name} reaches beyond float64: it has exact properties and decode_one, "
+                             "but no arrays and no conversions")
 
 
-def _negative(x):
-    return None if x is None else -x
-
-
-def _number(significand, exponent):
+def exact(significand, exponent):
     """significand · 2^exponent: a float where that is exact, else a Fraction."""
-    exact = Fraction(significand) * Fraction(2) ** exponent
+    number = Fraction(significand) * Fraction(2) ** exponent
     try:
-        return float(exact) if float(exact) == exact else exact
+        return float(number) if float(number) == number else number
     except OverflowError:
-        return exact
+        return number
 
 
 def scientific(x, digits=2):
@@ -246,46 +250,6 @@ def scientific(x, digits=2):
     return f"{context.divide(Decimal(x.numerator), Decimal(x.denominator)):.{digits - 1}e}"
 
 
-def decode_one(code, format):
-    """The number that one bit pattern stands for. The definition."""
-    sign = -1.0 if code >> (format.bits - 1) else 1.0
-    code %= 2 ** (format.bits - 1)                                  # the rest of the pattern
-    if code > format.max_code:
-        return math.copysign(math.inf if code == format.infinity_code else math.nan, sign)
-    field, fraction = code >> format.significand_bits, code % 2**format.significand_bits
-    if field > 0:
-        return sign * _number(2**format.significand_bits + fraction, field - format.bias - format.significand_bits)
-    return sign * _number(fraction * format.subnormals, 1 - format.bias - format.significand_bits)
-
-
-def to_format_one(x, format, rounding="nearest", u=None, saturate=None):
-    """The number of the format that x rounds to: near x the format is a grid, on which x / spacing is whole. The definition.
-
-    Too large is decided after rounding. Down, up and toward zero then stop at ±max on the side that lies toward zero.
-    """
-    saturate = format.saturates if saturate is None else saturate
-    if math.isnan(x):
-        return x
-    spacing = format.spacing(x) if math.isfinite(x) else 1.0
-    r = round_one(x / spacing, rounding, u) * spacing if math.isfinite(x) else x
-    if abs(r) > format.max:
-        inward = math.isfinite(x) and rounding in ("toward_zero", "down" if x > 0 else "up")
-        r = format.max if saturate or inward else math.inf if format.infinities else math.nan
-    return math.copysign(r, x)
-
-
-def encode_one(x, format, rounding="nearest", u=None, saturate=None):
-    """The bit pattern of the number that x rounds to. The definition."""
-    r = to_format_one(x, format, rounding, u, saturate)
-    sign = 2 ** (format.bits - 1) if math.copysign(1, r) < 0 else 0
-    if math.isnan(r):
-        return sign + format.nan_code
-    if math.isinf(r):
-        return sign + format.infinity_code
-    steps, e = abs(r) / format.spacing(r), max(math.frexp(r)[1] - 1, format.emin) if r else format.emin
-    return sign + int(steps) + (e - format.emin) * 2**format.significand_bits
-
-
 FORMATS = {format.name: format for format in (
     FloatFormat("fp128", 15, 112),
     FloatFormat("fp64", 11, 52),
@@ -293,7 +257,7 @@ FORMATS = {format.name: format for format in (
     FloatFormat("tf32", 8, 10),
     FloatFormat("fp16", 5, 10),
     FloatFormat("bfloat16", 8, 7),
-    FloatFormat("e5m2", 5, 2),                                      # the 8-bit format with u = 2^−3 of the descent examples
+    FloatFormat("e5m2", 5, 2),                                      # papers call it binary8, u = 2^−3
     FloatFormat("e4m3", 4, 3, infinities=False, nans=Nans.SINGLE),
     FloatFormat("e4m3_ieee", 4, 3),                                 # what e4m3 would be with the IEEE rules
     FloatFormat("e3m2", 3, 2, infinities=False, nans=Nans.NONE, saturates=True),

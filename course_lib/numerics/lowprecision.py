@@ -2,8 +2,9 @@
 
 A format is a ``FloatFormat`` (or its name) or a ``FixedPoint``.
 
-Sources: Gupta, Agrawal, Gopalakrishnan, Narayanan 2015, "Deep learning with limited numerical precision", for fixed point; Xia,
-Massei, Hochstenbach, Koren 2024, "On stochastic roundoff errors in gradient descent with low-precision computation".
+Sources: Gupta, Agrawal, Gopalakrishnan, Narayanan 2015, "Deep learning with limited numerical precision", for fixed
+point; Xia, Massei, Hochstenbach, Koren 2024, "On stochastic roundoff errors in gradient descent with low-precision
+computation".
 """
 
 from dataclasses import dataclass
@@ -89,9 +90,10 @@ def to_fixed(x, fixed, *, rounding=Rounding.NEAREST, rng=None):
     """
     x, rounding = real_array(x), choose(Rounding, rounding, "rounding")
     if not isinstance(fixed, FixedPoint):
-        raise TypeError(f"fixed={fixed!r} must be a FixedPoint, for instance FixedPoint(integer_bits=8, fraction_bits=8)")
+        raise TypeError(f"fixed={fixed!r} must be a FixedPoint, such as FixedPoint(integer_bits=8, fraction_bits=8)")
     if fixed.bits > np.finfo(x.dtype).nmant + 2:
-        raise TypeError(f"x has dtype float32, which does not hold numbers of {fixed.bits} bits: use x.astype(np.float64)")
+        raise TypeError(f"x has dtype float32, which does not hold numbers of {fixed.bits} bits: "
+                        "use x.astype(np.float64)")
     seed = seed_from(rng) if rounding is Rounding.STOCHASTIC else np.uint64(0)
     grid = tuple(map(x.dtype.type, _fixed_grid(fixed)))
     inside = np.clip(x, x.dtype.type(fixed.min), x.dtype.type(fixed.max))
@@ -107,12 +109,16 @@ def round_in(x, format, *, rounding=Rounding.NEAREST, rng=None):
 
 
 def sum_in(x, format, *, rounding=Rounding.NEAREST, rng=None, order=Order.SEQUENTIAL):
-    """Σ x with every entry and every partial sum rounded to the format; 0.0 for an empty array.
+    """Σ x with every entry and every partial sum rounded to the format.
+
+    An empty sum is 0.0; NaN, ±inf and overflow as in :func:`to_format` or :func:`to_fixed`. A format that overflows can
+    be told to saturate: ``dataclasses.replace(cl.numerics.FORMATS["e4m3"], saturates=True)``.
 
     Parameters
     ----------
     x : array_like, any shape (read in C order), float32 or float64
-    format : FloatFormat or its name, up to fp32; fp64 with rounding to nearest; or FixedPoint
+    format : FloatFormat (or its name) up to fp32, fp64 with rounding to nearest, or FixedPoint up to 26 bits
+        So far float64, which does the arithmetic here, holds what has to be rounded.
     rounding : Rounding
     rng : numpy.random.Generator, required for ``Rounding.STOCHASTIC``
     order : Order
@@ -120,28 +126,37 @@ def sum_in(x, format, *, rounding=Rounding.NEAREST, rng=None, order=Order.SEQUEN
     Returns
     -------
     float
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`to_format` and :func:`to_fixed`; a format that is too wide.
+
+    >>> sum_in(np.full(1000, 0.1), "bfloat16"), sum_in(np.full(1000, 0.1), "bfloat16", order="pairwise")
+    (32.0, 100.0)
     """
     order = choose(Order, order, "order")
     if order is Order.SEQUENTIAL:
         sums = cumsum_in(x, format, rounding=rounding, rng=rng)
         return float(sums[-1]) if sums.size else 0.0
-    x = round_in(float_array(x).astype(np.float64).reshape(-1), format, rounding=rounding, rng=rng)
+    x = round_in(_double(x).reshape(-1), format, rounding=rounding, rng=rng)
     while x.size > 1:
-        odd = x[x.size // 2 * 2 :]
-        x = np.concatenate([add_in(x[: x.size - odd.size : 2], x[1::2], format, rounding=rounding, rng=rng), odd])
+        pairs, last = x[: x.size // 2 * 2], x[x.size // 2 * 2 :]
+        x = np.concatenate([add_in(pairs[::2], pairs[1::2], format, rounding=rounding, rng=rng), last])
     return float(x[0]) if x.size else 0.0
 
 
 def cumsum_in(x, format, *, rounding=Rounding.NEAREST, rng=None):
     """The partial sums of :func:`sum_in` from left to right: float64 (n,), to see an error grow."""
-    x = round_in(float_array(x).astype(np.float64).reshape(-1), format, rounding=rounding, rng=rng)
+    arithmetic = _prepare(format, rounding, rng)
+    x = round_in(_double(x).reshape(-1), format, rounding=rounding, rng=rng)
     sums = np.empty_like(x)
-    floats.accumulate(x, *_prepare(format, rounding, rng), sums)
+    floats.accumulate(x, *arithmetic, sums)
     return sums
 
 
 def dot_in(x, y, format, *, rounding=Rounding.NEAREST, rng=None, order=Order.SEQUENTIAL, accumulator=None):
-    """Σ xᵢ yᵢ with entries, products and partial sums rounded to the format.
+    """Σ xᵢ yᵢ with entries, products and partial sums rounded to the format; 0.0 for empty arrays.
 
     Parameters
     ----------
@@ -153,7 +168,7 @@ def dot_in(x, y, format, *, rounding=Rounding.NEAREST, rng=None, order=Order.SEQ
     -------
     float
     """
-    x, y = float_array(x).astype(np.float64), float_array(y, "y").astype(np.float64)
+    x, y = _double(x), _double(y, "y")
     if x.shape != y.shape:
         raise ValueError(f"x has shape {x.shape} and y {y.shape}; they must agree")
     x, y = (round_in(v, format, rounding=rounding, rng=rng) for v in (x, y))
@@ -163,19 +178,19 @@ def dot_in(x, y, format, *, rounding=Rounding.NEAREST, rng=None, order=Order.SEQ
 
 
 def add_in(x, y, format, *, rounding=Rounding.NEAREST, rng=None):
-    """x + y rounded once to the format, as if the sum had been exact: float64, x and y of one shape."""
-    x, y = np.broadcast_arrays(float_array(x).astype(np.float64), float_array(y, "y").astype(np.float64))
-    out = np.empty(x.shape)
-    floats.add(np.ascontiguousarray(x).reshape(-1), np.ascontiguousarray(y).reshape(-1), *_prepare(format, rounding, rng),
-               out.reshape(-1))
-    return out
+    """x + y, the exact sum, rounded once to the format: float64.   x, y: float32 or float64, shapes that broadcast"""
+    arithmetic = _prepare(format, rounding, rng)
+    x, y = np.broadcast_arrays(_double(x), _double(y, "y"))
+    sums = np.empty(x.shape)
+    floats.add(x.ravel(), y.ravel(), *arithmetic, sums.reshape(-1))
+    return sums
 
 
 def gradient_descent_in(gradient, x0, lr, steps, format, *, rounding=Rounding.NEAREST, rng=None):
     """x ← x − lr · g(x), with the gradient, its product with lr, and the difference each rounded to the format.
 
-    ``x0`` and ``lr`` are rounded to nearest first, since they too must be stored. Every entry of ``x0`` is a run of its own
-    where the gradient works entry by entry: with stochastic rounding, no two take the same steps.
+    ``x0`` and ``lr`` are rounded to nearest first, since they too must be stored. Where the gradient works entry by
+    entry, every entry of ``x0`` is a run of its own, and with stochastic rounding takes its own steps.
 
     Parameters
     ----------
@@ -198,34 +213,39 @@ def gradient_descent_in(gradient, x0, lr, steps, format, *, rounding=Rounding.NE
     """
     whole_number(steps, "steps", 0, 2**31)
     options = {"rounding": rounding, "rng": rng}
-    x = round_in(np.asarray(x0, np.float64), format)
-    lr = round_in(np.asarray(lr, np.float64), format)
+    x, lr = (round_in(np.asarray(v, np.float64), format) for v in (x0, lr))
     path = np.empty((steps + 1, *x.shape))
     path[0] = x
     for step in range(steps):
-        slope = round_in(np.asarray(gradient(path[step]), np.float64), format, **options)
-        move = round_in(lr * slope, format, **options)
+        slope = np.asarray(gradient(path[step]), np.float64)
+        if slope.shape != x.shape:
+            raise ValueError(f"gradient gave shape {slope.shape} for x of shape {x.shape}; they must agree")
+        move = round_in(lr * round_in(slope, format, **options), format, **options)
         path[step + 1] = add_in(path[step], -move, format, **options)
     return path
 
 
+def _double(x, name="x"):
+    return float_array(x, name).astype(np.float64)
+
+
 def _fixed_grid(fixed):
-    """Fixed point as the kernels take a format: no number is large enough to be normal, so the spacing never changes."""
+    """Fixed point as the kernels take a format: no number is large enough to be normal, so the spacing stays."""
     return np.inf, 1.0, fixed.epsilon, fixed.max, fixed.max, -fixed.min, fixed.max
 
 
 def _prepare(format, rounding, rng):
-    """What the kernels of arithmetic take: grid, whether sums can be made exact, mode, seed."""
+    """What the kernels of arithmetic take: grid, whether float64 can be told to sum exactly, mode, seed."""
     rounding = choose(Rounding, rounding, "rounding")
-    seed = seed_from(rng) if rounding is Rounding.STOCHASTIC else np.uint64(0)
     if isinstance(format, FixedPoint):
-        grid, exact = _fixed_grid(format), True
+        grid, exact, fits = _fixed_grid(format), True, format.bits <= 26
     else:
         format = as_format(format)
-        exact = format.precision <= 24 and format.holds(np.float64)
-        if not exact and not (format.precision == 53 and format.holds(np.float64) and rounding is Rounding.NEAREST):
-            raise ValueError(f"format {format.name} with rounding={rounding.value!r}: float64 does the arithmetic here, which "
-                             "is exact enough for up to 24 bits of significand (fp32), or is fp64 itself with rounding to "
-                             "nearest")
-        grid = grid_of(format, rounding, None, np.float64)
+        grid, exact = grid_of(format, rounding, None, np.float64), format.precision <= 24
+        fits = exact or format.precision == 53 and rounding is Rounding.NEAREST
+    if not fits:
+        raise ValueError(f"format={format!r} with rounding={rounding.value!r}: float64 does the arithmetic here, so "
+                         "the format may have up to 24 bits of significand (fp32), or be fp64 with rounding to nearest, "
+                         "or FixedPoint of up to 26 bits")
+    seed = seed_from(rng) if rounding is Rounding.STOCHASTIC else np.uint64(0)
     return tuple(map(np.float64, grid)), exact, KERNEL_MODE[rounding], seed

@@ -7,12 +7,13 @@ The scale brings the largest entry of the block to the exponent of the largest e
 Source: Open Compute Project 2023, "OCP microscaling formats (MX) specification v1.0", sec. 5 and 6.3.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 
 from course_lib.numerics.checks import float_array, whole_number
-from course_lib.numerics.conversion import code_dtype, decode, encode
+from course_lib.numerics.conversion import decode, encode, encode_one
 from course_lib.numerics.formats import as_format
 from course_lib.numerics.layout import Granularity, params_shape, to_rows
 from course_lib.numerics.rounding import Rounding
@@ -27,12 +28,20 @@ class MXCodes(NamedTuple):
     scale: np.ndarray
 
 
+def mx_quantize_one(block, format):
+    """Element codes and scale code of one block of finite numbers. The definition."""
+    largest = max(map(abs, block))
+    exponent = math.frexp(largest)[1] - 1 - format.emax if largest else 0           # 2^⌊log₂ largest⌋ meets 2^emax
+    scale = min(max(exponent + SCALE_BIAS, 0), SCALE_NAN - 1)
+    return [encode_one(r * 2.0 ** (SCALE_BIAS - scale), format, saturate=True) for r in block], scale
+
+
 def mx_quantize(x, format, *, block_size=32, rounding=Rounding.NEAREST, rng=None):
     """Cut ``x`` into blocks along its last axis; give each a power of two and its entries the element format.
 
-    ±inf and what is too large for the largest element saturate; they do not raise the scale of their block further. A NaN
-    makes the scale of its block NaN, and with it the whole block. A block of zeros has scale 1. The last block of a row may
-    be short. An empty array has no blocks. ``x`` is not changed.
+    What is too large for the largest element saturates, and so does ±inf, which does not count for the scale. A NaN
+    makes the scale of its block NaN, and with it the whole block. A block of zeros has scale 1. The last block of a row
+    may be short. An empty array stays empty. ``x`` is not changed.
 
     Parameters
     ----------
@@ -67,7 +76,7 @@ def mx_quantize(x, format, *, block_size=32, rounding=Rounding.NEAREST, rng=None
     exponent = np.frexp(largest)[1].astype(np.int64) - 1 - format.emax
     scale[...] = np.where(largest > 0, np.clip(exponent + SCALE_BIAS, 0, SCALE_NAN - 1), SCALE_BIAS)
     nan = np.isnan(rows)
-    steps = np.ldexp(np.where(nan, 0, rows), SCALE_BIAS - _per_entry(scale, rows, group))
+    steps = np.ldexp(np.where(nan, 0, rows.astype(np.float64)), SCALE_BIAS - _per_entry(scale, rows, group))
     codes = encode(steps, format, rounding=rounding, rng=rng, saturate=True)
     scale[np.logical_or.reduceat(nan, np.arange(0, rows.shape[1], group), axis=1)] = SCALE_NAN
     return MXCodes(codes.reshape(x.shape), scale)
@@ -94,8 +103,8 @@ def mx_dequantize(codes, scale, format, *, block_size=32):
     elements = decode(codes, format)
     wanted = params_shape(elements.shape, Granularity.PER_GROUP, None, group)
     if scale.dtype != np.uint8 or scale.shape != wanted:
-        raise ValueError(f"scale has dtype {scale.dtype} and shape {scale.shape}; codes of shape {elements.shape} take uint8 "
-                         f"and {wanted}")
+        raise ValueError(f"scale has dtype {scale.dtype} and shape {scale.shape}; codes of shape {elements.shape} take "
+                         f"uint8 and {wanted}")
     rows, group = to_rows(elements, Granularity.PER_GROUP, None, group)
     each = _per_entry(scale, rows, group)
     with np.errstate(over="ignore", under="ignore"):
