@@ -1,8 +1,8 @@
 """The look of the course, and the few static figures that several notebooks share.
 
-The same thing wears the same colour on every page: a real value is grey, its quantized twin blue, the error between them
-vermilion, what is pruned away pale, a teacher green. The hues are those of Okabe and Ito (2008), which readers with any
-of the common kinds of colour vision tell apart.
+The same thing wears the same colour on every page: a real value is grey, its quantized twin blue, the error between
+them vermilion, what is pruned away pale, a teacher green. The hues are those of Okabe and Ito (2008), which readers
+with any of the common kinds of colour vision tell apart.
 
 Every helper draws into an ``Axes`` that it is given and returns what it drew; none of them opens a figure or touches
 pyplot's state. ``numpy`` and Matplotlib only.
@@ -86,7 +86,9 @@ def histogram_line(ax, values, *, bins=100, range=None, color=REAL, label=None, 
     return line
 
 
-def staircase(ax, qparams, *, rounding=Rounding.NEAREST, rng=None, span=None, points=2001, color=QUANTIZED, identity=True):
+def staircase(
+    ax, qparams, *, rounding=Rounding.NEAREST, rng=None, span=None, points=2001, color=QUANTIZED, identity=True
+):
     """The quantizer's staircase r → r̂ on ``ax``, over the grey line r̂ = r it stands for.
 
     Parameters
@@ -110,7 +112,8 @@ def staircase(ax, qparams, *, rounding=Rounding.NEAREST, rng=None, span=None, po
         ``qparams`` holds more than one scale: a staircase shows one.
     """
     if np.ndim(qparams.scale) != 0:
-        raise ValueError(f"qparams holds {np.size(qparams.scale)} scales; a staircase shows one: pass a per-tensor QParams")
+        scales = np.size(qparams.scale)
+        raise ValueError(f"qparams holds {scales} scales; a staircase shows one: pass a per-tensor QParams")
     if span is None:
         low, high = (float(end) for end in qparams.clipping_range)
         margin = 0.25 * max(high - low, float(qparams.scale))
@@ -147,9 +150,8 @@ def bars_with_error(ax, labels, values, errors=None, *, colors=QUANTIZED, text="
         ax.errorbar(places, values, yerr=spread, fmt="none", ecolor=INK, linewidth=1.6)
     if text is not None:
         for place, value, up in zip(places, values, spread, strict=True):
-            ax.annotate(
-                text.format(value), (place, value + up), xytext=(0, 4), textcoords="offset points", ha="center", va="bottom"
-            )
+            above = dict(xytext=(0, 4), textcoords="offset points", ha="center", va="bottom")
+            ax.annotate(text.format(value), (place, value + up), **above)
     ax.set_xticks(places, labels)
     ax.grid(False, axis="x")
     return bars
@@ -162,7 +164,8 @@ def label_line(ax, line, text=None, *, at=-1, offset=(6, 0), **kwargs):
     """
     x, y = line.get_xdata()[at], line.get_ydata()[at]
     name = line.get_label() if text is None else text
-    return ax.annotate(name, (x, y), xytext=offset, textcoords="offset points", color=line.get_color(), va="center", **kwargs)
+    kwargs = {"color": line.get_color(), "va": "center", **kwargs}
+    return ax.annotate(name, (x, y), xytext=offset, textcoords="offset points", **kwargs)
 
 
 def name_axes(ax, title, x, y):
@@ -193,7 +196,8 @@ class Tiles:
         at = [0.012 + 0.985 * place / count for place in range(count)]
         moving = dict(animated=True, va="center")
         self._line = figure.text(0.012, 1 - 15 / height, "", fontsize=12.5, **moving)
-        self._numbers = [figure.text(x, 1 - 49 / height, "", fontsize=22, weight="bold", color=QUANTIZED, **moving) for x in at]
+        large = dict(fontsize=22, weight="bold", color=QUANTIZED)
+        self._numbers = [figure.text(x, 1 - 49 / height, "", **large, **moving) for x in at]
         self._captions = [figure.text(x, 1 - 77 / height, "", fontsize=12.5, **moving) for x in at]
 
     def set(self, line, *tiles):

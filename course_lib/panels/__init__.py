@@ -1,4 +1,4 @@
-"""Panels: a few controls, one picture that answers at once. ``cl.panels.QuantizerPanel()`` on a cell's last line shows one.
+"""Panels: a few controls and one picture that answers at once. ``cl.panels.QuantizerPanel()`` shows one.
 
 Each is a short subclass of ``Panel``. The ones that need PyTorch load it when they are first named.
 """

@@ -1,7 +1,7 @@
 """The one class that every panel is built on.
 
 A panel is ``controls → state → compute(state) → draw(figure, result)``: a frozen dataclass of what the controls say, a
-pure function of it, and a picture of the answer. A subclass names its controls and writes three methods; everything else
+pure function of it, and a picture of the answer. A subclass names its controls and writes a few methods; the rest
 (widgets, linking, coalescing, drawing, errors, the picture for readers without a kernel) is here.
 
 How a drag stays smooth. A change only stamps a new version and asks the event loop to draw later; messages that wait in
@@ -9,9 +9,9 @@ the kernel are handled first, and of the draws that were asked for only the newe
 the drawing skips to the newest value, and the last value is always drawn. A ``heavy`` panel draws a quick answer while
 values keep coming and the full one once they have stood still for ``SETTLE_S``.
 
-How a picture stays quick. The figure is made once. Artists that move are ``animated``, so that Matplotlib leaves them out
-of the background (axes, ticks, labels), which is kept and painted under them again. The background is drawn anew only when
-something in it changed, which Matplotlib itself notes in ``figure.stale``.
+How a picture stays quick. The figure is made once. Artists that move are ``animated``, so that Matplotlib leaves them
+out of the background (axes, ticks, labels), which is kept and painted under them again. The background is drawn anew
+only when something in it changed, which Matplotlib itself notes in ``figure.stale``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import base64
 import html
 import io
 import threading
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import ipywidgets as widgets
@@ -160,14 +160,15 @@ class Panel:
         for name, value in values.items():
             if name not in self.widgets:
                 raise ValueError(f"{name!r} is not a control of this panel; its controls are {', '.join(self.widgets)}")
-            self.widgets[name].value = value
-            if self.widgets[name].value != value:  # a bounded widget clamps without a word
-                raise ValueError(f"{name}={value!r} is outside the control's range; it took {self.widgets[name].value!r}")
+            widget = self.widgets[name]
+            widget.value = value
+            if widget.value != value:  # a bounded widget clamps without a word
+                raise ValueError(f"{name}={value!r} is outside the control's range; it took {widget.value!r}")
         return self
 
     def reset(self, _=None):
         """Put every control back to where it started."""
-        self.set(**{field.name: getattr(self._start, field.name) for field in fields(self._start) if field.name in self.widgets})
+        self.set(**{name: getattr(self._start, name) for name in self.widgets})
 
     @property
     def shown(self) -> Drawn | None:
@@ -176,7 +177,7 @@ class Panel:
         return self._drawn
 
     def refresh(self, *, quick=False) -> None:
-        """Compute and draw what the controls say, unless it is on screen already. An error goes into the panel in words."""
+        """Compute and draw what the controls say, unless it is on screen already. An error is shown in words."""
         with self._lock:
             version = self._version
             if self._shown == version and (self._full or quick):
@@ -192,7 +193,7 @@ class Panel:
             self._publish()
 
     def _repr_mimebundle_(self, **kwargs):
-        """The live widget where there is a kernel; a picture of the same state, and a line of text, where there is none."""
+        """The live widget where there is a kernel; a picture of the same state, and its words, where there is none."""
         self.refresh()
         bundle = {"text/plain": f"<{type(self).__name__}: {self._words()}>"}
         if self._drawn is not None:
@@ -221,7 +222,8 @@ class Panel:
             left.append(widgets.HTML(f"<div class='cl-try'><b>Try this.</b> {self.try_this}</div>"))
         side = widgets.VBox([*left, self._alert], layout=widgets.Layout(width="296px", flex="0 0 auto"))
         side.add_class("cl-side")
-        self.widget = widgets.Box([side, self.picture], layout=widgets.Layout(flex_flow="row wrap", align_items="flex-start"))
+        beside = widgets.Layout(flex_flow="row wrap", align_items="flex-start")
+        self.widget = widgets.Box([side, self.picture], layout=beside)
         self.widget.add_class("cl-panel").add_class(f"cl-{self.name}")
 
     def _words(self) -> str:

@@ -1,4 +1,4 @@
-"""Post-training quantization of a real network: bits, calibrator, granularity → accuracy, bytes, the images that flipped.
+"""Post-training quantization of a real network: bits, calibrator, granularity → accuracy, bytes, images that flipped.
 
 Every move quantizes the trained network anew and runs it on real test images; nothing is looked up.
 """
@@ -115,7 +115,8 @@ class PTQPanel(Panel):
     # -- draw ------------------------------------------------------------------------------------------------------
 
     def build(self, figure):
-        grid = figure.add_gridspec(1, 2, width_ratios=(1, 1.05), left=0.115, right=0.985, top=0.735, bottom=0.105, wspace=0.14)
+        grid = figure.add_gridspec(1, 2, width_ratios=(1, 1.05), left=0.115, right=0.985, top=0.735, bottom=0.105,
+                                   wspace=0.14)  # fmt: skip
         moving = dict(animated=True)
 
         ax = self._map = figure.add_subplot(grid[0])
@@ -142,8 +143,8 @@ class PTQPanel(Panel):
             x, y = cell % COLUMNS * PIXELS, cell // COLUMNS * step
             extent = (x + 1, x + PIXELS - 3, y + step - 1, y + 11)
             self._pictures.append(ax.imshow(np.zeros((28, 28)), vmin=0, vmax=1, extent=extent, aspect="auto", **moving))
-            self._names.append(ax.text(x + PIXELS / 2 - 1, y + 5.5, "", ha="center", va="center", fontsize=13.5, weight="bold",
-                                       color=plots.ERROR, **moving))  # fmt: skip
+            self._names.append(ax.text(x + PIXELS / 2 - 1, y + 5.5, "", ha="center", va="center", fontsize=13.5,
+                                       weight="bold", color=plots.ERROR, **moving))  # fmt: skip
         ax.set(xlim=(0, COLUMNS * PIXELS), ylim=(ROWS * step, 0))
         self._tiles = plots.Tiles(figure, 4)
 
@@ -174,15 +175,15 @@ class PTQPanel(Panel):
         pairs = [f"{label} taken for {said}" for label, said in zip(result.labels[:3], result.said[:3], strict=True)]
         examples = f" (for example a {', a '.join(pairs)})" if pairs else ""
         return (
-            f"Post-training quantization, {_label(result.state)}: accuracy {result.accuracy}, {result.before} in float32, "
-            f"{_on(result)}. File {result.size:,} bytes, {result.float_size / result.size:.2f} times smaller than float32. "
-            f"{len(result.flipped)} images were right before and are wrong now{examples}."
+            f"Post-training quantization, {_label(result.state)}: accuracy {result.accuracy}, {result.before} in "
+            f"float32, {_on(result)}. File {result.size:,} bytes, {result.float_size / result.size:.2f} times smaller "
+            f"than float32. {len(result.flipped)} images were right before and are wrong now{examples}."
         )
 
 
 def _label(state):
     activations = "float" if state.activation_bits is None else f"{state.activation_bits}-bit"
-    scales = f"per group of {GROUP}" if state.granularity == Granularity.PER_GROUP else state.granularity.replace("_", " ")
+    scales = state.granularity.replace("_", " ") + (f" of {GROUP}" if state.granularity == Granularity.PER_GROUP else "")
     return f"{state.weight_bits}-bit weights {scales}, {activations} activations, {state.calibration}"
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from course_lib import plots
 from course_lib.numerics import Granularity, QParams, Rounding, Scheme, fake_quantize, qparams_from_range, sqnr_db
+from course_lib.numerics.checks import finite_array
 from course_lib.panels.base import Choice, Panel, Slider
 
 GROUP = 32  # weights that share a scale under "per group"
@@ -48,7 +49,7 @@ class QuantizerResult(NamedTuple):
 
 
 def example_weights(channels=16, n=512):
-    """A synthetic weight matrix, (channels, n) float32: each channel 8 times as wide as the first at most, with a few outliers."""
+    """Weights, (channels, n) float32, with a few outliers; the last channel is 8 times as wide as the first."""
     rng = np.random.default_rng(0)
     spread = np.geomspace(1 / 8, 1, channels)[:, None]
     return (0.1 * spread * rng.standard_t(6, (channels, n))).astype(np.float32)
@@ -119,7 +120,7 @@ class QuantizerPanel(Panel):
     # -- compute ---------------------------------------------------------------------------------------------------
 
     def compute(self, state, *, quick=False):
-        x = self._data[state.data]
+        x = finite_array(self._data[state.data])
         channel = min(state.channel, len(x)) - 1
         granularity, group_size = Granularity(state.granularity), None
         if granularity is Granularity.PER_GROUP:
@@ -133,7 +134,7 @@ class QuantizerPanel(Panel):
         )  # fmt: skip
         x_hat = fake_quantize(x, qparams, rounding=state.rounding, rng=np.random.default_rng(2))
 
-        first = {Granularity.PER_TENSOR: (), Granularity.PER_CHANNEL: channel, Granularity.PER_GROUP: (channel, 0)}[granularity]
+        first = {"per_tensor": (), "per_channel": channel, "per_group": (channel, 0)}[state.granularity]
         shown = qparams_from_range(low[first] * share, high[first] * share, **options)
         reach = REACH * (float(np.abs(x[channel]).max()) or 1.0)
         r = np.linspace(-reach, reach, 1201).astype(x.dtype)
@@ -182,7 +183,8 @@ class QuantizerPanel(Panel):
         self._after = ax.fill([0, 0], [0, 0], facecolor=plots.QUANTIZED, edgecolor=plots.QUANTIZED, linewidth=0.8,
                               **moving)[0]
         for word, height, color in (("before", 0.92, plots.REAL), ("after", 0.08, plots.QUANTIZED)):
-            ax.text(1.0, height, word, color=color, transform=ax.transAxes, fontsize=13, weight="bold", ha="right", va="center")
+            ax.text(1.0, height, word, color=color, transform=ax.transAxes, fontsize=13, weight="bold", ha="right",
+                    va="center")  # fmt: skip
 
         ax = self._by_channel
         plots.name_axes(ax, "Each channel: SQNR", "channel", "dB")
@@ -202,8 +204,8 @@ class QuantizerPanel(Panel):
         self._saw.set_data(result.r / largest, (result.r_hat - result.r) / float(shown.scale))
 
         low, high = min(float(x.min()), 0.0), max(float(x.max()), 0.0)
-        edges = np.linspace(low, high, BINS + 1) + (high - low) / BINS * 0.5  # zero, and the ends, inside a bin
-        edges = np.concatenate([[edges[0] - (edges[1] - edges[0])], edges])
+        width = (high - low or 1.0) / BINS
+        edges = low + width * (np.arange(BINS + 2) - 0.5)  # the ends lie inside a bin
         self._limit(self._histogram, edges[0], edges[-1])
         for polygon, values, sign in ((self._before, x, 1), (self._after, result.x_hat, -1)):
             corners_x, corners_y = plots.outline(_shares(values, edges), edges)
@@ -227,12 +229,13 @@ class QuantizerPanel(Panel):
 
     def describe(self, result):
         state, shown = result.state, result.shown
+        channel = min(state.channel, len(result.x))
         return (
-            f"Quantizer: {_bits(state.bits)}, {state.scheme}, {_label(state)}, rounding {state.rounding.replace('_', ' ')}, "
-            f"clipped at {state.clip} % of the range: SQNR {_db(result.sqnr)}, {100 * result.clipped:.2g} % of the values clipped, "
-            f"{result.bits_per_value:.3g} bits a value with scales. Channel {min(state.channel, len(result.x))}: "
-            f"{shown.levels} levels, step {float(shown.scale):.3g}, zero point {int(shown.zero_point)}, "
-            f"SQNR {_db(result.channel_sqnr[min(state.channel, len(result.x)) - 1])}."
+            f"Quantizer: {_bits(state.bits)}, {state.scheme}, {_label(state)}, rounding "
+            f"{state.rounding.replace('_', ' ')}, clipped at {state.clip} % of the range: SQNR {_db(result.sqnr)}, "
+            f"{100 * result.clipped:.2g} % of the values clipped, {result.bits_per_value:.3g} bits a value with "
+            f"scales. Channel {channel}: {shown.levels} levels, step {float(shown.scale):.3g}, "
+            f"zero point {int(shown.zero_point)}, SQNR {_db(result.channel_sqnr[channel - 1])}."
         )
 
     def _limit(self, ax, *limits):
@@ -283,7 +286,8 @@ def _shares(values, edges):
 
 
 def _label(state):
-    return {"per_tensor": "per tensor", "per_channel": "per channel", "per_group": f"per group of {GROUP}"}[state.granularity]
+    granularity = state.granularity.replace("_", " ")
+    return f"{granularity} of {GROUP}" if granularity == "per group" else granularity
 
 
 def _bits(bits):

@@ -1,0 +1,113 @@
+"""The static figures: what they draw, on the axes they are given and nowhere else."""
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from course_lib import plots
+from course_lib.numerics import calibrate, fake_quantize, qparams_from_range
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+
+@pytest.fixture
+def ax():
+    figure = Figure()
+    FigureCanvasAgg(figure)
+    yield figure.add_subplot()
+    figure.canvas.draw()  # whatever was drawn can be drawn, without a warning
+
+
+def test_the_style_is_put_on_and_taken_off():
+    with mpl.rc_context():
+        mpl.rcParams["font.size"] = 5
+        with plots.style():
+            assert mpl.rcParams["font.size"] == 12
+        assert mpl.rcParams["font.size"] == 5
+        plots.use_style()
+        assert mpl.rcParams["font.size"] == 12 and not mpl.rcParams["axes.spines.top"]
+
+
+def test_the_style_sheet_and_the_constants_agree():
+    with plots.style():
+        cycle = mpl.rcParams["axes.prop_cycle"].by_key()["color"]
+    cycle = [color.upper() if color.startswith("#") else f"#{color.upper()}" for color in cycle]
+    assert cycle == [plots.QUANTIZED, plots.ERROR, plots.TEACHER, plots.ACCENT, plots.SECOND, plots.THIRD, plots.REAL]
+
+
+def test_text_stands_out_from_its_ground():
+    def luminance(color):
+        channels = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in mpl.colors.to_rgb(color)]
+        return np.dot([0.2126, 0.7152, 0.0722], channels)
+
+    def contrast(color):
+        return 1.05 / (luminance(color) + 0.05)
+
+    assert contrast(plots.INK) > 7
+    for color in (plots.REAL, plots.QUANTIZED):
+        assert contrast(color) > 4.5
+    assert contrast(plots.ERROR) > 3, "large text"
+
+
+def test_an_outline_starts_and_ends_on_zero():
+    x, y = plots.outline([2, 3], [0, 1, 2])
+    assert x.tolist() == [0, 0, 1, 1, 2, 2]
+    assert y.tolist() == [0, 2, 2, 3, 3, 0]
+
+
+def test_a_histogram_is_one_line(ax):
+    values = np.random.default_rng(0).normal(size=(10, 30))
+    line = plots.histogram_line(ax, values, bins=12, density=False)
+    heights, edges = np.histogram(values, bins=12)
+    assert line.get_ydata()[1:-1:2].tolist() == heights.tolist()
+    assert len(ax.lines) == 1 and line.get_color() == plots.REAL
+    assert ax.get_ylim()[0] == 0
+
+
+def test_a_staircase_is_the_quantizers(ax):
+    qparams = calibrate(np.linspace(-1, 1, 50, dtype=np.float32), bits=3)
+    line = plots.staircase(ax, qparams)
+    assert len(np.unique(line.get_ydata())) == qparams.levels == 7
+    np.testing.assert_array_equal(line.get_ydata(), fake_quantize(line.get_xdata(), qparams))
+    assert line.get_xdata()[0] < qparams.clipping_range[0], "the clipping shows"
+    assert len(ax.lines) == 2, "and what it stands for, in grey"
+    assert ax.get_xlabel() and ax.get_ylabel()
+
+
+def test_a_staircase_rounds_as_told(ax):
+    qparams = qparams_from_range(0, 3, bits=2)
+    assert plots.staircase(ax, qparams, rounding="down", span=(0.9, 0.95), identity=False).get_ydata().max() == 0
+    assert len(ax.lines) == 1
+
+
+def test_a_staircase_has_one_scale(ax):
+    qparams = calibrate(np.eye(3, dtype=np.float32), bits=4, granularity="per_channel")
+    with pytest.raises(ValueError, match="qparams holds 3 scales; a staircase shows one"):
+        plots.staircase(ax, qparams)
+
+
+def test_bars_say_their_value_above_their_error(ax):
+    plots.bars_with_error(ax, ["float32", "int8"], [98.5, 98.4], [0.1, 0.2], colors=[plots.REAL, plots.QUANTIZED])
+    assert [text.get_text() for text in ax.texts] == ["98.5", "98.4"]
+    assert ax.texts[1].xy == (1, pytest.approx(98.6))
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["float32", "int8"]
+
+
+def test_bars_without_errors_and_words(ax):
+    bars = plots.bars_with_error(ax, ["a", "b"], [1, 2], text=None)
+    assert [bar.get_height() for bar in bars] == [1, 2] and not ax.texts
+
+
+def test_a_line_carries_its_name(ax):
+    (line,) = ax.plot([1, 2], [3, 4], color=plots.TEACHER, label="teacher")
+    label = plots.label_line(ax, line)
+    assert label.get_text() == "teacher" and label.xy == (2, 4) and label.get_color() == plots.TEACHER
+    assert plots.label_line(ax, line, "start", at=0).xy == (1, 3)
+
+
+def test_tiles_are_words_over_a_picture():
+    figure = Figure(figsize=(6.4, 5.2), dpi=100)
+    tiles = plots.Tiles(figure, 2)
+    tiles.set("4 bits", ("8.2 dB", "SQNR"), ("15", "levels"))
+    assert {"4 bits", "8.2 dB", "SQNR", "15", "levels"} == {text.get_text() for text in figure.texts}
+    with pytest.raises(ValueError):
+        tiles.set("4 bits", ("8.2 dB", "SQNR"))
