@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 _SUBMODULES = (
     "kernels", "numerics", "coding", "products",     # NumPy and compiled loops
     "data", "measure", "check", "installation",      # data sets, measurements, feedback on answers, is all well?
+    "energy", "roofline",                            # what arithmetic and memory cost, and how fast they go
     "nets",                                          # PyTorch
     "plots", "panels",                               # figures and widgets
 )

@@ -12,7 +12,8 @@ FLOORS = [                                              # from the ground up; ro
     {"numerics"},
     {"coding"},
     {"products"},
-    {"data", "measure", "check", "sweep"},
+    {"data", "measure", "check", "sweep", "energy"},
+    {"roofline"},                                       # times with measure
     {"nets"},
     {"plots"},
     {"panels"},

@@ -1,0 +1,170 @@
+"""The roofline: how fast a computation may go, given the bytes it must move and the operations it must do.
+
+A machine copies so many bytes a second, and multiplies and adds so many times a second. A computation that does I
+operations for each byte it moves (its arithmetic intensity) can do no more than
+
+    rate = min(peak, I · bandwidth)     operations a second.
+
+Left of the ridge, I = peak / bandwidth, memory is the limit; right of it, arithmetic. Both numbers are measured here, on
+the machine that runs this; what is timed comes in as callables, so any library can stand under the roof.
+
+Source: Williams, Waterman, Patterson, "Roofline: an insightful visual performance model", CACM 2009.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from course_lib.measure import Latency, compare
+
+MEGABYTE = 1_000_000
+
+
+@dataclass(frozen=True)
+class Roof:
+    """Two measured numbers: ``bandwidth`` in bytes a second, ``peak`` in operations a second."""
+
+    bandwidth: float
+    peak: float
+    name: str = ""
+
+    def __post_init__(self):
+        for name in ("bandwidth", "peak"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise ValueError(f"{name}={getattr(self, name)!r}; it should be positive and finite")
+
+    @property
+    def ridge(self):
+        """The arithmetic intensity, in operations a byte, from which arithmetic is the limit."""
+        return self.peak / self.bandwidth
+
+    def attainable(self, intensity):
+        """The highest rate, in operations a second, at an arithmetic intensity (a number or an array)."""
+        return np.minimum(self.peak, np.asarray(intensity, dtype=float) * self.bandwidth)
+
+    def seconds(self, work):
+        """The least time that ``work`` takes: for its bytes or for its operations, whichever is longer."""
+        return max(work.bytes / self.bandwidth, work.operations / self.peak)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a computation must do at the least: ``operations`` (a multiply-add is two) and ``bytes`` to move."""
+
+    operations: float
+    bytes: float
+
+    @property
+    def intensity(self):
+        """Operations for each byte."""
+        return self.operations / self.bytes
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A computation under a roof: what it must do, how long it took, how much of the roof it reached."""
+
+    name: str
+    work: Work
+    latency: Latency
+    roof: Roof
+
+    @property
+    def rate(self):
+        """Operations a second."""
+        return self.work.operations / self.latency.median_s
+
+    @property
+    def share(self):
+        """Of what the roof allows: 1 is as fast as this machine can."""
+        return self.roof.seconds(self.work) / self.latency.median_s
+
+    @property
+    def memory_bound(self):
+        """Whether its bytes, not its operations, are what limits it at best."""
+        return self.work.intensity < self.roof.ridge
+
+
+def product_work(m, n, batch, *, weight_bytes, input_bytes, output_bytes):
+    """A product of weights (m, n) with ``batch`` vectors of n numbers, each array moved once; widths in bytes a number.
+
+    >>> work = product_work(300, 784, 1, weight_bytes=4, input_bytes=4, output_bytes=4)
+    >>> work.operations, work.bytes, round(work.intensity, 2)
+    (470400, 945136, 0.5)
+    """
+    for name, value in (("m", m), ("n", n), ("batch", batch)):
+        if value < 1:
+            raise ValueError(f"{name}={value!r}; it should be at least 1")
+    return Work(2 * m * n * batch, m * n * weight_bytes + batch * (n * input_bytes + m * output_bytes))
+
+
+def copy_bandwidth(size=64 * MEGABYTE, *, budget_s=0.3):
+    """Bytes a second that a copy moves, when ``size`` bytes are read and written in all (half each), caches warm.
+
+    Parameters
+    ----------
+    size : int, or a sequence of them, in bytes, 2 at the least
+        A size that fits in a cache gives the speed of that cache.
+    budget_s : float, seconds for each size
+
+    Returns
+    -------
+    float, or a list of them
+    """
+    sizes = [size] if np.isscalar(size) else list(size)
+    if not sizes or min(sizes) < 2:
+        raise ValueError(f"size={size!r}; it should be at least 2 bytes: one to read and one to write")
+    rates = []
+    for total in sizes:
+        source = np.ones(int(total) // 2, np.uint8)
+        target = np.empty_like(source)
+        took = compare({"copy": lambda: np.copyto(target, source)}, repeats=1000, budget_s=budget_s)["copy"]
+        rates.append(2 * source.size / took.median_s)
+    return rates[0] if np.isscalar(size) else rates
+
+
+def peak_rate(calls, *, budget_s=1.0):
+    """The highest rate, in operations a second, of several ways to do a lot of arithmetic on little data.
+
+    Parameters
+    ----------
+    calls : dict of name -> (callable without arguments, its operations); large square products are a good choice
+    budget_s : float, seconds for all of them
+
+    Returns
+    -------
+    (name, rate) of the fastest
+    """
+    times = compare({name: call for name, (call, _) in calls.items()}, repeats=1000, budget_s=budget_s)
+    rates = {name: operations / times[name].median_s for name, (_, operations) in calls.items()}
+    best = max(rates, key=rates.get)
+    return best, rates[best]
+
+
+def matmul_peak(sizes=(256, 512, 1024), *, dtype=np.float32, budget_s=0.5):
+    """The peak that NumPy's matrix product reaches, in operations a second, over a few sizes of square matrices."""
+    rng = np.random.default_rng(0)
+    calls = {}
+    for n in sizes:
+        a, b, out = rng.random((n, n)).astype(dtype), rng.random((n, n)).astype(dtype), np.empty((n, n), dtype)
+        calls[f"{n}×{n}"] = (lambda a=a, b=b, out=out: np.matmul(a, b, out=out)), 2 * n**3
+    return peak_rate(calls, budget_s=budget_s)[1]
+
+
+def place(calls: dict[str, tuple[Callable, Work]], roof, *, repeats=100, budget_s=1.0):
+    """Time computations in one loop and put them under a roof.
+
+    Parameters
+    ----------
+    calls : dict of name -> (callable without arguments, Work)
+    roof : Roof, or dict of name -> Roof where they differ (an int8 product has another peak than a float32 one)
+    repeats, budget_s : as in ``measure.compare``
+
+    Returns
+    -------
+    list of Placed, in the order of ``calls``
+    """
+    times = compare({name: call for name, (call, _) in calls.items()}, repeats=repeats, budget_s=budget_s)
+    roofs = roof if isinstance(roof, dict) else dict.fromkeys(calls, roof)
+    return [Placed(name, work, times[name], roofs[name]) for name, (_, work) in calls.items()]
