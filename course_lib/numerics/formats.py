@@ -240,11 +240,13 @@ def exact(significand, exponent):
 
 
 def scientific(x, digits=2):
-    """A number written with a power of ten, also beyond float64.
+    """A finite number written with a power of ten, also beyond float64.
 
     >>> scientific(FORMATS["fp128"].max, 3)
     '1.19e+4932'
     """
+    if x == 0:
+        return f"{0:.{digits - 1}f}e+0"                             # Decimal would write 0.0e+1
     x = Fraction(x)
     context = Context(prec=40, Emax=10**6, Emin=-(10**6))
     return f"{context.divide(Decimal(x.numerator), Decimal(x.denominator)):.{digits - 1}e}"

@@ -206,7 +206,7 @@ def gradient_descent_in(gradient, x0, lr, steps, format, *, rounding=Rounding.NE
     -------
     ndarray, (steps + 1, *shape of x0), float64: all iterates, x0 first
 
-    Source: Xia et al. 2024, sec. 2, whose three roundoff errors these are.
+    Source: Xia et al. 2024, who study these three roundoff errors.
 
     >>> gradient_descent_in(lambda x: 2 * (x - 1024), 1.0, 0.1, 50, "e5m2")[-1].item()
     768.0
