@@ -1,8 +1,8 @@
 """Energy, estimated: a published table of picojoules, and what it says about the layers of a network.
 
 The table is Horowitz's, for one 45 nm process, at about 0.9 V (ISSCC 2014). A chip of today spends several times less on
-each entry; the ratios between entries have moved less, and it is the ratios that this module is for. It is an estimate, not a
-measurement: control, leakage, and the wires inside a chip are not in it.
+each entry; the ratios between entries have moved less, and it is the ratios that this module is for. It is an estimate,
+not a measurement: control, leakage, and the wires inside a chip are not in it.
 
     >>> MULTIPLY["float32"].energy_pj / MULTIPLY["int8"].energy_pj      # picojoules over picojoules
     18.5
@@ -59,8 +59,10 @@ def linear(name, inputs, outputs):
 
 
 def conv2d(name, channels, filters, kernel, image, outcome, *, groups=1):
-    """A convolution from ``channels`` of ``image`` × ``image`` to ``filters`` of ``outcome`` × ``outcome``: every weight
-    is used once for each place of the outcome."""
+    """A convolution from ``channels`` of ``image`` × ``image`` to ``filters`` of ``outcome`` × ``outcome``.
+
+    Every weight is used once for each place of the outcome. (Biases are left out.)
+    """
     weights = filters * (channels // groups) * kernel**2
     return Layer(name, weights * outcome**2, weights, channels * image**2, filters * outcome**2)
 
@@ -68,7 +70,8 @@ def conv2d(name, channels, filters, kernel, image, outcome, *, groups=1):
 NETWORKS = {
     "LeNet-300-100": (linear("ip1", 784, 300), linear("ip2", 300, 100), linear("ip3", 100, 10)),
     "LeNet-5": (
-        conv2d("conv1", 1, 20, 5, 28, 24), conv2d("conv2", 20, 50, 5, 12, 8), linear("ip1", 800, 500), linear("ip2", 500, 10),
+        conv2d("conv1", 1, 20, 5, 28, 24), conv2d("conv2", 20, 50, 5, 12, 8),
+        linear("ip1", 800, 500), linear("ip2", 500, 10),
     ),
     "AlexNet": (
         conv2d("conv1", 3, 96, 11, 227, 55), conv2d("conv2", 96, 256, 5, 27, 27, groups=2),
@@ -76,7 +79,7 @@ NETWORKS = {
         conv2d("conv5", 384, 256, 3, 13, 13, groups=2),
         linear("fc6", 9216, 4096), linear("fc7", 4096, 4096), linear("fc8", 4096, 1000),
     ),
-    "one block of Llama-2 7B": (
+    "Llama-2 7B block": (
         *(linear(name, 4096, 4096) for name in ("query", "key", "value", "output")),
         linear("gate", 4096, 11008), linear("up", 4096, 11008), linear("down", 11008, 4096),
     ),
@@ -130,10 +133,10 @@ def memory_for(size):
 def estimate(layers: Sequence[Layer], *, bits=32, batch=1, sparsity=0.0, index_bits=8):
     """What the layers of a network cost for one image.
 
-    Weights are stored in ``bits`` each, and with ``sparsity`` only those left, each with the ``index_bits`` of its place. They are
-    read once for a batch, from the smallest memory that holds them all. Activations have the width of what is multiplied (8 bits
-    at the least); a layer reads its inputs and writes its outputs, in the smallest memory that holds both for the batch.
-    What a perfect machine would do: no padding, every multiplication by a zero weight skipped at no cost.
+    Weights are stored in ``bits`` each, and with ``sparsity`` only those left, each with the ``index_bits`` of its place.
+    They are read once for a batch, from the smallest memory that holds them all. Activations have the width of what is
+    multiplied (8 bits at the least); a layer reads its inputs and writes its outputs, in the smallest memory that holds
+    both for the batch. What a perfect machine would do: every multiplication by a zero weight is skipped at no cost.
 
     Parameters
     ----------

@@ -4,10 +4,11 @@ Each is a short subclass of ``Panel``. The ones that need PyTorch load it when t
 """
 
 from course_lib.panels.base import Choice, Panel, Slider
+from course_lib.panels.energy import EnergyPanel
 from course_lib.panels.images import ImagesPanel
 from course_lib.panels.quantizer import QuantizerPanel
 
-__all__ = ["Choice", "EmbeddingPanel", "ImagesPanel", "PTQPanel", "Panel", "QuantizerPanel", "Slider"]
+__all__ = ["Choice", "EmbeddingPanel", "EnergyPanel", "ImagesPanel", "PTQPanel", "Panel", "QuantizerPanel", "Slider"]
 
 
 def __getattr__(name):
