@@ -34,7 +34,7 @@ from traitlets import Unicode
 from course_lib import plots
 
 SETTLE_S = 0.25  # a heavy panel takes a value for final when it has stood still this long
-LABEL_WIDTH = "104px"
+LABEL_WIDTH = "100px"
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,9 @@ class Slider:
         limits = dict(value=value, min=self.low, max=self.high, step=self.step)
         box = make_box(
             **limits, description=self.label, tooltip=self.hint or None,
-            style={"description_width": LABEL_WIDTH}, layout=widgets.Layout(width="172px", margin="1px 4px 1px 0"),
+            style={"description_width": LABEL_WIDTH}, layout=widgets.Layout(width="164px", margin="1px 2px 1px 0"),
         )  # fmt: skip
-        slider = make_slider(**limits, readout=False, layout=widgets.Layout(width="112px", margin="1px 0"))
+        slider = make_slider(**limits, readout=False, layout=widgets.Layout(width="110px", margin="1px 0"))
         widgets.link((slider, "value"), (box, "value"))
         return slider, widgets.HBox([box, slider])
 
@@ -73,7 +73,7 @@ class Choice:
     def build(self, value):
         dropdown = widgets.Dropdown(
             options=list(self.options.items()), value=value, description=self.label, tooltip=self.hint or None,
-            style={"description_width": LABEL_WIDTH}, layout=widgets.Layout(width="288px", margin="1px 0"),
+            style={"description_width": LABEL_WIDTH}, layout=widgets.Layout(width="276px", margin="1px 0"),
         )  # fmt: skip
         return dropdown, dropdown
 
@@ -211,7 +211,7 @@ class Panel:
             self.widgets[name].observe(self._changed, "value")
             rows.append(row)
         width, height = self.size
-        shrinks = widgets.Layout(flex=f"1 1 {0.7 * width:.0f}px", max_width=f"{width}px", height="auto")
+        shrinks = widgets.Layout(flex=f"1 1 {0.7 * width:.0f}px", min_width="0", max_width=f"{width}px", height="auto")
         self.picture = Picture(format="png", width=str(width), height=str(height), layout=shrinks)
         self._alert = widgets.HTML(layout=widgets.Layout(display="none"))
         self.reset_button = widgets.Button(description="Reset", tooltip="Put every control back", icon="undo")
@@ -220,7 +220,7 @@ class Panel:
         left = [widgets.HTML(f"{CSS}<h3 class='cl-title'>{html.escape(self.title)}</h3>"), *rows, self.reset_button]
         if self.try_this:
             left.append(widgets.HTML(f"<div class='cl-try'><b>Try this.</b> {self.try_this}</div>"))
-        side = widgets.VBox([*left, self._alert], layout=widgets.Layout(width="296px", flex="0 0 auto"))
+        side = widgets.VBox([*left, self._alert], layout=widgets.Layout(width="278px", flex="0 0 auto"))
         side.add_class("cl-side")
         beside = widgets.Layout(flex_flow="row wrap", align_items="flex-start")
         self.widget = widgets.Box([side, self.picture], layout=beside)
@@ -290,10 +290,10 @@ def _in_words(error):
 
 
 CSS = """<style>
-.cl-panel { color: var(--jp-ui-font-color1, #222); gap: 12px; }
+.cl-panel { color: var(--jp-ui-font-color1, #222); gap: 8px; }
 .cl-panel .cl-title { margin: 0 0 4px; font-size: 17px; line-height: 1.25; font-weight: 600; }
-.cl-panel .cl-try { font-size: 14px; line-height: 1.4; max-width: 286px; margin-top: 6px; white-space: normal; }
-.cl-panel .cl-alert { font-size: 15px; line-height: 1.35; max-width: 270px; margin-top: 6px; padding: 8px;
+.cl-panel .cl-try { font-size: 14px; line-height: 1.4; max-width: 268px; margin-top: 6px; white-space: normal; }
+.cl-panel .cl-alert { font-size: 15px; line-height: 1.35; max-width: 250px; margin-top: 6px; padding: 8px;
   white-space: normal; color: #8A2F00; background: #FFF1E8; border-left: 4px solid #D55E00; }
 .cl-panel .widget-image { pointer-events: none; border-radius: 3px; object-fit: contain; }
 .cl-panel.cl-failed .widget-image { opacity: 0.25; }

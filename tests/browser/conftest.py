@@ -19,6 +19,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
+from contextlib import contextmanager
 from pathlib import Path
 
 import course
@@ -44,8 +45,8 @@ def wait_for(answer, what, within_s=PATIENCE_S):
     pytest.fail(f"waited {within_s} s for {what}")
 
 
-@pytest.fixture(scope="session")
-def browser():
+@contextmanager
+def start_browser():
     """Chromium or Chrome from PATH, else Playwright's own."""
     playwright = pytest.importorskip("playwright.sync_api", reason="Playwright for Python is not installed")
     path = next(filter(None, map(shutil.which, BROWSERS)), None)
@@ -59,12 +60,11 @@ def browser():
         browser.close()
 
 
-@pytest.fixture(scope="session")
-def server(tmp_path_factory):
-    """(address, folder) of the students' JupyterLab, serving an empty folder, away from anyone's settings."""
+@contextmanager
+def start_server(folder, aside):
+    """Address of the students' JupyterLab, serving ``folder``; its settings and log are in ``aside``, not the user's."""
     if not course.is_set_up(course.VENV):
         pytest.skip("the students' environment is not set up: the tests run elsewhere")
-    folder, aside = tmp_path_factory.mktemp("served"), tmp_path_factory.mktemp("jupyter")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -78,7 +78,7 @@ def server(tmp_path_factory):
     try:
         wait_for(lambda: process.poll() is not None or _answers(address), "JupyterLab to start")
         assert process.poll() is None, (aside / "log.txt").read_text()
-        yield address, folder
+        yield address
     finally:
         process.send_signal(signal.SIGTERM)
         try:
@@ -98,9 +98,11 @@ def _answers(address):
 
 
 @pytest.fixture(scope="session")
-def lab(browser, server):
+def lab(tmp_path_factory):
     """The students' JupyterLab, on a laptop's screen."""
-    return Lab(browser, *server)
+    folder, aside = tmp_path_factory.mktemp("served"), tmp_path_factory.mktemp("jupyter")
+    with start_browser() as browser, start_server(folder, aside) as address:
+        yield Lab(browser, address, folder)
 
 
 class Lab:
@@ -147,19 +149,20 @@ class Lab:
         assert re.search(r"\d", prompt()), error.first.inner_text() if error.count() else "a cell failed, out of sight"
         return page
 
-
-@pytest.fixture(scope="session")
-def open_panel(lab):
-    """Make a panel in a fresh notebook: ``open_panel("cl.panels.QuantizerPanel()", "quantizer")``."""
-
-    def open_one(code, name, setup=""):
-        page = lab.run([f"import course_lib as cl\ncl.warm_up(progress=False)\n{setup}", f"panel = {code}\npanel"])
+    def panel(self, code, name, setup=""):
+        """Make a panel in a fresh notebook and wait for its first picture."""
+        page = self.run([f"import course_lib as cl\ncl.warm_up(progress=False)\n{setup}", f"panel = {code}\npanel"])
         panel = PanelOnPage(page, page.locator(f".cl-panel.cl-{name}"))
         wait_for(panel.words, "the panel's first picture")
         panel.start = panel.words()
         return panel
 
-    return open_one
+
+@pytest.fixture(scope="session")
+def open_panel(lab):
+    """Make a panel in a fresh notebook: ``open_panel("cl.panels.QuantizerPanel()", "quantizer")``."""
+
+    return lab.panel
 
 
 class PanelOnPage:
