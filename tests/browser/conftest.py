@@ -190,7 +190,7 @@ class PanelOnPage:
         return self.root.get_by_label(label, exact=True)
 
     def handle(self, label):
-        return self.root.locator(".widget-hbox", has=self.control(label)).locator(".noUi-handle")
+        return self.root.locator(".widget-hbox", has=self.page.get_by_label(label, exact=True)).locator(".noUi-handle")
 
     def value(self, label):
         return float(self.control(label).input_value())
