@@ -17,7 +17,7 @@ _SUBMODULES = (
     "plots", "panels",                               # figures and widgets
 )
 
-__all__ = ["show", "warm_up", *_SUBMODULES]
+__all__ = ["show", "table", "warm_up", *_SUBMODULES]
 
 
 def __getattr__(name):
@@ -49,6 +49,32 @@ def show(*things):
     except ImportError:
         return source
     return Code(source, language="python")
+
+
+def table(headers, rows, *, text_columns=1):
+    """Rows as a table on the page, as the value of a notebook cell.
+
+    Parameters
+    ----------
+    headers : list of str
+    rows : list of lists of cells, each as long as ``headers``
+    text_columns : int, how many of the first columns hold text (set to the left; the others, numbers, to the right)
+
+    Returns
+    -------
+    IPython.display.Markdown, or its source as a plain ``str`` where IPython is not installed
+    """
+    for row in rows:
+        if len(row) != len(headers):
+            raise ValueError(f"a row has {len(row)} cells and headers {len(headers)}; they should agree: {row}")
+    rule = ["---"] * text_columns + ["---:"] * (len(headers) - text_columns)
+    cells = [[str(cell).replace("|", "\\|") for cell in line] for line in (headers, rule, *rows)]
+    source = "\n".join(f"| {' | '.join(line)} |" for line in cells)
+    try:
+        from IPython.display import Markdown
+    except ImportError:
+        return source
+    return Markdown(source)
 
 
 def warm_up(progress=True):

@@ -103,8 +103,8 @@ class EnergyPanel(Panel):
         moving = dict(animated=True)
         ax = self._bars = figure.add_axes((0.125, 0.36, 0.345, 0.37))
         ax.set_xscale("log")
-        plots.name_axes(ax, "Energy of each layer", "pale: float32, dense, batch 1", "")
-        ax.xaxis.labelpad = 6
+        plots.name_axes(ax, "Energy of each layer", "", "")
+        ax.text(0.5, -0.24, "pale: float32, dense, batch 1", transform=ax.transAxes, ha="center", fontsize=12)
         ax.grid(False, axis="y")
         ax.tick_params(labelsize=12)
         self._old = [ax.add_patch(Rectangle((1, i - 0.38), 1, 0.76, color=plots.PRUNED, **moving)) for i in range(MOST_LAYERS)]

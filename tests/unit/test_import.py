@@ -34,7 +34,7 @@ def test_everything_below_nets_loads_nothing_heavy():
 
 def test_rooms_load_when_touched():
     assert course_lib.numerics is numerics
-    with pytest.raises(AttributeError, match="course_lib has no 'numeric'; it has show, warm_up, kernels, numerics"):
+    with pytest.raises(AttributeError, match="course_lib has no 'numeric'; it has show, table, warm_up, kernels, numerics"):
         _ = course_lib.numeric
     assert {"numerics", "panels", "show", "warm_up", "__version__"} <= set(dir(course_lib))
 
@@ -54,6 +54,16 @@ def test_show():
     assert "def fake_quantize_rows" in kernel.data
     with pytest.raises(ValueError, match=r"cl.show\(cl.numerics.quantize_one\)"):
         course_lib.show()
+
+
+def test_table(monkeypatch):
+    rows = [["float32", 4, "a|b"]]
+    source = "| format | bytes | note |\n| --- | ---: | ---: |\n| float32 | 4 | a\\|b |"
+    assert course_lib.table(["format", "bytes", "note"], rows).data == source
+    with pytest.raises(ValueError, match="a row has 3 cells and headers 2"):
+        course_lib.table(["format", "bytes"], rows)
+    monkeypatch.setitem(sys.modules, "IPython.display", None)
+    assert course_lib.table(["format", "bytes", "note"], rows) == source
 
 
 def test_show_without_ipython(monkeypatch):
