@@ -4,11 +4,14 @@ Each is a short subclass of ``Panel``. The ones that need PyTorch load it when t
 """
 
 from course_lib.panels.base import Choice, Panel, Slider
+from course_lib.panels.controls import Entry, Toggles
 from course_lib.panels.energy import EnergyPanel
+from course_lib.panels.float_bits import FloatBitsPanel
 from course_lib.panels.images import ImagesPanel
 from course_lib.panels.quantizer import QuantizerPanel
+from course_lib.panels.rounding import RoundingPanel
 
-__all__ = ["Choice", "EmbeddingPanel", "EnergyPanel", "ImagesPanel", "PTQPanel", "Panel", "QuantizerPanel", "Slider"]
+__all__ = ["Choice", "EmbeddingPanel", "Entry", "FloatBitsPanel", "EnergyPanel", "ImagesPanel", "PTQPanel", "Panel", "QuantizerPanel", "RoundingPanel", "Slider", "Toggles"]
 
 
 def __getattr__(name):
