@@ -3,7 +3,7 @@
     python experiments/embedding_dimension.py        writes embedding_dimension.csv beside this file, in about half an hour
 
 Two graphs in dimensions 2 to 10: a full tree, and every exception class that a list of standard-library modules names,
-with its bases. Then full trees of growing depth in dimensions 2 and 5. Each geometry gets two learning rates, and three
+with its bases. Then full trees of other depths in dimension 2. Each geometry gets two learning rates, and three
 seeds at each (one for the largest tree).
 """
 
@@ -35,17 +35,16 @@ def exceptions_of_the_standard_library():
 
 
 def runs():
-    """(graph, dimension, seed) of everything to train, the quick ones first."""
-    for depth in (2, 3, 4, 5, 6):
-        for dimension in (2, 5):
-            for seed in range(3 if depth < 6 else 1):
-                yield cl.nets.full_tree(3, depth), dimension, seed
-    for graph in (exceptions_of_the_standard_library(), cl.nets.full_tree(3, 5)):
-        for dimension in range(2, 11):
-            for seed in range(3):
-                if graph.name == "tree 3^5" and dimension in (2, 5):
-                    continue  # done above
+    """(graph, dimension, seed) of everything to train, the slowest last."""
+    trees = {depth: cl.nets.full_tree(3, depth) for depth in (2, 3, 4, 5, 6)}
+    for seed in range(3):
+        for graph in (exceptions_of_the_standard_library(), trees[5]):
+            for dimension in range(2, 11):
                 yield graph, dimension, seed
+    for depth in (2, 3, 4):
+        for seed in range(3):
+            yield trees[depth], 2, seed
+    yield trees[6], 2, 0
 
 
 def main():

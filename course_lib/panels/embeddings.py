@@ -24,7 +24,7 @@ NAMES = {Geometry.EUCLIDEAN: "Euclidean", Geometry.POINCARE: "Poincaré"}
 
 @dataclass(frozen=True)
 class EmbeddingState:
-    graph: str = CLASSES
+    which: str = CLASSES
     dimension: int = 2
     step: int = STEPS
     bits: int = FLOAT  # of each coordinate
@@ -64,14 +64,14 @@ class EmbeddingPanel(Panel):
         self._graphs = {CLASSES: class_hierarchy(), TREE: full_tree(3, 4)}
         if graph is not None:
             self._graphs[YOURS] = graph
-            start = {"graph": YOURS, **start}
+            start = {"which": YOURS, **start}
         self._trained = {}  # (graph, geometry, dimension) -> (Embedding, scores over training)
         super().__init__(**start)
 
     def controls(self):
         names = {CLASSES: "Python's exceptions", TREE: "full tree, 3 children", YOURS: "your own graph"}
         return {
-            "graph": Choice("graph", {f"{names[key]}, {len(one.nodes)}": key for key, one in self._graphs.items()}),
+            "which": Choice("graph", {f"{names[key]}, {len(one.nodes)}": key for key, one in self._graphs.items()}),
             "dimension": Slider("dimension", 2, 10),
             "step": Slider("training step", 0, STEPS, EVERY),
             "bits": Choice(
@@ -84,7 +84,7 @@ class EmbeddingPanel(Panel):
     # -- compute ---------------------------------------------------------------------------------------------------
 
     def compute(self, state, *, quick=False):
-        graph = self._graphs[state.graph]
+        graph = self._graphs[state.which]
         points, score, course, partial = {}, {}, {}, False
         for geometry in Geometry:
             done, scores, short = self._train(state, geometry, quick)
@@ -94,14 +94,14 @@ class EmbeddingPanel(Panel):
             score[geometry] = reconstruction(points[geometry], graph, geometry)
             course[geometry] = done.every * np.arange(len(scores)), scores
         visited = {
-            geometry: {d: scores[-1] for (name, which, d), (_, scores) in self._trained.items() if (name, which) == (state.graph, geometry)}
+            geometry: {d: scores[-1] for (name, which, d), (_, scores) in self._trained.items() if (name, which) == (state.which, geometry)}
             for geometry in Geometry
         }
         return EmbeddingResult(state, graph, points, score, course, visited, partial)
 
     def _train(self, state, geometry, quick):
         """(Embedding, its scores over training, whether this is the short training)."""
-        key, graph = (state.graph, geometry, state.dimension), self._graphs[state.graph]
+        key, graph = (state.which, geometry, state.dimension), self._graphs[state.which]
         if key in self._trained:
             return *self._trained[key], False
         done = embed(graph, geometry, state.dimension, steps=QUICK if quick else STEPS, every=EVERY)
@@ -116,7 +116,7 @@ class EmbeddingPanel(Panel):
         moving = dict(animated=True)
         self._maps = {}
         for geometry, left in zip(Geometry, (0.01, 0.51)):
-            ax = figure.add_axes((left, 0.345, 0.48, 0.48 * 640 / 480 * 0.86))
+            ax = figure.add_axes((left, 0.34, 0.48, 0.525))
             ax.set_aspect("equal")
             ax.axis("off")
             ax.set_xlim(-1.08, 1.08)
@@ -149,7 +149,7 @@ class EmbeddingPanel(Panel):
             geometry: figure.text(x, 0.95, "", fontsize=18, weight="bold", color=COLORS[geometry], ha="center", va="center", **moving)
             for geometry, x in zip(Geometry, (0.25, 0.75))
         }
-        self._note = figure.text(0.5, 0.885, "", fontsize=12, ha="center", va="center", **moving)
+        self._note = figure.text(0.5, 0.895, "", fontsize=12, ha="center", va="center", **moving)
 
     def draw(self, figure, result):
         state, graph = result.state, result.graph
@@ -162,10 +162,10 @@ class EmbeddingPanel(Panel):
             ends[:, :2] = flat[pairs]  # a gap after each edge: one line draws them all
             edges.set_data(*ends.reshape(-1, 2).T)
             nodes.set_data(*flat.T)
-            for text, node in zip(names, hubs(graph, len(names)) if state.graph == CLASSES else [0]):
+            for text, node in zip(names, hubs(graph, len(names)) if state.which == CLASSES else [0]):
                 text.set_position(flat[node] + (0, 0.03))
-                text.set_text(graph.nodes[node] if state.graph == CLASSES else "root" if state.graph == TREE else "")
-            for text in names[1:] if state.graph != CLASSES else []:
+                text.set_text(graph.nodes[node] if state.which == CLASSES else "root" if state.which == TREE else "")
+            for text in names[1:] if state.which != CLASSES else []:
                 text.set_text("")
             steps, scores = result.course[geometry]
             line, here = self._curves[geometry]

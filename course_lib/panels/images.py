@@ -190,7 +190,7 @@ class ImagesPanel(Panel):
         return (
             f"The {result.state.picture} photograph, {width} × {height} pixels, as a JPEG of quality {result.state.quality}: "
             f"{_bytes(result.jpeg)}, {_against(result)}; PNG {_bytes(result.png)}, raw {_bytes(result.raw)}. PSNR {result.psnr:.1f} dB. "
-            f"{100 * result.zeros:.0f} % of the brightness codes are zero; the shown block keeps "
+            f"{100 * result.zeros:.0f} % of the brightness codes are zero; the block at row {result.corner[0]}, column {result.corner[1]} keeps "
             f"{np.count_nonzero(result.codes)} of 64."
         )
 
