@@ -23,6 +23,7 @@ from course_lib.numerics.lowprecision import (
     round_in,
     sum_in,
     to_fixed,
+    to_fixed_one,
 )
 from course_lib.numerics.microscaling import MXCodes, mx_dequantize, mx_quantize, mx_quantize_one
 from course_lib.numerics.qparams import QParams, Scheme, code_range, qparams_from_range
@@ -43,6 +44,6 @@ __all__ = [
     "cumsum_in", "decode", "decode_one", "dequantize", "dequantize_one", "dot_in", "encode", "encode_one",
     "fake_quantize", "gradient_descent_in", "mx_dequantize", "mx_quantize", "mx_quantize_one", "nearest_level",
     "nearest_level_one", "nf4_levels", "power_of_two_levels", "qparams_from_range", "quantize", "quantize_one",
-    "round_in", "round_one", "round_to_integer", "scientific", "sqnr_db", "sum_in", "to_fixed", "to_format",
-    "to_format_one", "uniform_one",
+    "round_in", "round_one", "round_to_integer", "scientific", "sqnr_db", "sum_in", "to_fixed", "to_fixed_one",
+    "to_format", "to_format_one", "uniform_one",
 ]

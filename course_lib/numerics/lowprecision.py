@@ -16,7 +16,7 @@ from course_lib.kernels import floats
 from course_lib.numerics.checks import choose, float_array, real_array, seed_from, whole_number
 from course_lib.numerics.conversion import KERNEL_MODE, grid_of, to_format
 from course_lib.numerics.formats import as_format
-from course_lib.numerics.rounding import Rounding
+from course_lib.numerics.rounding import Rounding, round_one
 
 
 class Order(str, Enum):
@@ -65,6 +65,11 @@ class FixedPoint:
     def max(self):
         """The largest number, 2^(IL − 1) − 2^−FL."""
         return 2.0 ** (self.integer_bits - 1) - self.epsilon
+
+
+def to_fixed_one(x, fixed, rounding="nearest", u=None):
+    """The multiple of ε that one number rounds to, kept in range. The definition."""
+    return round_one(min(max(x, fixed.min), fixed.max) / fixed.epsilon, rounding, u) * fixed.epsilon
 
 
 def to_fixed(x, fixed, *, rounding=Rounding.NEAREST, rng=None):
@@ -241,11 +246,12 @@ def _prepare(format, rounding, rng):
         grid, exact, fits = _fixed_grid(format), True, format.bits <= 26
     else:
         format = as_format(format)
+        format.check_float64()
         grid, exact = grid_of(format, rounding, None, np.float64), format.precision <= 24
         fits = exact or format.precision == 53 and rounding is Rounding.NEAREST
     if not fits:
         raise ValueError(f"format={format!r} with rounding={rounding.value!r}: float64 does the arithmetic here, so "
-                         "the format may have up to 24 bits of significand (fp32), or be fp64 with rounding to nearest, "
-                         "or FixedPoint of up to 26 bits")
+                         "the format may have up to 24 bits of significand (fp32), or be fp64 with rounding to "
+                         "nearest, or FixedPoint of up to 26 bits")
     seed = seed_from(rng) if rounding is Rounding.STOCHASTIC else np.uint64(0)
     return tuple(map(np.float64, grid)), exact, KERNEL_MODE[rounding], seed
