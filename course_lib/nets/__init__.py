@@ -29,6 +29,8 @@ _HOME = {
     "SimulatedNet": "simulated",
     "IntegerNet": "integer",
     "inference_row": "speed",
+    "FixedPointNet": "fixed_point_training",
+    "train_fixed_point": "fixed_point_training",
     "Embedding": "embeddings",
     "Geometry": "embeddings",
     "Graph": "embeddings",
