@@ -289,7 +289,10 @@ def _in_words(error):
     return str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
 
 
-CSS = """<style>
+# JupyterLab takes the keys of a focused drop-down list for its own (an arrow leaves the cell, two d delete it) unless
+# the element is marked. No widget can set such an attribute, so the style sheet does when the page has loaded it.
+CSS = """<style onload="this.closest('.cl-panel').addEventListener('focusin', (event) =>
+  event.target.matches('select') && event.target.setAttribute('data-lm-suppress-shortcuts', 'true'))">
 .cl-panel { color: var(--jp-ui-font-color1, #222); gap: 8px; }
 .cl-panel .cl-title { margin: 0 0 4px; font-size: 17px; line-height: 1.25; font-weight: 600; }
 .cl-panel .cl-try { font-size: 14px; line-height: 1.4; max-width: 268px; margin-top: 6px; white-space: normal; }

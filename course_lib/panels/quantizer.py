@@ -16,7 +16,7 @@ from course_lib.numerics.checks import finite_array
 from course_lib.panels.base import Choice, Panel, Slider
 
 GROUP = 32  # weights that share a scale under "per group"
-BINS = 96
+BINS = 121  # odd: zero in the middle of a bin
 DB = (-5, 55)  # limits of the SQNR axis
 REACH = 1.12  # the staircase is drawn this far, in parts of its channel's largest |r|
 
@@ -175,7 +175,8 @@ class QuantizerPanel(Panel):
 
         ax = self._histogram
         plots.name_axes(ax, "All values: histogram", "real value r", "√ share")
-        ax.set_ylim(-1.12, 1.12)
+        ax.set(xlim=(-REACH, REACH), ylim=(-1.12, 1.12))
+        ax.set_xticks(*ends)
         ax.set_yticks([0], [""])
         ax.spines["left"].set_visible(False)
         ax.yaxis.set_label_coords(-0.04, 0.5)  # no numbers to stand clear of
@@ -195,7 +196,6 @@ class QuantizerPanel(Panel):
                                    markeredgewidth=2.6, **moving)
 
         self._tiles = plots.Tiles(figure, 4)
-        self._limits = {}
 
     def draw(self, figure, result):
         state, shown, x = result.state, result.shown, result.x
@@ -203,18 +203,17 @@ class QuantizerPanel(Panel):
         self._steps.set_data(result.r / largest, result.r_hat / largest)
         self._saw.set_data(result.r / largest, (result.r_hat - result.r) / float(shown.scale))
 
-        low, high = min(float(x.min()), 0.0), max(float(x.max()), 0.0)
-        width = (high - low or 1.0) / BINS
-        edges = low + width * (np.arange(BINS + 2) - 0.5)  # the ends lie inside a bin
-        self._limit(self._histogram, edges[0], edges[-1])
+        largest = float(np.abs(x).max()) or 1.0
+        edges = np.linspace(-1, 1, BINS + 1)
         for polygon, values, sign in ((self._before, x, 1), (self._after, result.x_hat, -1)):
-            corners_x, corners_y = plots.outline(_shares(values, edges), edges)
+            corners_x, corners_y = plots.outline(_shares(values / largest), edges)
             polygon.set_xy(np.column_stack([corners_x, sign * corners_y]))
 
         numbers = np.arange(1, len(x) + 1)
         sqnr = np.clip(result.channel_sqnr, *DB)
         channel = min(state.channel, len(x))
-        self._limit(self._by_channel, 0.3, len(x) + 0.7)
+        if self._by_channel.get_xlim()[1] != len(x) + 0.7:  # only then: while the axes stand, they need no drawing
+            self._by_channel.set_xlim(0.3, len(x) + 0.7)
         self._channels.set_data(numbers, sqnr)
         self._channel.set_data([channel], [sqnr[channel - 1]])
 
@@ -222,7 +221,7 @@ class QuantizerPanel(Panel):
             f"{_bits(state.bits)}, {state.scheme}, {_label(state)}, rounding {state.rounding.replace('_', ' ')}, "
             f"clipped at {state.clip} %",
             (_db(result.sqnr), "SQNR"),
-            (f"{shown.levels}", f"levels, S = {float(shown.scale):.2g}"),
+            (f"{float(shown.scale):.2g}", f"step S, {shown.levels} levels"),
             (f"{100 * result.clipped:.2g} %", "of values clipped"),
             (f"{result.bits_per_value:.3g}", "bits a value"),
         )
@@ -237,12 +236,6 @@ class QuantizerPanel(Panel):
             f"scales. Channel {channel}: {shown.levels} levels, step {float(shown.scale):.3g}, "
             f"zero point {int(shown.zero_point)}, SQNR {_db(result.channel_sqnr[channel - 1])}."
         )
-
-    def _limit(self, ax, *limits):
-        """Set an axis' limits only where they change: the rest of the time the background stands."""
-        if self._limits.get(ax) != limits:
-            self._limits[ax] = limits
-            ax.set_xlim(*limits)
 
 
 def _ranges(x, granularity):
@@ -277,11 +270,10 @@ def _bits_per_value(qparams, size):
     return qparams.bits + overhead / size
 
 
-def _shares(values, edges):
-    """Square roots of a histogram's counts on even ``edges``, the tallest 1: the roots keep rare values visible."""
-    width = (edges[-1] - edges[0]) / (len(edges) - 1) or 1.0
-    place = np.clip(((values.ravel() - edges[0]) / width).astype(np.intp), 0, len(edges) - 2)
-    counts = np.bincount(place, minlength=len(edges) - 1)
+def _shares(values):
+    """Square roots of a histogram's counts over [−1, 1], the tallest 1: the roots keep rare values visible."""
+    place = np.clip((values.ravel() + 1) * (BINS / 2), 0, BINS - 1).astype(np.intp)
+    counts = np.bincount(place, minlength=BINS)
     return np.sqrt(counts / counts.max())
 
 
@@ -295,4 +287,4 @@ def _bits(bits):
 
 
 def _db(value):
-    return f"{value:.1f} dB" if np.isfinite(value) else "infinite" if value > 0 else "undefined"
+    return f"{value:.1f} dB".replace("-", "−") if np.isfinite(value) else "infinite" if value > 0 else "undefined"

@@ -62,7 +62,7 @@ def start_browser():
 
 @contextmanager
 def start_server(folder, aside):
-    """Address of the students' JupyterLab, serving ``folder``; its settings and log are in ``aside``, not the user's."""
+    """Address of the students' JupyterLab, serving ``folder``; its settings and log lie in ``aside``."""
     if not course.is_set_up(course.VENV):
         pytest.skip("the students' environment is not set up: the tests run elsewhere")
     with socket.socket() as probe:
@@ -132,8 +132,9 @@ class Lab:
         name = f"test_{len(list(self.folder.iterdir()))}.ipynb"
         nbformat.write(notebook, self.folder / name)
         page = self.page(f"lab/tree/{name}?reset")
-        idle = page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]')
-        idle.wait_for(state="attached", timeout=1000 * PATIENCE_S)
+        # Asked to run before it has a kernel, JupyterLab opens a dialog; the indicator in the toolbar is idle before that.
+        idle = page.locator("#jp-main-statusbar").get_by_text("| Idle")
+        idle.wait_for(timeout=1000 * PATIENCE_S)
         last = page.locator(".jp-CodeCell").last.locator(".jp-InputPrompt")
         prompt = lambda: last.inner_text().strip() if last.count() else ""  # noqa: E731
 
@@ -161,7 +162,6 @@ class Lab:
 @pytest.fixture(scope="session")
 def open_panel(lab):
     """Make a panel in a fresh notebook: ``open_panel("cl.panels.QuantizerPanel()", "quantizer")``."""
-
     return lab.panel
 
 
