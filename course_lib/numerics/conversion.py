@@ -212,7 +212,7 @@ def _prepare(x, format, rounding, rng, saturate):
     return x, format, KERNEL_MODE[rounding], seed, grid
 
 
-@functools.lru_cache(maxsize=256)                                 # exact properties take time, and descents ask again
+@functools.lru_cache(maxsize=256)                                   # a descent asks for the same one at every step
 def grid_of(format, rounding, saturate, dtype):
     """A format as the kernels take it: smallest normal, ε, lowest spacing, largest, and what replaces the too large."""
     saturate = format.saturates if saturate is None else saturate

@@ -231,7 +231,9 @@ class FloatFormat:
 
 
 def exact(significand, exponent):
-    """significand · 2^exponent: a float where that is exact, else a Fraction."""
+    """significand · 2^exponent, whole numbers both: a float where that is exact, else a Fraction."""
+    if significand < 2**53 and -1074 <= exponent <= 971:
+        return math.ldexp(significand, exponent)                    # the same, without the long division
     number = Fraction(significand) * Fraction(2) ** exponent
     try:
         return float(number) if float(number) == number else number
