@@ -178,7 +178,7 @@ class FloatBitsPanel(Panel):
         self._formula = [ax.text(0, y, "", fontsize=14, va="center", **moving) for y in (0.27, 0.04)]
 
         ax = figure.add_axes((0.03, 0.325, 0.94, 0.15))
-        _line(ax, "Its neighbours, in spacings of the number")
+        _line(ax, "Its neighbours, in spacings; the orange rounds to it")
         ax.set(xlim=(-REACH, REACH), ylim=(-1, 1.7))
         ax.set_xticks(range(-5, 6), [f"{k:+d}".replace("-", "−") if k else "0" for k in range(-5, 6)])
         self._basin = ax.fill([0, 0, 0, 0], [0, 0, 0, 0], color=plots.ACCENT, alpha=0.3, lw=0, **moving)[0]
