@@ -132,7 +132,7 @@ class Lab:
         name = f"test_{len(list(self.folder.iterdir()))}.ipynb"
         nbformat.write(notebook, self.folder / name)
         page = self.page(f"lab/tree/{name}?reset")
-        # Asked to run before it has a kernel, JupyterLab opens a dialog; the indicator in the toolbar is idle before that.
+        # Asked to run before it has a kernel, JupyterLab opens a dialog; the toolbar's indicator is idle before that.
         idle = page.locator("#jp-main-statusbar").get_by_text("| Idle")
         idle.wait_for(timeout=1000 * PATIENCE_S)
         last = page.locator(".jp-CodeCell").last.locator(".jp-InputPrompt")
@@ -193,7 +193,12 @@ class PanelOnPage:
         return self.root.locator(".widget-hbox", has=self.page.get_by_label(label, exact=True)).locator(".noUi-handle")
 
     def value(self, label):
+        """What the box says: the kernel's value, which may be on its way."""
         return float(self.control(label).input_value())
+
+    def handle_value(self, label):
+        """Where the handle stands: the page's value, which the kernel may not know yet."""
+        return float(self.handle(label).get_attribute("aria-valuenow"))
 
     def labels(self, kind):
         """The labels of every number box (``input``) or drop-down (``select``)."""

@@ -15,8 +15,10 @@ def _from_the_start(quantizer):
     quantizer.reset()
 
 
-def clipped_at(panel):
-    return int(re.search(r"clipped at (\d+) %", panel.words()).group(1))
+def rests_on_its_handle(panel):
+    """Whether box and picture have arrived where the handle stands."""
+    shown = float(re.search(r"clipped at (\d+) %", panel.words()).group(1))
+    return shown == panel.value("clip at, %") == panel.handle_value("clip at, %")
 
 
 def test_every_control_changes_the_picture_and_its_words(quantizer):
@@ -33,9 +35,17 @@ def test_a_handle_moves_by_arrow_keys_and_takes_its_box_along(quantizer, label):
 
 
 def test_a_typed_value_moves_the_handle(quantizer):
-    handle = quantizer.handle("bits b")
     quantizer.changes(lambda: quantizer.set("bits b", 7), "bits b")
-    quantizer.wait_for(lambda: float(handle.get_attribute("aria-valuenow")) == 7, "the handle to follow")
+    quantizer.wait_for(lambda: quantizer.handle_value("bits b") == 7, "the handle to follow")
+
+
+@pytest.mark.parametrize("label", ["data", "rounding", "scheme", "granularity"])
+def test_a_drop_down_list_moves_by_arrow_keys_and_keeps_the_focus(quantizer, label):
+    control = quantizer.control(label)
+    control.focus()
+    for key in ("ArrowDown", "ArrowUp"):
+        quantizer.changes(lambda key=key: quantizer.page.keyboard.press(key), f"{label}, {key}")
+    assert control.evaluate("e => e === document.activeElement"), "JupyterLab has not taken the key for the notebook"
 
 
 def test_ends_on_the_last_value_after_a_fast_drag_by_mouse(quantizer):
@@ -47,14 +57,14 @@ def test_ends_on_the_last_value_after_a_fast_drag_by_mouse(quantizer):
     for step in range(60):
         mouse.move(x - step, y)
     mouse.up()
-    assert quantizer.value("clip at, %") < 100
-    quantizer.wait_for(lambda: clipped_at(quantizer) == quantizer.value("clip at, %"), "the last value")
+    assert quantizer.handle_value("clip at, %") < 60
+    quantizer.wait_for(lambda: rests_on_its_handle(quantizer), "the last value")
 
 
 def test_ends_on_the_last_value_after_a_burst_of_keys(quantizer):
     quantizer.press("clip at, %", "ArrowLeft", times=40)
-    quantizer.wait_for(lambda: clipped_at(quantizer) == 60, "the last value")
-    assert quantizer.value("clip at, %") == 60
+    assert quantizer.handle_value("clip at, %") == 60
+    quantizer.wait_for(lambda: rests_on_its_handle(quantizer), "the last value")
 
 
 def test_an_error_shows_in_words_and_the_panel_stays_usable(quantizer):
