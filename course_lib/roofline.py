@@ -117,10 +117,7 @@ def copy_bandwidth(size=64 * MEGABYTE, *, budget_s=0.3):
         raise ValueError(f"size={size!r}; it should be at least 2 bytes: one to read and one to write")
     rates = []
     for total in sizes:
-        source = np.ones(int(total) // 2, np.uint8)
-        target = np.empty_like(source)
-        took = compare({"copy": lambda: np.copyto(target, source)}, repeats=1000, budget_s=budget_s)["copy"]
-        rates.append(2 * source.size / took.median_s)
+        rates.append(total / _fastest({"copy": _copy(total)}, budget_s)["copy"])
     return rates[0] if np.isscalar(size) else rates
 
 
@@ -136,8 +133,8 @@ def peak_rate(calls, *, budget_s=1.0):
     -------
     (name, rate) of the fastest
     """
-    times = compare({name: call for name, (call, _) in calls.items()}, repeats=1000, budget_s=budget_s)
-    rates = {name: operations / times[name].median_s for name, (_, operations) in calls.items()}
+    times = _fastest({name: call for name, (call, _) in calls.items()}, budget_s)
+    rates = {name: operations / times[name] for name, (_, operations) in calls.items()}
     best = max(rates, key=rates.get)
     return best, rates[best]
 
@@ -152,19 +149,39 @@ def matmul_peak(sizes=(256, 512, 1024), *, dtype=np.float32, budget_s=0.5):
     return peak_rate(calls, budget_s=budget_s)[1]
 
 
-def place(calls: dict[str, tuple[Callable, Work]], roof, *, repeats=100, budget_s=1.0):
-    """Time computations in one loop and put them under a roof.
+def place(calls: dict[str, tuple[Callable, Work]], peak, *, repeats=100, budget_s=1.0):
+    """Time computations in one loop, each beside a copy that moves as many bytes, and put them under the roof that gives.
+
+    The copy is the slope: the bandwidth of the memory that this much data lies in, caches warm, and slowed by whatever
+    else slows the computation.
 
     Parameters
     ----------
     calls : dict of name -> (callable without arguments, Work)
-    roof : Roof, or dict of name -> Roof where they differ (an int8 product has another peak than a float32 one)
+    peak : float, or dict of name -> float, in operations a second (an int8 product has another peak than a float32 one)
     repeats, budget_s : as in ``measure.compare``
 
     Returns
     -------
     list of Placed, in the order of ``calls``
     """
-    times = compare({name: call for name, (call, _) in calls.items()}, repeats=repeats, budget_s=budget_s)
-    roofs = roof if isinstance(roof, dict) else dict.fromkeys(calls, roof)
-    return [Placed(name, work, times[name], roofs[name]) for name, (_, work) in calls.items()]
+    copies = {int(work.bytes): _copy(work.bytes) for _, work in calls.values()}
+    times = compare({**{name: call for name, (call, _) in calls.items()}, **copies}, repeats=repeats, budget_s=budget_s)
+    peaks = peak if isinstance(peak, dict) else dict.fromkeys(calls, peak)
+    return [
+        Placed(name, work, times[name], Roof(work.bytes / times[int(work.bytes)].median_s, peaks[name]))
+        for name, (_, work) in calls.items()
+    ]
+
+
+def _fastest(calls, budget_s):
+    """Seconds for one call of each: the best of five medians. What a machine *can* do is not what a busy moment leaves."""
+    runs = [compare(calls, repeats=1000, budget_s=budget_s / 5) for _ in range(5)]
+    return {name: min(times[name].median_s for times in runs) for name in calls}
+
+
+def _copy(size):
+    """A callable that moves ``size`` bytes: half of them read, half written."""
+    source = np.ones(int(size) // 2, np.uint8)
+    target = np.empty_like(source)
+    return lambda: np.copyto(target, source)

@@ -25,7 +25,7 @@ def test_course_lib_alone_loads_next_to_nothing():
 
 
 def test_everything_below_nets_loads_nothing_heavy():
-    rooms = ("kernels", "numerics", "coding", "products", "data", "measure", "check")
+    rooms = ("kernels", "numerics", "coding", "products", "data", "measure", "check", "energy", "roofline")
     touched = "\n".join(f"cl.{room}" for room in rooms)
     loaded = loaded_after(f"import course_lib as cl\n{touched}\ncl.warm_up(progress=False)")
     assert {f"course_lib.{room}" for room in rooms} <= set(loaded)

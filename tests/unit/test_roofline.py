@@ -42,12 +42,12 @@ def test_placed_under_the_roof():
 
 
 def test_place_times_every_call():
-    calls = {"sleep": (lambda: time.sleep(2e-3), Work(2e6, 1e6)), "nothing": (lambda: None, Work(1, 1))}
-    sleep, nothing = roofline.place(calls, ROOF, repeats=3)
+    calls = {"sleep": (lambda: time.sleep(2e-3), Work(2e6, 1e6)), "nothing": (lambda: None, Work(10, 100))}
+    sleep, nothing = roofline.place(calls, 5e9, repeats=3)
     assert sleep.name == "sleep" and sleep.latency.median_s >= 2e-3 and sleep.rate <= 1e9
-    assert nothing.roof is ROOF
-    other = Roof(1e9, 1e9)
-    assert roofline.place(calls, {"sleep": ROOF, "nothing": other}, repeats=3)[1].roof is other
+    assert nothing.roof.peak == sleep.roof.peak == 5e9
+    assert nothing.roof.bandwidth != sleep.roof.bandwidth  # each beside a copy of its own size
+    assert [one.roof.peak for one in roofline.place(calls, {"sleep": 1e9, "nothing": 2e9}, repeats=3)] == [1e9, 2e9]
 
 
 def test_bandwidth_of_one_size_or_of_many():
