@@ -69,9 +69,9 @@ class EmbeddingPanel(Panel):
         super().__init__(**start)
 
     def controls(self):
-        names = {CLASSES: "Python's exceptions", TREE: "full tree, 3 children", YOURS: "your own graph"}
+        names = {CLASSES: "exceptions", TREE: "full tree", YOURS: "your own"}
         return {
-            "which": Choice("graph", {f"{names[key]}, {len(one.nodes)}": key for key, one in self._graphs.items()}),
+            "which": Choice("graph", {f"{names[key]}, {len(one.nodes)} nodes": key for key, one in self._graphs.items()}),
             "dimension": Slider("dimension", 2, 10),
             "step": Slider("training step", 0, STEPS, EVERY),
             "bits": Choice(

@@ -98,8 +98,8 @@ class ImagesPanel(Panel):
                 {"every pixel (4:4:4)": "4:4:4", "every 2nd (4:2:2)": "4:2:2", "1 in 4 (4:2:0)": "4:2:0"},
                 hint="how much of the colour is kept before anything else happens; brightness is always whole",
             ),
-            "across": Slider("block across, %", 0, 100, hint="where the enlarged block lies"),
-            "down": Slider("block down, %", 0, 100),
+            "across": Slider("block x, %", 0, 100, hint="where the enlarged block lies, from the left"),
+            "down": Slider("block y, %", 0, 100, hint="where the enlarged block lies, from the top"),
         }
 
     def compute(self, state, *, quick=False):
@@ -147,13 +147,15 @@ class ImagesPanel(Panel):
         colors = (plots.REAL, plots.THIRD, plots.QUANTIZED)
         self._bars = [ax.barh(y, 0, height=0.62, color=color, **moving)[0] for y, color in zip((2, 1, 0), colors)]
         self._bar_texts = [ax.text(0, y, "", fontsize=12, va="center", **moving) for y in (2, 1, 0)]
-        self._bytes_axes = ax
+        ax.set_xlim(0, 1)
 
         ax = _bare(figure.add_axes((0.63, 0.01, 0.362, 0.40)))
         ax.set_title("codes of the block", fontsize=12.5, pad=4)
         ax.set_xlim(-0.5, 7.5)
         ax.set_ylim(7.5, -0.5)
-        self._grid = ax.imshow(np.zeros((8, 8)), cmap="Blues", vmin=0, vmax=9, aspect="auto", **moving)
+        for v, u in np.ndindex(8, 8):  # zeros stay in the background and show through
+            ax.text(v, u, "0", ha="center", va="center", fontsize=10, color=plots.PRUNED)
+        self._grid = ax.imshow(np.ma.zeros((8, 8)), cmap="Blues", vmin=0, vmax=9, aspect="auto", **moving)
         self._cells = [[ax.text(v, u, "", ha="center", va="center", fontsize=10, **moving) for v in range(8)] for u in range(8)]
 
         self._number = figure.text(0.0, 0.96, "", fontsize=20, weight="bold", color=plots.QUANTIZED, va="center", **moving)
@@ -162,7 +164,6 @@ class ImagesPanel(Panel):
     def draw(self, figure, result):
         height, width = result.original.shape[:2]
         _show(self._picture, result.decoded)
-        self._picture.set_extent((-0.5, width - 0.5, height - 0.5, -0.5))
         row, column = result.corner
         _box(self._frame, row - 8 * (WINDOW // 2), column - 8 * (WINDOW // 2), 8 * WINDOW)
         for image, line, pixels in zip(self._near, self._blocks, (result.original, result.decoded)):
@@ -173,12 +174,12 @@ class ImagesPanel(Panel):
             bar.set_width(0.66 * size / max(sizes))
             text.set_x(0.66 * size / max(sizes) + 0.02)
             text.set_text(_bytes(size))
-        self._bytes_axes.set_xlim(0, 1)
-        self._grid.set_data(np.minimum(np.abs(result.codes), 8))
+        self._grid.set_data(np.ma.masked_equal(np.abs(result.codes), 0))
         for texts, codes in zip(self._cells, result.codes):
             for text, code in zip(texts, codes):
+                text.set_visible(bool(code))
                 text.set_text(str(code))
-                text.set_color(plots.PRUNED if code == 0 else "white" if abs(code) >= 5 else plots.INK)
+                text.set_color("white" if abs(code) >= 5 else plots.INK)
         self._number.set_text(f"{_bytes(result.jpeg)}: {_against(result)}")
         self._line.set_text(
             f"{width} × {height}, {8 * result.jpeg / (width * height):.2f} bits a pixel; PSNR {result.psnr:.1f} dB; "
@@ -209,10 +210,11 @@ def _show(artist, pixels):
     colour = np.repeat(pixels[..., None], 3, axis=2) if pixels.ndim == 2 else pixels
     artist.set_data(colour)
     height, width = colour.shape[:2]
-    artist.set_extent((-0.5, width - 0.5, height - 0.5, -0.5))
-    if artist.axes.get_xlim() != (-0.5, width - 0.5) or artist.axes.get_ylim() != (height - 0.5, -0.5):
-        artist.axes.set_xlim(-0.5, width - 0.5)
-        artist.axes.set_ylim(height - 0.5, -0.5)
+    extent = [-0.5, width - 0.5, height - 0.5, -0.5]
+    if list(artist.get_extent()) != extent:  # else the background stands
+        artist.set_extent(extent)
+        artist.axes.set_xlim(extent[:2])
+        artist.axes.set_ylim(extent[2:])
 
 
 def _box(line, row, column, side):

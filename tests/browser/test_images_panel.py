@@ -14,7 +14,7 @@ def _from_the_start(images):
 
 
 def test_every_control_changes_the_picture_and_its_words(images):
-    assert images.labels("input") == ["JPEG quality", "block across, %", "block down, %"]
+    assert images.labels("input") == ["JPEG quality", "block x, %", "block y, %"]
     assert images.labels("select") == ["picture", "resolution", "colour"]
     images.move_every_control()
 
