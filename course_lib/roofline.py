@@ -13,6 +13,7 @@ Source: Williams, Waterman, Patterson, "Roofline: an insightful visual performan
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from time import perf_counter
 
 import numpy as np
 
@@ -150,28 +151,43 @@ def matmul_peak(sizes=(256, 512, 1024), *, dtype=np.float32, budget_s=0.5):
 
 
 def place(calls: dict[str, tuple[Callable, Work]], peak, *, repeats=100, budget_s=1.0):
-    """Time computations in one loop, each beside a copy that moves as many bytes, and put them under the roof that gives.
+    """Time computations, each beside a copy that moves as many bytes, and put them under the roof that gives.
 
-    The copy is the slope: the bandwidth of the memory that this much data lies in, caches warm, and slowed by whatever
-    else slows the computation.
+    The copy is the slope: the bandwidth of the memory that this much data lies in, slowed by whatever else slows the
+    computation. The two take turns of some calls in a row, so that caches are warm, as in repeated use.
 
     Parameters
     ----------
     calls : dict of name -> (callable without arguments, Work)
     peak : float, or dict of name -> float, in operations a second (an int8 product has another peak than a float32 one)
-    repeats, budget_s : as in ``measure.compare``
+    repeats, budget_s : as in ``measure.compare``; the seconds are for all of them
 
     Returns
     -------
     list of Placed, in the order of ``calls``
     """
-    copies = {int(work.bytes): _copy(work.bytes) for _, work in calls.values()}
-    times = compare({**{name: call for name, (call, _) in calls.items()}, **copies}, repeats=repeats, budget_s=budget_s)
     peaks = peak if isinstance(peak, dict) else dict.fromkeys(calls, peak)
-    return [
-        Placed(name, work, times[name], Roof(work.bytes / times[int(work.bytes)].median_s, peaks[name]))
-        for name, (_, work) in calls.items()
-    ]
+    found = []
+    for name, (call, work) in calls.items():
+        turns = {"call": _in_a_row(call), "copy": _in_a_row(_copy(work.bytes))}
+        times = compare({key: turn for key, (turn, _) in turns.items()}, repeats=repeats, budget_s=budget_s / len(calls))
+        each = {key: Latency(took.median_s / turns[key][1], took.spread_s / turns[key][1], took.repeats) for key, took in times.items()}
+        found.append(Placed(name, work, each["call"], Roof(work.bytes / each["copy"].median_s, peaks[name])))
+    return found
+
+
+def _in_a_row(call, seconds=0.01):
+    """(a callable that calls so often that it takes about ``seconds``, how often): the first finds cold caches, the rest not."""
+    call()
+    start = perf_counter()
+    call()
+    count = max(1, min(1000, round(seconds / max(perf_counter() - start, 1e-9))))
+
+    def turn():
+        for _ in range(count):
+            call()
+
+    return turn, count
 
 
 def _fastest(calls, budget_s):
