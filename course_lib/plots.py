@@ -178,7 +178,7 @@ def name_axes(ax, title, x, y):
     ax.set_title(title, fontsize=13, pad=5, y=1.0)
     ax.set_xlabel(x, fontsize=12, va="top")
     ax.set_ylabel(y, fontsize=12)
-    ax.xaxis.set_label_coords(0.5, -25 / height)
+    ax.xaxis.set_label_coords(0.5, -27 / height)
     ax.yaxis.set_label_coords(-44 / width, 0.5)
 
 

@@ -168,28 +168,25 @@ class PTQPanel(Panel):
             (f"{100 * result.accuracy.value:.1f} %", f"right, ± {100 * result.accuracy.stderr:.1f}"),
             (f"{100 * result.before.value:.1f} %", "right in float32"),
             (f"{result.size / 1e3:.0f} kB", f"{result.float_size / result.size:.2f}× smaller"),
-            (f"{len(result.flipped)}", f"flipped, {_on(result, short=True)}"),
+            (f"{len(result.flipped)}", f"flipped of {'' if result.all_images else 'first '}{result.images}"),
         )
 
     def describe(self, result):
         pairs = [f"{label} taken for {said}" for label, said in zip(result.labels[:3], result.said[:3], strict=True)]
         examples = f" (for example a {', a '.join(pairs)})" if pairs else ""
+        images = f"on {'all' if result.all_images else 'the first'} {result.images} test images"
+        smaller = f"{result.float_size / result.size:.2f} times smaller than float32"
         return (
             f"Post-training quantization, {_label(result.state)}: accuracy {result.accuracy}, {result.before} in "
-            f"float32, {_on(result)}. File {result.size:,} bytes, {result.float_size / result.size:.2f} times smaller "
-            f"than float32. {len(result.flipped)} images were right before and are wrong now{examples}."
+            f"float32, {images}. File {result.size:,} bytes, {smaller}. "
+            f"{len(result.flipped)} images were right before and are wrong now{examples}."
         )
 
 
 def _label(state):
     activations = "float" if state.activation_bits is None else f"{state.activation_bits}-bit"
-    scales = state.granularity.replace("_", " ") + (f" of {GROUP}" if state.granularity == Granularity.PER_GROUP else "")
+    scales = f"per group of {GROUP}" if state.granularity == "per_group" else state.granularity.replace("_", " ")
     return f"{state.weight_bits}-bit weights {scales}, {activations} activations, {state.calibration}"
-
-
-def _on(result, short=False):
-    which = f"{'all' if result.all_images else 'first'} {result.images}"
-    return which if short else f"on {'the ' if not result.all_images else ''}{which} test images"
 
 
 def _ticks(float_size, ratios):
