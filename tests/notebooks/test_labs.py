@@ -1,8 +1,7 @@
 """Every lab, from the student's and from the teacher's side.
 
 The exercise is the solution without its answers, generated and not edited. nbgrader gives nothing for an untouched
-exercise, which runs to its end all the same, and everything for the solution. A lab under solutions/ needs no test of its
-own for this.
+exercise, which runs to its end all the same, and everything for the solution. A new lab needs no test of its own here.
 """
 
 import os
