@@ -30,6 +30,7 @@ _HOME = {
     "IntegerNet": "integer",
     "inference_row": "speed",
     "FixedPointNet": "fixed_point_training",
+    "fixed_point_step": "fixed_point_training",
     "train_fixed_point": "fixed_point_training",
     "Embedding": "embeddings",
     "Geometry": "embeddings",

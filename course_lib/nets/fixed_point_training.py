@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 from ..measure import accuracy
 from ..numerics import FixedPoint, Rounding, to_fixed
 
-__all__ = ["FixedPointLog", "FixedPointNet", "train_fixed_point"]
+__all__ = ["FixedPointLog", "FixedPointNet", "fixed_point_step", "train_fixed_point"]
 
 
 class FixedPointLog(NamedTuple):
@@ -106,34 +106,37 @@ def train_fixed_point(dataset, fixed, *, rounding=Rounding.NEAREST, update_round
     steps = len(labels) // batch_size
     with tqdm(total=epochs * steps, desc="training", unit="batch", disable=not progress, leave=False) as bar:
         for _ in range(epochs):
-            loss, lost, moved = 0.0, 0, 0
+            total = np.zeros(3)
             order = rng.permutation(len(labels))[: steps * batch_size].reshape(steps, batch_size)
             for chosen in order:
-                batch_loss, zeros, wanted = _step(net, images[chosen] / 255, labels[chosen], lr / batch_size, keep_update)
-                loss, lost, moved = loss + batch_loss, lost + zeros, moved + wanted
+                seen = fixed_point_step(net, images[chosen] / 255, labels[chosen], lr / batch_size, keep_update)
+                total += seen
                 bar.update()
-            log.loss.append(float(loss) / steps)
-            log.lost.append(float(lost / max(1, moved)))
+            loss, lost, wanted = total.tolist()
+            log.loss.append(loss / steps)
+            log.lost.append(lost / max(1, wanted))
     return net, log
 
 
-def _step(net, x, y, rate, keep_update):
-    """One step of gradient descent, in place: mean loss, updates that became zero, updates that were not zero before."""
-    keep, outputs = net.keep, net.activations(x)
+def fixed_point_step(net, x, y, rate, keep_update):
+    """One step of gradient descent on a batch, in place.
+
+    ``rate`` is the learning rate over the batch size. Returns the mean loss, how many updates rounding made zero, and how
+    many were not zero before.
+    """
+    keep, outputs = net.keep, net.activations(x)                        # rounded: every layer's output
     odds = np.exp(outputs[-1] - outputs[-1].max(axis=1, keepdims=True))
     p = odds / odds.sum(axis=1, keepdims=True)                          # (batch, classes)
     loss = -np.log(np.maximum(p[np.arange(len(y)), y], 1e-30)).mean()
     p[np.arange(len(y)), y] -= 1
-    error, lost, moved = keep(p), 0, 0                                  # dloss/dlogits of each image
-    for layer in reversed(range(len(net.weights))):
-        w, a = net.weights[layer], outputs[layer]
-        for values, slope in ((w, a.T @ error), (net.biases[layer], error.sum(axis=0))):
-            move = keep_update(rate * slope)
-            lost += np.count_nonzero(slope) - np.count_nonzero(move[slope != 0])
-            moved += np.count_nonzero(slope)
-            if layer:
-                next_error = error @ w.T if values is w else next_error  # with the weights of the forward pass
-            values[...] = keep(values - move)                           # already on the grid: this only saturates
-        if layer:
-            error = keep(next_error * (a > 0))
-    return loss, lost, moved
+    error, lost, wanted = keep(p), 0, 0                                 # rounded: dloss/dlogits of each image
+    for w, b, a in reversed(list(zip(net.weights, net.biases, outputs))):
+        back = None if a is outputs[0] else error @ w.T                 # with the weights of the forward pass
+        for values, slope in ((w, a.T @ error), (b, error.sum(axis=0))):
+            move = keep_update(rate * slope)                            # rounded: the update
+            values[...] = keep(values - move)                           # on the grid already: this only saturates
+            wanted += np.count_nonzero(slope)
+            lost += np.count_nonzero(slope[move == 0])
+        if back is not None:
+            error = keep(back * (a > 0))                                # rounded: the error one layer down
+    return loss, lost, wanted

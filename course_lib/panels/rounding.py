@@ -52,7 +52,7 @@ class RoundingResult(NamedTuple):
     stuck: tuple | None  # (lowest, highest) x around 1024 where rounding to nearest goes nowhere
     last_move: int  # number of the last step that moved any run
     wanted: float  # the length of the step that exact arithmetic would take from the last x
-    gap: float  # from there to the format's next number
+    gap: float  # from there to the format's next number, on the side of 1024
 
     @property
     def end(self):
@@ -186,7 +186,11 @@ def _stuck(lr, grid):
 
 
 def _gap(x, grid):
-    return grid.epsilon if isinstance(grid, FixedPoint) else float(grid.spacing(x))
+    """From x to the format's next number on the side of 1024; from the last number to the one before."""
+    if isinstance(grid, FixedPoint):
+        return grid.epsilon
+    below, above = grid.neighbours(x)
+    return x - below if x >= TARGET or above is None else above - x
 
 
 def _signed(x):

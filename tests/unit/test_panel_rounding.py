@@ -45,6 +45,7 @@ def test_up_arrives_from_below_and_stays_where_it_is_from_above(panel):
     assert compute(panel, rounding="up").end == 1024
     above = compute(panel, rounding="up", start=2000)
     assert above.end == 2048 and above.last_move == 0
+    assert (above.wanted, above.gap) == (192, 256), "below a power of two the gap is half as wide"
 
 
 def test_a_large_learning_rate_leaves_no_place_to_be_stuck(panel):
