@@ -151,7 +151,7 @@ class QuantizerPanel(Panel):
     # -- draw ------------------------------------------------------------------------------------------------------
 
     def build(self, figure):
-        grid = figure.add_gridspec(2, 2, height_ratios=(1.2, 1), left=0.115, right=0.985, top=0.735, bottom=0.105,
+        grid = figure.add_gridspec(2, 2, height_ratios=(1.2, 1), left=0.115, right=0.975, top=0.735, bottom=0.105,
                                    hspace=0.75, wspace=0.26)
         self._stairs, self._histogram = (figure.add_subplot(grid[0, column]) for column in (0, 1))
         self._error, self._by_channel = (figure.add_subplot(grid[1, column]) for column in (0, 1))
@@ -178,6 +178,7 @@ class QuantizerPanel(Panel):
         ax.set(xlim=(-REACH, REACH), ylim=(-1.12, 1.12))
         ax.set_xticks(*ends)
         ax.set_yticks([0], [""])
+        ax.tick_params(axis="y", length=0)
         ax.spines["left"].set_visible(False)
         ax.yaxis.set_label_coords(-0.04, 0.5)  # no numbers to stand clear of
         self._before = ax.fill([0, 0], [0, 0], facecolor=plots.REAL, edgecolor="none", **moving)[0]
