@@ -161,8 +161,7 @@ class Task:
 
             arguments, problem = shrink(arguments, self.shapes, self.fixed, broken_by, problem)
         lines = [f"✗ {self.title}", f"  Broken: {problem.words}.", "  Smallest input found:"]
-        lines += [f"    {name} = {'a stand-in that answers at once' if callable(value) else _show(value)}"
-                  for name, value in zip(self.shapes, arguments)]
+        lines += [f"    {name} = {_name(value)}" for name, value in zip(self.shapes, arguments)]
         if self.quote and problem.answer is not None:
             lines.append(f"  Your answer:  {_show(problem.answer)}")
         if self.quote and problem.expected is not None:
@@ -245,13 +244,18 @@ def _same(before, after):
         return len(before) == len(after) and all(_same(b, a) for b, a in zip(before, after))
     if isinstance(before, np.ndarray):
         return before.dtype == after.dtype and np.array_equal(before, after, equal_nan=before.dtype.kind == "f")
-    return before == after
+    return before is after or before == after                     # NaN is itself, and not equal to itself
 
 
 def _agree(answer, other):
     if isinstance(answer, tuple):
         return all(_agree(a, o) for a, o in zip(answer, other, strict=True))
     return answer.shape == other.shape and np.allclose(answer, other, rtol=1e-5, atol=1e-9, equal_nan=True)
+
+
+def _name(argument):
+    """An argument as a message shows it; a function may say in `words` what it does."""
+    return getattr(argument, "words", "a stand-in that answers at once") if callable(argument) else _show(argument)
 
 
 def _show(value):
