@@ -1,8 +1,8 @@
 """Energy, estimated: a published table of picojoules, and what it says about the layers of a network.
 
-The table is Horowitz's, for one 45 nm process, at about 0.9 V (ISSCC 2014). A chip of today spends several times less on
-each entry; the ratios between entries have moved less, and it is the ratios that this module is for. It is an estimate,
-not a measurement: control, leakage, and the wires inside a chip are not in it.
+The table is Horowitz's, for one 45 nm process, at about 0.9 V (ISSCC 2014). A chip of today spends several times less
+on each entry; the ratios between entries have moved less, and it is the ratios that this module is for. It is an
+estimate, not a measurement: control, leakage, and the wires inside a chip are not in it.
 
     >>> MULTIPLY["float32"].energy_pj / MULTIPLY["int8"].energy_pj      # picojoules over picojoules
     18.5
@@ -54,7 +54,7 @@ class Layer:
 
 
 def linear(name, inputs, outputs):
-    """A fully connected layer: every weight meets one number, once. (Biases are left out: one number for each output.)"""
+    """A fully connected layer: every weight meets one number, once. (Biases are left out: one for each output.)"""
     return Layer(name, inputs * outputs, inputs * outputs, inputs, outputs)
 
 
@@ -133,7 +133,7 @@ def memory_for(size):
 def estimate(layers: Sequence[Layer], *, bits=32, batch=1, sparsity=0.0, index_bits=8):
     """What the layers of a network cost for one image.
 
-    Weights are stored in ``bits`` each, and with ``sparsity`` only those left, each with the ``index_bits`` of its place.
+    Weights are stored in ``bits`` each; with ``sparsity``, only those left, each with the ``index_bits`` of its place.
     They are read once for a batch, from the smallest memory that holds them all. Activations have the width of what is
     multiplied (8 bits at the least); a layer reads its inputs and writes its outputs, in the smallest memory that holds
     both for the batch. What a perfect machine would do: every multiplication by a zero weight is skipped at no cost.

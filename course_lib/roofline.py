@@ -5,8 +5,8 @@ operations for each byte it moves (its arithmetic intensity) can do no more than
 
     rate = min(peak, I · bandwidth)     operations a second.
 
-Left of the ridge, I = peak / bandwidth, memory is the limit; right of it, arithmetic. Both numbers are measured here, on
-the machine that runs this; what is timed comes in as callables, so any library can stand under the roof.
+Left of the ridge, I = peak / bandwidth, memory is the limit; right of it, arithmetic. Both numbers are measured here,
+on the machine that runs this; what is timed comes in as callables, so any library can stand under the roof.
 
 Source: Williams, Waterman, Patterson, "Roofline: an insightful visual performance model", CACM 2009.
 """
@@ -169,15 +169,18 @@ def place(calls: dict[str, tuple[Callable, Work]], peak, *, repeats=100, budget_
     peaks = peak if isinstance(peak, dict) else dict.fromkeys(calls, peak)
     found = []
     for name, (call, work) in calls.items():
-        turns = {"call": _in_a_row(call), "copy": _in_a_row(_copy(work.bytes))}
-        times = compare({key: turn for key, (turn, _) in turns.items()}, repeats=repeats, budget_s=budget_s / len(calls))
-        each = {key: Latency(took.median_s / turns[key][1], took.spread_s / turns[key][1], took.repeats) for key, took in times.items()}
-        found.append(Placed(name, work, each["call"], Roof(work.bytes / each["copy"].median_s, peaks[name])))
+        (call_turn, calls_a_turn), (copy_turn, copies_a_turn) = _in_a_row(call), _in_a_row(_copy(work.bytes))
+        turns = {"call": call_turn, "copy": copy_turn}
+        times = compare(turns, repeats=repeats, budget_s=budget_s / len(calls))
+        median, spread, rounds = times["call"]
+        bandwidth = work.bytes * copies_a_turn / times["copy"].median_s
+        latency = Latency(median / calls_a_turn, spread / calls_a_turn, rounds)
+        found.append(Placed(name, work, latency, Roof(bandwidth, peaks[name])))
     return found
 
 
 def _in_a_row(call, seconds=0.01):
-    """(a callable that calls so often that it takes about ``seconds``, how often): the first finds cold caches, the rest not."""
+    """(a callable that calls for about ``seconds``, how often it does); all but the first find warm caches."""
     call()
     start = perf_counter()
     call()
@@ -191,7 +194,7 @@ def _in_a_row(call, seconds=0.01):
 
 
 def _fastest(calls, budget_s):
-    """Seconds for one call of each: the best of five medians. What a machine *can* do is not what a busy moment leaves."""
+    """Seconds for one call of each, the best of five medians: what the machine can do, even in a busy moment."""
     runs = [compare(calls, repeats=1000, budget_s=budget_s / 5) for _ in range(5)]
     return {name: min(times[name].median_s for times in runs) for name in calls}
 

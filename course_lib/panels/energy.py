@@ -1,7 +1,7 @@
-"""Energy and time of a network's layers: bits, batch, sparsity → picojoules by layer, and the roofline they stand under.
+"""Energy and time of a network's layers: bits, batch, sparsity → picojoules by layer, and the roofline above them.
 
-Energies come from the published table (``course_lib.energy``): an estimate, and the panel says so. Times are the least that
-a roof allows (``course_lib.roofline``): pass the one measured on your machine.
+Energies come from the published table (``course_lib.energy``): an estimate, and the panel says so. Times are the least
+that a roof allows (``course_lib.roofline``): pass the one measured on your machine.
 """
 
 from __future__ import annotations
@@ -68,9 +68,12 @@ class EnergyPanel(Panel):
 
     def __init__(self, roofs=None, **start):
         if roofs is not None and "float32" not in roofs:
-            raise ValueError(f"roofs has {', '.join(map(repr, roofs)) or 'nothing'}; it should have 'float32' at the least")
-        self._roofs = ROUND_NUMBERS if roofs is None else {name: roofs.get(name, roofs["float32"]) for name in ROUND_NUMBERS}
-        self._machine = "a core of round numbers" if roofs is None else "this machine"
+            has = ", ".join(map(repr, roofs)) or "nothing"
+            raise ValueError(f"roofs has {has}; it should have 'float32' at the least")
+        self._roofs, self._machine = ROUND_NUMBERS, "a core of round numbers"
+        if roofs is not None:
+            self._roofs = {name: roofs.get(name, roofs["float32"]) for name in ROUND_NUMBERS}
+            self._machine = "this machine"
         super().__init__(**start)
 
     def controls(self):
@@ -86,7 +89,8 @@ class EnergyPanel(Panel):
 
     def compute(self, state, *, quick=False):
         layers = NETWORKS[state.network]
-        now = estimate(layers, bits=state.bits, batch=state.batch, sparsity=state.zeros / 100, index_bits=state.index_bits)
+        sparsity = state.zeros / 100
+        now = estimate(layers, bits=state.bits, batch=state.batch, sparsity=sparsity, index_bits=state.index_bits)
         before = estimate(layers)
         roof = self._roofs[now.arithmetic]
         intensity = np.array([layer.operations / layer.bytes for layer in now.layers])
@@ -94,7 +98,8 @@ class EnergyPanel(Panel):
             state=state, now=now, before=before,
             shares={part: sum(getattr(layer, f"{part}_pj") for layer in now.layers) / now.energy_pj for part in PARTS},
             seconds=_seconds(now, roof), seconds_before=_seconds(before, self._roofs["float32"]),
-            roof=roof, intensity=intensity, rate=roof.attainable(intensity), memory_bound=int((intensity < roof.ridge).sum()),
+            roof=roof, intensity=intensity, rate=roof.attainable(intensity),
+            memory_bound=int((intensity < roof.ridge).sum()),
         )  # fmt: skip
 
     # -- draw ------------------------------------------------------------------------------------------------------
@@ -107,8 +112,10 @@ class EnergyPanel(Panel):
         ax.text(0.5, -0.24, "pale: float32, dense, batch 1", transform=ax.transAxes, ha="center", fontsize=12)
         ax.grid(False, axis="y")
         ax.tick_params(labelsize=12)
-        self._old = [ax.add_patch(Rectangle((1, i - 0.38), 1, 0.76, color=plots.PRUNED, **moving)) for i in range(MOST_LAYERS)]
-        self._new = [ax.add_patch(Rectangle((1, i - 0.38), 1, 0.76, color=plots.QUANTIZED, **moving)) for i in range(MOST_LAYERS)]
+        self._old, self._new = (
+            [ax.add_patch(Rectangle((1, i - 0.38), 1, 0.76, color=color, **moving)) for i in range(MOST_LAYERS)]
+            for color in (plots.PRUNED, plots.QUANTIZED)
+        )
 
         ax = self._split = figure.add_axes((0.035, 0.105, 0.435, 0.09))
         ax.set_title("Where it goes now", fontsize=13, pad=5)
@@ -117,7 +124,8 @@ class EnergyPanel(Panel):
         ax.set_xticks([0, 50, 100], ["0", "50", "100 %"], fontsize=12)
         ax.grid(False)
         self._parts = [ax.add_patch(Rectangle((0, 0), 0, 1, color=color, **moving)) for color in PARTS.values()]
-        self._words_in = [ax.text(0, 0.47, "", ha="center", va="center", fontsize=12, weight="bold", **moving) for _ in PARTS]
+        inside = dict(ha="center", va="center", fontsize=12, weight="bold", **moving)
+        self._words_in = [ax.text(0, 0.47, "", **inside) for _ in PARTS]
 
         ax = self._roofline = figure.add_axes((0.585, 0.105, 0.395, 0.625))
         plots.name_axes(ax, "Roofline", "operations a byte", "Gop/s")
@@ -129,13 +137,14 @@ class EnergyPanel(Panel):
         ax.set_yticks(decades, [f"{decade:g}" for decade in decades])
         ax.minorticks_off()
         ax.tick_params(labelsize=12)
-        ax.text(0.03, 0.97, self._machine, transform=ax.transAxes, va="top", fontsize=12.5, color=plots.REAL)
         self._grid = np.geomspace(*INTENSITY, 200)
         for roof in self._roofs.values():
             ax.plot(self._grid, roof.attainable(self._grid) / 1e9, color=plots.PRUNED, linewidth=1.4)
         (self._roof,) = ax.plot([], [], color=plots.REAL, linewidth=2.6, **moving)
         (self._dots,) = ax.plot([], [], "o", color=plots.ERROR, markersize=9, alpha=0.75, **moving)
-        self._arithmetic = ax.text(0.97, 0.04, "", transform=ax.transAxes, ha="right", fontsize=12.5, color=plots.REAL, **moving)
+        grey = dict(transform=ax.transAxes, fontsize=12.5, color=plots.REAL)
+        ax.text(0.03, 0.97, self._machine, va="top", **grey)
+        self._arithmetic = ax.text(0.97, 0.04, "", ha="right", **grey, **moving)
         self._tiles = plots.Tiles(figure, 4)
         self._network = None
 
@@ -155,7 +164,8 @@ class EnergyPanel(Panel):
             part.set_x(start)
             part.set_width(100 * share)
             word.set_x(start + 50 * share)
-            word.set_text(f"{name} {100 * share:.0f} %" if share > 0.58 else f"{100 * share:.0f} %" if share > 0.12 else "")
+            per_cent = f"{100 * share:.0f} %"  # and as much of it as there is room for
+            word.set_text(f"{name} {per_cent}" if share > 0.58 else per_cent if share > 0.12 else "")
             start += 100 * share
 
         self._roof.set_data(self._grid, result.roof.attainable(self._grid) / 1e9)
@@ -180,7 +190,7 @@ class EnergyPanel(Panel):
         )
 
     def _name_layers(self, result):
-        """Names and limits of the bars, set only where the network changes: the rest of the time the background stands."""
+        """Names and limits of the bars, set only where the network changes: otherwise the background stands."""
         if self._network == result.state.network:
             return
         self._network = result.state.network
@@ -188,8 +198,9 @@ class EnergyPanel(Panel):
         ax = self._bars
         ax.set_yticks(range(len(costs)), [layer.layer.name for layer in result.before.layers])
         ax.set_ylim(len(costs) - 0.4, -0.6)
-        ax.set_xlim(min(costs) / 3000, 2 * max(costs))
-        ticks = [power for power in (10.0**exponent for exponent in range(0, 15, 2)) if ax.get_xlim()[0] < power < 2 * max(costs)]
+        low, high = min(costs) / 3000, 2 * max(costs)
+        ax.set_xlim(low, high)
+        ticks = [10.0**exponent for exponent in range(0, 15, 2) if low < 10.0**exponent < high]
         ax.set_xticks(ticks, [_joules(tick) for tick in ticks])
         ax.minorticks_off()
 
@@ -199,7 +210,10 @@ def _seconds(network, roof):
 
 
 def _label(state):
-    return f"{state.network}, {state.bits}-bit weights, batch {state.batch}, {state.zeros} % zeros, {state.index_bits}-bit places"
+    return (
+        f"{state.network}, {state.bits}-bit weights, batch {state.batch}, {state.zeros} % zeros, "
+        f"{state.index_bits}-bit places"
+    )
 
 
 def _times(ratio, digits=3):

@@ -30,7 +30,8 @@ def test_a_product_counts_each_array_once():
 
 
 def test_a_batch_raises_the_intensity_towards_its_own_size():
-    intensities = [product_work(4096, 4096, b, weight_bytes=4, input_bytes=4, output_bytes=4).intensity for b in (1, 8, 64)]
+    width = dict(weight_bytes=4, input_bytes=4, output_bytes=4)
+    intensities = [product_work(4096, 4096, batch, **width).intensity for batch in (1, 8, 64)]
     assert intensities == pytest.approx([0.5, 4, 32], rel=0.05)
 
 

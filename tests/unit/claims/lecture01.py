@@ -6,7 +6,7 @@ import numpy as np
 
 from course_lib import energy
 
-# 003's table of training costs: power in W, hours, kWh·PUE. Strubell et al. 2019: PUE 1.58, 0.954 lb of CO2e for a kWh.
+# 003's table of training costs: power in W, hours, kWh·PUE. Strubell et al. 2019: PUE 1.58, 0.954 lb CO2e for a kWh.
 TRAINED = {
     "t2t-base": (1415.78, 12, 27), "t2t-big": (1515.43, 84, 201), "elmo": (517.66, 336, 275),
     "bert-base": (12041.51, 79, 1507), "nas": (1515.43, 274_120, 656_347),
