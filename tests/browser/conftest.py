@@ -100,7 +100,9 @@ def _answers(address):
 @pytest.fixture(scope="session")
 def lab(tmp_path_factory):
     """The students' JupyterLab, on a laptop's screen."""
-    folder, aside = tmp_path_factory.mktemp("served"), tmp_path_factory.mktemp("jupyter")
+    folder, aside = tmp_path_factory.mktemp("course") / "notebooks", tmp_path_factory.mktemp("jupyter")
+    folder.mkdir()
+    shutil.copytree(ROOT / "experiments", folder.parent / "experiments")  # lectures read its tables
     with start_browser() as browser, start_server(folder, aside) as address:
         yield Lab(browser, address, folder)
 
