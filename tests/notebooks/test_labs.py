@@ -25,6 +25,7 @@ LABS = sorted(path.name for path in (ROOT / "solutions").glob("lab*") if (path /
 # A student with one task wrong loses the points of that task and no others: task, a piece of the solution, the mistake.
 ONE_WRONG = {
     "lab01_number_formats": ("limits", "-(fraction_bits + 1)", "-fraction_bits"),
+    "lab02_rounding": ("stochastic", "u < x - below", "u > x - below"),
     "lab04_mnist_ptq": ("quantize", "np.rint(x / scale)", "np.floor(x / scale + 0.5)"),
 }
 # Cells that need no answer of the student's, by a piece of their source.
