@@ -19,8 +19,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import html
-import io
+import struct
 import threading
+import zlib
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -28,7 +29,6 @@ import ipywidgets as widgets
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from PIL import Image
 from traitlets import Unicode
 
 from course_lib import plots
@@ -279,9 +279,21 @@ class Panel:
             canvas.restore_region(self._background)
         for artist in self._moving:
             (artist.axes or figure).draw_artist(artist)
-        buffer = io.BytesIO()
-        Image.fromarray(np.asarray(canvas.buffer_rgba())).save(buffer, "png", compress_level=1)
-        return buffer.getvalue()
+        return png(np.asarray(canvas.buffer_rgba()))
+
+
+def png(pixels):
+    """PNG file of ``pixels``, (height, width, 4) uint8: rows without filters, which takes half the time of Pillow's."""
+    height, width, _ = pixels.shape
+    rows = np.zeros((height, 1 + 4 * width), np.uint8)  # a row begins with its filter: none
+    rows[:, 1:] = pixels.reshape(height, -1)
+
+    def chunk(kind, body):
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    head = struct.pack(">IIBBBBB", width, height, 8, 6, 0, 0, 0)  # 8 bits a channel, colours with opacity
+    parts = chunk(b"IHDR", head), chunk(b"IDAT", zlib.compress(rows, level=1)), chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
 
 def _in_words(error):

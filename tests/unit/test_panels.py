@@ -136,6 +136,13 @@ def test_what_stays_is_drawn_once_and_what_moves_leaves_no_trace():
     assert backgrounds == [1], "a moved axis does"
 
 
+def test_a_png_holds_its_pixels():
+    pixels_in = np.random.default_rng(0).integers(0, 256, (7, 5, 4), dtype=np.uint8)
+    image = Image.open(io.BytesIO(base.png(pixels_in)))
+    image.verify()
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(base.png(pixels_in)))), pixels_in)
+
+
 def test_nothing_is_computed_twice_or_before_it_is_asked_for():
     panel = ToyPanel()
     panel.set(number=4).set(number=5)

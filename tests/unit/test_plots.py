@@ -105,9 +105,19 @@ def test_a_line_carries_its_name(ax):
 
 
 def test_tiles_are_words_over_a_picture():
-    figure = Figure(figsize=(6.4, 5.2), dpi=100)
+    figure = Figure(figsize=(6.4, 5.2), dpi=100, facecolor="white")
+    canvas = FigureCanvasAgg(figure)
     tiles = plots.Tiles(figure, 2)
-    tiles.set("4 bits", ("8.2 dB", "SQNR"), ("15", "levels"))
-    assert {"4 bits", "8.2 dB", "SQNR", "15", "levels"} == {text.get_text() for text in figure.texts}
-    with pytest.raises(ValueError):
+    canvas.draw()
+    empty = np.asarray(canvas.buffer_rgba()).copy()
+    tiles.set("4 bits → 15 levels", ("−8.2 dB", "SQNR"), ("15", "levels"))
+    figure.draw_artist(tiles)
+    written = (np.asarray(canvas.buffer_rgba()) != empty).any(axis=-1)
+    assert [bool(written[top : top + 30, left : left + 320].any()) for top in (0, 32, 63) for left in (0, 320)] == [
+        True, False, True, True, True, True,
+    ]  # fmt: skip
+    assert not written[95:].any(), "the rest is left alone"
+    blue = (np.asarray(canvas.buffer_rgba())[32:62] == [0, 0x72, 0xB2, 255]).all(axis=-1)
+    assert blue.sum() > 200, "the numbers are of the quantized thing"
+    with pytest.raises(ValueError, match="1 tiles for a row of 2"):
         tiles.set("4 bits", ("8.2 dB", "SQNR"))
