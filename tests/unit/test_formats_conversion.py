@@ -26,7 +26,7 @@ PEERS = {
     "e2m1": ml_dtypes.float4_e2m1fn,
 }
 TORCH = {"fp16": "float16", "bfloat16": "bfloat16", "e5m2": "float8_e5m2", "e4m3": "float8_e4m3fn"}
-DIRECTED = {Rounding.DOWN, Rounding.UP, Rounding.TOWARD_ZERO}
+DIRECTED = [Rounding.DOWN, Rounding.UP, Rounding.TOWARD_ZERO]
 NARROW = [name for name, format in FORMATS.items() if format.bits <= 16]
 CONVERTED = [name for name in FORMATS if name != "fp128"]
 
