@@ -6,18 +6,11 @@ import math
 import numpy as np
 import pytest
 
-from course_lib.check import CheckFailed, lab04
+from course_lib.check import lab04
+from tests.unit.grading import Answers, Trial, shown_input
 
-RIGHT = {task: [] for task in lab04.TASKS}
-WRONG = {task: [] for task in lab04.TASKS}
-
-
-def right(task):
-    return lambda function: RIGHT[task].append(function) or function
-
-
-def wrong(task, said):
-    return lambda function: WRONG[task].append((function, said)) or function
+ANSWERS = Answers(lab04)
+right, wrong = ANSWERS.right, ANSWERS.wrong
 
 
 # ------------------------------------------------------------------------------------------- 1 accuracy_with_error
@@ -894,53 +887,8 @@ def requantize_one_multiplier_for_all(acc, multiplier, shift, zero_point, qmin, 
 # -------------------------------------------------------------------------------------------------------- the trial
 
 
-def _cases(table):
-    return [pytest.param(task, entry, id=f"{(entry[0] if isinstance(entry, tuple) else entry).__name__}")
-            for task, entries in table.items() for entry in entries]
-
-
-@pytest.mark.parametrize(("task", "function"), _cases(RIGHT))
-def test_right_answers_are_accepted(task, function, capsys):
-    for seed in range(3):
-        task(function, seed=seed)
-    assert capsys.readouterr().out.count("passed. Tried") == 3
-
-
-@pytest.mark.parametrize(("task", "entry"), _cases(WRONG))
-def test_wrong_answers_are_refused_in_words(task, entry):
-    function, said = entry
-    with pytest.raises(CheckFailed) as caught:
-        task(function)
-    message = str(caught.value)
-    assert said in message, message
-    assert message.startswith(f"✗ {task.title}") and "Smallest input found" in message
-    assert len(message) < 3000, "too long to read"
-
-
-@pytest.mark.parametrize("task", lab04.TASKS, ids=lambda task: task.title)
-def test_stubs_are_refused(task):
-    def stub(*arguments):
-        raise NotImplementedError("Task")
-
-    with pytest.raises(NotImplementedError, match="is not written yet"):
-        task(stub)
-    for nothing in (lambda *a: None, lambda *a: ..., lambda *a: a[0], lambda *a: 0, lambda *a: (1.0, 0)):
-        with pytest.raises(CheckFailed):
-            task(nothing)
-
-
-@pytest.mark.parametrize("task", lab04.TASKS, ids=lambda task: task.title)
-def test_answer_of_an_earlier_run_is_refused(task):
-    """A value kept in a notebook from an earlier, right run is no answer to other inputs."""
-    earlier = task.expected(*next(iter(task.inputs(np.random.default_rng(0)))))
-    with pytest.raises(CheckFailed):
-        task(lambda *arguments: earlier)
-
-
-def test_there_are_enough_of_each():
-    assert all(len(RIGHT[task]) >= 3 for task in lab04.TASKS)
-    assert all(len(WRONG[task]) >= 5 for task in lab04.TASKS)
-    assert [task.title.split(" · ")[0] for task in lab04.TASKS] == [f"Task {n}" for n in range(1, 10)]
+class TestTrial(Trial):
+    answers = ANSWERS
 
 
 @pytest.mark.parametrize(("function", "task", "shown"), [
@@ -951,9 +899,7 @@ def test_there_are_enough_of_each():
 ])
 def test_counterexamples_are_small(function, task, shown):
     """A message shows an input that can be worked by hand."""
-    with pytest.raises(CheckFailed) as caught:
-        task(function)
-    line = next(line for line in str(caught.value).splitlines() if shown in line)
+    line = shown_input(task, function, shown)
     assert line.count(",") <= 1, line
 
 
