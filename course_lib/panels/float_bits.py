@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import NamedTuple
 
 import numpy as np
 from matplotlib.collections import LineCollection, PolyCollection
 
 from course_lib import plots
-from course_lib.numerics import FORMATS, FloatFormat, Neighbours, decode_one, encode
+from course_lib.numerics import FORMATS, FloatFormat, Neighbours, decode_one
 from course_lib.panels.base import Choice, Panel
 from course_lib.panels.controls import Entry, Toggles
+from course_lib.panels.float_words import bit_names, code_of, formula, label, read_number, ten, words
 
 SHOWN = ("fp32", "tf32", "fp16", "bfloat16", "e5m2", "e4m3", "e4m3_ieee", "e3m2", "e2m3", "e2m1")
 MOST_BITS = 32
@@ -24,7 +24,6 @@ REACH = 5.6  # the line around the number is drawn this many spacings to each si
 COLOURS = {"sign": plots.SECOND, "exponent": plots.ACCENT, "fraction": plots.QUANTIZED}
 PALE = {"sign": "#F7E8F0", "exponent": "#FBEFD3", "fraction": "#DCEBF5"}
 DARK = {"sign": "#96386A", "exponent": "#8A5F00", "fraction": plots.QUANTIZED}  # for text
-ABOVE = str.maketrans("0123456789-−", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁻")
 
 
 @dataclass(frozen=True)
@@ -48,19 +47,6 @@ class FloatBitsResult(NamedTuple):
     around: np.ndarray  # numbers of the format near the value, (number − value) / spacing
 
 
-def read_number(text):
-    """A float from '0.1', '-2e5', '1/3', 'inf' or 'nan'."""
-    try:
-        return float(Fraction(text.replace("−", "-"))) if "/" in text else float(text.replace("−", "-"))
-    except (ValueError, ZeroDivisionError, OverflowError):
-        raise ValueError(f"{text!r} is not a number: write 0.1, -2e5, 1/3, inf or nan") from None
-
-
-def code_of(number, format):
-    """The bit pattern that a number rounds to; NaN in a format without it is an error that says so."""
-    return int(encode(np.float64(number), format))
-
-
 class FloatBitsPanel(Panel):
     """Flip the bits of a number.
 
@@ -79,9 +65,9 @@ class FloatBitsPanel(Panel):
     size = (640, 520)
 
     def __init__(self, **start):
-        format = FORMATS[start.setdefault("format", FloatBitsState.format)] if start.get("format") in (None, *SHOWN) else None
-        if format is None:
+        if start.setdefault("format", FloatBitsState.format) not in SHOWN:
             raise ValueError(f"format={start['format']!r} is not one of {', '.join(SHOWN)}")
+        format = FORMATS[start["format"]]
         if "code" in start and "number" not in start:
             start["number"] = ""
         else:
@@ -96,7 +82,7 @@ class FloatBitsPanel(Panel):
 
     def controls(self):
         return {
-            "format": Choice("format", {_label(FORMATS[name]): name for name in SHOWN}),
+            "format": Choice("format", {label(FORMATS[name]): name for name in SHOWN}),
             "number": Entry("nearest to", "0.1, 1/3, inf"),
             "code": Toggles("bits: click to flip", MOST_BITS),
         }
@@ -200,10 +186,10 @@ class FloatBitsPanel(Panel):
     def draw(self, figure, result):
         format, value = result.format, result.value
         self._tiles.set(
-            f"{_label(format)}, bit pattern {result.state.code} of {2**format.bits}",
-            (_words(value, 6), "value" if result.typed is None else f"nearest to {result.state.number}"),
-            (result.kind, f"largest {_words(format.max, 6)}"),
-            ("none" if result.spacing is None else _words(result.spacing, 4), "spacing"),
+            f"{label(format)}, bit pattern {result.state.code} of {2**format.bits}",
+            (words(value, 6), "value" if result.typed is None else f"nearest to {result.state.number}"),
+            (result.kind, f"largest {words(format.max, 6)}"),
+            ("none" if result.spacing is None else words(result.spacing, 4), "spacing"),
         )
         self._draw_bits(result)
         for line, text in zip(self._formula, formula(result), strict=True):
@@ -219,10 +205,10 @@ class FloatBitsPanel(Panel):
         low, high = ((end / 2 if end is not None and math.isfinite(end) else 0) for end in ends) if finite else (0, 0)
         self._basin.set_xy([(low, -0.5), (low, 0.5), (high, 0.5), (high, -0.5)])
         below, above = result.neighbours or (None, None)
-        self._beside[0].set_text("" if below is None else f"below it {_words(below, 8)}")
+        self._beside[0].set_text("" if below is None else f"below it {words(below, 8)}")
         self._beside[1].set_text("" if finite else "|")
-        self._beside[2].set_text("nothing above it" if above is None and result.neighbours else
-                                 "" if above is None else f"above it {_words(above, 8)}")
+        nothing = "nothing above it" if result.neighbours else ""
+        self._beside[2].set_text(nothing if above is None else f"above it {words(above, 8)}")
 
         if format.name != self._format:
             self._draw_line(format)
@@ -265,7 +251,7 @@ class FloatBitsPanel(Panel):
         step = max(1, math.ceil((largest - lowest) / 9))
         tens = [k for k in range(math.ceil(lowest), math.floor(largest) + 1) if k % step == 0]
         ends = [lowest - 1.4 * room] + [largest + 1.4 * room] * format.infinities
-        ax.set_xticks([*tens, *ends], [_ten(k) for k in tens] + ["0"] + ["∞"] * format.infinities)
+        ax.set_xticks([*tens, *ends], [ten(k) for k in tens] + ["0"] + ["∞"] * format.infinities)
         if format.bits <= 8:
             numbers = format.values()
             numbers = np.log10(numbers[numbers > 0])
@@ -286,12 +272,12 @@ class FloatBitsPanel(Panel):
         format = result.format
         near = ""
         if result.neighbours:
-            ends = [_words(end, 8) if end is not None else "none" for end in result.neighbours]
+            ends = [words(end, 8) if end is not None else "none" for end in result.neighbours]
             near = f" Its neighbours: {ends[0]} below, {ends[1]} above."
         pattern = f"{result.state.code:0{format.bits}b}"
         cut = 1 + format.exponent_bits
         typed = "" if result.typed is None else f", the nearest to {result.state.number}"
-        return (f"{_label(format)}: bits {pattern[0]} {pattern[1:cut]} {pattern[cut:]}, {result.kind}. "
+        return (f"{label(format)}: bits {pattern[0]} {pattern[1:cut]} {pattern[cut:]}, {result.kind}. "
                 f"{' '.join(formula(result)).strip()}{typed}.{near}")
 
 
@@ -306,27 +292,6 @@ class _Flag:
 
     def __exit__(self, *_):
         self.panel._following = self.before
-
-
-def bit_names(format):
-    """(kind, what it is worth) of each bit, the highest first."""
-    exponent = [("exponent", f", worth {2**k}") for k in reversed(range(format.exponent_bits))]
-    fraction = [("fraction", f", worth 1/{2**k}") for k in range(1, format.significand_bits + 1)]
-    return [("sign", ""), *exponent, *fraction]
-
-
-def formula(result):
-    """Two lines: the rule with the numbers put in, and what it gives."""
-    format, m = result.format, result.format.significand_bits
-    if result.kind in ("NaN", "infinity"):
-        return f"the pattern stands for {result.kind}", _words(result.value, 9)
-    hidden, field = (1, result.exponent) if result.exponent else (0, 1)
-    significand = hidden + result.fraction / 2**m
-    first = f"(−1){_up(result.sign)} · 2{_up(f'{field}−{format.bias}')} · ({hidden} + {result.fraction} / 2{_up(m)})"
-    digits = f"{significand:.9g}"
-    sign = "−" if result.sign else ""
-    exact = "=" if float(_plain(_words(result.value, 12))) == result.value and float(digits) == significand else "≈"
-    return first, f"{exact} {sign}2{_up(field - format.bias)} · {digits} {exact} {_words(result.value, 12)}"
 
 
 def _around(value, format):
@@ -354,24 +319,3 @@ def _line(ax, title):
     ax.grid(False)
     ax.spines["left"].set_visible(False)
     ax.tick_params(labelsize=11)
-
-
-def _label(format):
-    return f"{format.name}: 1 + {format.exponent_bits} + {format.significand_bits} bits"
-
-
-def _words(x, digits):
-    """A number to so many digits with a proper minus; the sign of a zero shows."""
-    return f"{x:.{digits}g}".replace("inf", "∞").replace("nan", "NaN").replace("-", "−")
-
-
-def _plain(text):
-    return text.replace("−", "-")
-
-
-def _up(k):
-    return str(k).translate(ABOVE)
-
-
-def _ten(k):
-    return {-1: "0.1", 0: "1", 1: "10", 2: "100"}.get(k, f"10{_up(k)}")

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from course_lib.numerics import FORMATS, decode_one
 from course_lib.panels import FloatBitsPanel, Toggles
-from course_lib.panels.float_bits import SHOWN, bit_names, read_number
+from course_lib.panels.float_bits import SHOWN
+from course_lib.panels.float_words import bit_names, read_number
 
 
 def buttons(panel):
