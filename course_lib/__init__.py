@@ -51,7 +51,7 @@ def show(*things):
     return Code(source, language="python")
 
 
-def table(headers, rows, *, text_columns=1):
+def table(headers, rows, text_columns=1):
     """Rows as a table on the page, as the value of a notebook cell.
 
     Parameters
