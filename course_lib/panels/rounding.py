@@ -85,7 +85,7 @@ class RoundingPanel(Panel):
             "format": Choice("format", {label: key for key, label in NAMES.items()}),
             "rounding": Choice("rounding", {mode.value.replace("_", " "): mode.value for mode in Rounding}),
             "start": Slider("start x₀", 1, 2048),
-            "lr": Slider("learning rate η", 0.005, 0.5, 0.005),
+            "lr": Slider("rate η", 0.005, 0.5, 0.005, hint="learning rate"),
             "steps": Slider("steps", 10, 200, 10),
         }
 
@@ -147,6 +147,7 @@ class RoundingPanel(Panel):
         self._exact.set_data(steps, result.exact)
         self._others.set_data(*_in_one_line(steps, result.path[:, 1:SHOWN]))
         self._run.set_data(steps, result.path.mean(axis=1))
+        self._run.set_markersize(3.5 if state.steps <= 60 else 0)  # more dots would hide the exact path
         self._sums.set_data(*_in_one_line(steps, result.added[:, :SHOWN]))
         self._mean.set_data(steps, result.added.mean(axis=1))
         runs = result.path.shape[1]

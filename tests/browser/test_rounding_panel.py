@@ -14,7 +14,7 @@ def _from_the_start(rounding):
 
 
 def test_every_control_changes_the_picture_and_its_words(rounding):
-    assert rounding.labels("input") == ["start x₀", "learning rate η", "steps"]
+    assert rounding.labels("input") == ["start x₀", "rate η", "steps"]
     assert rounding.labels("select") == ["format", "rounding"]
     rounding.move_every_control()
 
@@ -26,7 +26,7 @@ def test_stuck_to_the_nearest_and_home_by_chance(rounding):
 
 
 def test_ends_on_the_last_value_after_a_burst_of_keys(rounding):
-    rounding.press("learning rate η", "ArrowRight", times=30)
+    rounding.press("rate η", "ArrowRight", times=30)
     rounding.wait_for(lambda: "learning rate 0.25 stored as 0.25" in rounding.words(), "the last value")
 
 
