@@ -35,14 +35,14 @@ TOKEN = "browser-tests"
 PATIENCE_S = 60
 
 
-def wait_for(answer, what, within_s=PATIENCE_S):
+def wait_for(answer, what, within_s=PATIENCE_S, explain=lambda: ""):
     """The first true value of ``answer()``; a failed test that says ``what`` was waited for if there is none."""
     end = time.monotonic() + within_s
     while time.monotonic() < end:
         if value := answer():
             return value
         time.sleep(0.03)
-    pytest.fail(f"waited {within_s} s for {what}")
+    pytest.fail(f"waited {within_s} s for {what} {explain()}")
 
 
 @contextmanager
@@ -218,9 +218,19 @@ class PanelOnPage:
 
     def press(self, label, key, times=1):
         """Press a key on a slider's handle, as fast as the browser takes it."""
-        self.handle(label).focus()
+        self.focus(self.handle(label))
         for _ in range(times):
             self.page.keyboard.press(key)
+
+    def focus(self, element):
+        """Focus an element, and see that JupyterLab lets it have the focus."""
+
+        def focused():
+            element.focus()
+            self.page.wait_for_timeout(30)
+            return element.evaluate("e => e === document.activeElement")
+
+        wait_for(focused, "the focus")
 
     def reset(self):
         self.root.get_by_role("button", name="Reset").click()
@@ -230,7 +240,17 @@ class PanelOnPage:
         """Do ``action`` and wait until picture and words have both changed (the words alone, where it is an error)."""
         words, picture = self.words(), self.picture()
         action()
-        wait_for(lambda: self.words() != words and (self.alert() or self.picture() != picture), f"{what} to show")
+
+        def changed():
+            return self.words() != words and (self.alert() or self.picture() != picture)
+
+        wait_for(changed, f"{what} to show", explain=self.report)
+
+    def report(self):
+        """What stands where, for a test that waited in vain."""
+        values = {label: (self.value(label), self.handle_value(label)) for label in self.labels("input")}
+        focus = self.page.evaluate("document.activeElement.outerHTML.slice(0, 200)")
+        return f"boxes and handles {values}; alert {self.alert()!r}; words {self.words()!r}; focus on {focus}"
 
     def move_every_control(self):
         """Every control to both ends, or through all its options; each move changes the picture and its words."""

@@ -42,7 +42,7 @@ def test_a_typed_value_moves_the_handle(quantizer):
 @pytest.mark.parametrize("label", ["data", "rounding", "scheme", "granularity"])
 def test_a_drop_down_list_moves_by_arrow_keys_and_keeps_the_focus(quantizer, label):
     control = quantizer.control(label)
-    control.focus()
+    quantizer.focus(control)
     for key in ("ArrowDown", "ArrowUp"):
         quantizer.changes(lambda key=key: quantizer.page.keyboard.press(key), f"{label}, {key}")
     assert control.evaluate("e => e === document.activeElement"), "JupyterLab has not taken the key for the notebook"
