@@ -84,8 +84,9 @@ def time_controls(panel, presses):
         panel.reset()
         control = panel.control(label)
         options, now = control.evaluate("e => [e.options.length, e.selectedIndex]")
-        keys = ("ArrowDown", "ArrowUp") if now == 0 else ("ArrowUp", "ArrowDown")
-        found[label] = time_presses(panel, control, to_and_fro(*keys, presses, span=options - 1))
+        below = options - 1 - now
+        keys = ("ArrowDown", "ArrowUp") if below >= now else ("ArrowUp", "ArrowDown")
+        found[label] = time_presses(panel, control, to_and_fro(*keys, presses, span=max(below, now)))
     found["reset"] = []
     first = panel.labels("input")[0]
     for _ in range(presses // 4):
