@@ -115,18 +115,19 @@ class RoundingPanel(Panel):
 
         ax = self._path
         plots.name_axes(ax, "Where it goes", "", "x")
+        ax.yaxis.set_label_coords(-0.095, 0.86)  # clear of the four-figure numbers
         ax.set_ylim(0, TOP)
         ax.set_yticks([0, 512, 1024, 1536, 2048])
         self._band = ax.axhspan(0, 1, facecolor=plots.ERROR, alpha=0.16, edgecolor="none", **moving)
         (self._exact,) = ax.plot([], [], color=plots.REAL, linewidth=3.5, **moving)
         (self._others,) = ax.plot([], [], color=plots.QUANTIZED, linewidth=0.8, alpha=0.45, **moving)
         (self._run,) = ax.plot([], [], color=plots.QUANTIZED, marker="o", markersize=3.5, linewidth=1.6, **moving)
-        words = {"exact": (0.42, plots.REAL), "rounded": (0.58, plots.QUANTIZED), "nearest gets stuck": (1.0, plots.ERROR)}
+        words = {"exact": (0.40, plots.REAL), "rounded": (0.59, plots.QUANTIZED), "nearest gets stuck": (1.0, plots.ERROR)}
         for word, (right, color) in words.items():
             ax.text(right, 1.035, word, color=color, transform=ax.transAxes, fontsize=13, weight="bold", ha="right")
 
         ax = self._sum
-        plots.name_axes(ax, "Accumulated bias: what rounding has added so far", "step", "sum")
+        plots.name_axes(ax, "Accumulated bias: what rounding has added so far", "step", "bias of x")
         ax.axhline(0, color=plots.REAL, linewidth=1)
         (self._sums,) = ax.plot([], [], color=plots.ERROR, linewidth=0.8, alpha=0.45, **moving)
         (self._mean,) = ax.plot([], [], color=plots.ERROR, linewidth=2.4, **moving)
