@@ -17,10 +17,12 @@ _SUBMODULES = (
     "plots", "panels",                               # figures and widgets
 )
 
-__all__ = ["show", "table", "warm_up", *_SUBMODULES]
+__all__ = ["set_threads", "show", "table", "threads", "warm_up", *_SUBMODULES]
 
 
 def __getattr__(name):
+    if name in ("threads", "set_threads"):
+        return getattr(importlib.import_module("course_lib.kernels.pool"), name)
     if name in _SUBMODULES:
         return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"course_lib has no {name!r}; it has {', '.join(__all__)}")

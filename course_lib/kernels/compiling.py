@@ -11,11 +11,13 @@ The rules, and why:
 import importlib
 import pkgutil
 import time
+from pathlib import Path
 from typing import NamedTuple
 
 import numba
 from numba import types
 
+_SHARED_SOURCE = Path(__file__).with_name("simd.py")     # compiled into kernels of other files
 _KERNELS = {}               # "module.name" -> dispatcher
 _watchers = []              # callables told the name of a kernel just before it is compiled or loaded
 
@@ -53,7 +55,11 @@ def kernel(signatures, **options):
         for watcher in _watchers:
             watcher(function.__name__)
         try:
-            dispatcher = numba.njit(signatures, cache=True, nogil=True, **options)(function)
+            dispatcher = numba.njit(cache=True, nogil=True, **options)(function)
+            _watch_shared_source(dispatcher)
+            for signature in signatures:
+                dispatcher.compile(signature)
+            dispatcher.disable_compile()
             dispatcher.cached = True
         except Exception:
             # No place for a cache, or one that is damaged or full. A fault in the kernel itself shows again here.
@@ -63,6 +69,15 @@ def kernel(signatures, **options):
         return dispatcher
 
     return decorate
+
+
+def _watch_shared_source(dispatcher):
+    """Let the cache forget a kernel when ``simd.py`` changes: by itself it looks at the kernel's own file only."""
+    try:
+        index = dispatcher._cache._cache_file
+        index._source_stamp = (index._source_stamp, _SHARED_SOURCE.stat().st_mtime, _SHARED_SOURCE.stat().st_size)
+    except (AttributeError, OSError):
+        pass                            # another Numba, or a zipped package: a change needs a new cache folder
 
 
 def load_all(progress=True):
