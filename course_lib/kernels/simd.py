@@ -1,0 +1,305 @@
+"""Vectors of numbers, for the loops that a compiler does not vectorise by itself.
+
+A vector here is LLVM's: so many numbers of one type, 64 bytes as a rule. LLVM knows how to compute with it on every
+processor, in one instruction where there are registers of 64 bytes, in two, four or more elsewhere. So a kernel that is
+written with vectors runs, and gives the same bits, on all of them. The few instructions that only some processors have
+are taken where :func:`has` finds them, each with the plain way beside it.
+
+    total = simd.splat(np.int32(0), 16)
+    for i in range(0, x.size, 64):
+        total = simd.dot4(total, simd.load(x, i), simd.load(w, i))      # 64 multiply-adds
+    return simd.sum(total)
+
+Loads and stores check no bounds. ``lanes``, ``dtype`` and the order of ``shuffle`` must be constants.
+"""
+
+import operator
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.core.datamodel import models
+from numba.core.errors import TypingError
+from numba.core.registry import cpu_target
+from numba.core.typing.templates import AbstractTemplate, infer_global, signature
+from numba.extending import intrinsic, lower_builtin, register_model
+
+BYTES = 64
+
+
+def has(feature):
+    """Whether kernels are compiled for a processor with this feature, by LLVM's name for it, as "avx512vnni"."""
+    return f"+{feature}" in cpu_target.target_context.codegen().magic_tuple()[2].split(",")
+
+
+class Vector(types.Type):
+    """The type of ``lanes`` numbers of a Numba type ``dtype``."""
+
+    def __init__(self, dtype, lanes):
+        self.dtype, self.lanes = dtype, lanes
+        super().__init__(name=f"{dtype}x{lanes}")
+
+    @property
+    def floats(self):
+        return isinstance(self.dtype, types.Float)
+
+    @property
+    def signed(self):
+        return getattr(self.dtype, "signed", True)
+
+
+@register_model(Vector)
+class _VectorModel(models.PrimitiveModel):
+    def __init__(self, manager, kind):
+        super().__init__(manager, kind, ir.VectorType(manager.lookup(kind.dtype).get_value_type(), kind.lanes))
+
+
+def _llvm(kind):
+    """The LLVM type of a Vector."""
+    element = {"float32": ir.FloatType(), "float64": ir.DoubleType()}
+    name = str(kind.dtype)
+    return ir.VectorType(element[name] if name in element else ir.IntType(kind.dtype.bitwidth), kind.lanes)
+
+
+def _constant(value, what):
+    if not isinstance(value, types.IntegerLiteral):
+        raise TypingError(f"{what} must be a constant")
+    return value.literal_value
+
+
+def _call(builder, name, result, arguments):
+    """Call an LLVM intrinsic."""
+    kind = ir.FunctionType(result, [a.type for a in arguments])
+    return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), arguments)
+
+
+def _suffix(kind):
+    return f"v{kind.lanes}{'f' if kind.floats else 'i'}{kind.dtype.bitwidth}"
+
+
+# ---- to and from memory
+
+
+def _address(context, builder, array_type, array, index, kind):
+    """A pointer to element ``index`` of a one-dimensional array, as a pointer to vectors."""
+    data = context.make_array(array_type)(context, builder, array).data
+    return builder.bitcast(builder.gep(data, [index]), ir.PointerType(_llvm(kind)))
+
+
+def _load(array, lanes):
+    kind = Vector(array.dtype, lanes)
+
+    def generate(context, builder, sig, args):
+        index = context.cast(builder, args[1], sig.args[1], types.intp)
+        found = builder.load(_address(context, builder, sig.args[0], args[0], index, kind))
+        found.align = array.dtype.bitwidth // 8
+        return found
+
+    return kind, generate
+
+
+@intrinsic
+def load(typingctx, array, i):
+    """array[i : i + lanes] of a one-dimensional array, 64 bytes."""
+    kind, generate = _load(array, 8 * BYTES // array.dtype.bitwidth)
+    return kind(array, i), generate
+
+
+@intrinsic(prefer_literal=True)
+def load_lanes(typingctx, array, i, lanes):
+    """array[i : i + lanes] of a one-dimensional array."""
+    kind, generate = _load(array, _constant(lanes, "lanes"))
+    return kind(array, i, lanes), generate
+
+
+@intrinsic
+def store(typingctx, array, i, vector):
+    """array[i : i + lanes] = vector"""
+
+    def generate(context, builder, sig, args):
+        index = context.cast(builder, args[1], sig.args[1], types.intp)
+        put = builder.store(args[2], _address(context, builder, sig.args[0], args[0], index, vector))
+        put.align = vector.dtype.bitwidth // 8
+        return context.get_dummy_value()
+
+    if array.dtype != vector.dtype:
+        raise TypingError(f"a vector of {vector.dtype} does not go into an array of {array.dtype}")
+    return types.void(array, i, vector), generate
+
+
+class _Addresses(ir.Instruction):
+    """data + each index: a vector of pointers, which llvmlite's own ``gep`` does not know."""
+
+    def __init__(self, block, data, indices, element):
+        super().__init__(block, ir.VectorType(data.type, indices.type.count), "getelementptr", [data, indices])
+        self.element = element
+
+    def descr(self, buffer):
+        data, indices = (f"{operand.type} {operand.get_reference()}" for operand in self.operands)
+        buffer.append(f"getelementptr {self.element}, {data}, {indices}\n")
+
+
+@intrinsic
+def gather(typingctx, array, indices):
+    """array[indices] of a one-dimensional array; ``indices`` are int32, not negative."""
+    kind = Vector(array.dtype, indices.lanes)
+
+    def generate(context, builder, sig, args):
+        data = context.make_array(sig.args[0])(context, builder, args[0]).data
+        lanes = indices.lanes
+        pointers = _Addresses(builder.block, data, args[1], _llvm(kind).element)
+        builder._insert(pointers)
+        mask = ir.Constant(ir.VectorType(ir.IntType(1), lanes), [1] * lanes)
+        name = f"llvm.masked.gather.{_suffix(kind)}.v{lanes}p0"
+        size = ir.Constant(ir.IntType(32), array.dtype.bitwidth // 8)
+        return _call(builder, name, _llvm(kind), [pointers, size, mask, ir.Constant(_llvm(kind), ir.Undefined)])
+
+    return kind(array, indices), generate
+
+
+# ---- from one number, and to one
+
+
+@intrinsic(prefer_literal=True)
+def splat(typingctx, value, lanes):
+    """A vector with ``value`` in every lane; its dtype is that of ``value``."""
+    number = types.unliteral(value)
+    kind = Vector(number, _constant(lanes, "lanes"))
+
+    def generate(context, builder, sig, args):
+        one = builder.insert_element(ir.Constant(_llvm(kind), ir.Undefined), args[0], ir.Constant(ir.IntType(32), 0))
+        zeros = ir.Constant(ir.VectorType(ir.IntType(32), kind.lanes), [0] * kind.lanes)
+        return builder.shuffle_vector(one, one, zeros)
+
+    return kind(number, lanes), generate
+
+
+@intrinsic
+def sum(typingctx, vector):
+    """Σ of the lanes, in the vector's dtype; of floats in pairs, so not in their order."""
+
+    def generate(context, builder, sig, args):
+        element = _llvm(vector).element
+        if not vector.floats:
+            return _call(builder, f"llvm.vector.reduce.add.{_suffix(vector)}", element, args)
+        half, lanes = args[0], vector.lanes
+        while lanes > 1:
+            lanes //= 2
+            low, high = (ir.Constant(ir.VectorType(ir.IntType(32), lanes), list(range(a, a + lanes)))
+                         for a in (0, lanes))
+            half = builder.fadd(builder.shuffle_vector(half, half, low), builder.shuffle_vector(half, half, high))
+        return builder.extract_element(half, ir.Constant(ir.IntType(32), 0))
+
+    return vector.dtype(vector), generate
+
+
+# ---- lane by lane
+
+
+def _operator(symbol, of_floats, signed, unsigned=None):
+    """Let ``a symbol b`` work for two vectors of one type: the names of the builder's methods."""
+
+    @infer_global(symbol)
+    class Template(AbstractTemplate):
+        def generic(self, args, kws):
+            if len(args) == 2 and isinstance(args[0], Vector) and args[0] == args[1]:
+                return signature(args[0], *args)
+
+    @lower_builtin(symbol, Vector, Vector)
+    def lower(context, builder, sig, args):
+        kind = sig.return_type
+        name = of_floats if kind.floats else signed if kind.signed else unsigned or signed
+        return getattr(builder, name)(*args)
+
+
+_operator(operator.add, "fadd", "add")
+_operator(operator.sub, "fsub", "sub")
+_operator(operator.mul, "fmul", "mul")
+_operator(operator.truediv, "fdiv", None)
+_operator(operator.and_, None, "and_")
+_operator(operator.or_, None, "or_")
+_operator(operator.xor, None, "xor")
+_operator(operator.lshift, None, "shl")
+_operator(operator.rshift, None, "ashr", "lshr")
+
+
+def _same_name(name, doc, arguments=1):
+    """An intrinsic of LLVM that takes vectors of one type and gives one of them."""
+
+    def generate(context, builder, sig, args):
+        return _call(builder, f"{name}.{_suffix(sig.return_type)}", _llvm(sig.return_type), args)
+
+    if arguments == 1:
+        def typed(typingctx, a):
+            return a(a), generate
+    elif arguments == 2:
+        def typed(typingctx, a, b):
+            return a(a, b), generate
+    else:
+        def typed(typingctx, a, b, c):
+            return a(a, b, c), generate
+    typed.__doc__ = doc
+    return intrinsic(typed)
+
+
+popcount = _same_name("llvm.ctpop", "How many bits of each lane are 1.")
+rint = _same_name("llvm.rint", "Round each lane to the nearest whole number, ties to even.")
+multiply_add = _same_name("llvm.fma", "a · b + c for floats, rounded once.", 3)
+maximum_int = _same_name("llvm.smax", "The larger of two signed whole numbers.", 2)
+minimum_int = _same_name("llvm.smin", "The smaller of two signed whole numbers.", 2)
+
+
+@intrinsic
+def convert(typingctx, vector, dtype):
+    """The same values, lane by lane, in another dtype (as ``np.int32``): widened, cut, or to and from floats."""
+    kind = Vector(dtype.dtype, vector.lanes)
+
+    def generate(context, builder, sig, args):
+        if vector.floats and kind.floats:
+            method = "fpext" if kind.dtype.bitwidth > vector.dtype.bitwidth else "fptrunc"
+        elif vector.floats:
+            method = "fptosi" if kind.signed else "fptoui"
+        elif kind.floats:
+            method = "sitofp" if vector.signed else "uitofp"
+        elif kind.dtype.bitwidth > vector.dtype.bitwidth:
+            method = "sext" if vector.signed else "zext"
+        elif kind.dtype.bitwidth < vector.dtype.bitwidth:
+            method = "trunc"
+        else:
+            return args[0]
+        return getattr(builder, method)(args[0], _llvm(kind))
+
+    return kind(vector, dtype), generate
+
+
+@intrinsic
+def view(typingctx, vector, dtype):
+    """The same bits as another dtype (as ``np.int32``), with as many lanes as they make."""
+    kind = Vector(dtype.dtype, vector.lanes * vector.dtype.bitwidth // dtype.dtype.bitwidth)
+
+    def generate(context, builder, sig, args):
+        return builder.bitcast(args[0], _llvm(kind))
+
+    return kind(vector, dtype), generate
+
+
+@intrinsic
+def dot4(typingctx, total, a, b):
+    """total[l] + Σⱼ a[4l + j] b[4l + j], j < 4: uint8 times int8 into int32, exactly."""
+    if str(a.dtype) != "uint8" or str(b.dtype) != "int8" or str(total.dtype) != "int32":
+        raise TypingError("dot4 takes int32, uint8 and int8")
+
+    def generate(context, builder, sig, args):
+        lanes = total.lanes
+        if lanes == 16 and has("avx512vnni"):
+            return _call(builder, "llvm.x86.avx512.vpdpbusd.512", _llvm(total), args)
+        wide = ir.VectorType(ir.IntType(32), 4 * lanes)
+        products = builder.mul(builder.zext(args[1], wide), builder.sext(args[2], wide))
+        result = args[0]
+        for j in range(4):
+            every_fourth = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [4 * lane + j for lane in range(lanes)])
+            result = builder.add(result, builder.shuffle_vector(products, products, every_fourth))
+        return result
+
+    return total(total, a, b), generate
