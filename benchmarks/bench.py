@@ -12,7 +12,6 @@ import importlib.metadata
 import json
 import os
 import platform
-from dataclasses import asdict
 from datetime import date
 from pathlib import Path
 
@@ -20,14 +19,6 @@ import course_lib as cl
 
 RESULTS = Path(__file__).with_name("results.json")
 PACKAGES = ("course_lib", "numpy", "numba", "torch")
-
-
-def all_rows():
-    """The rows, in the order of the table."""
-    return [
-        cl.nets.inference_row("lenet_300_100", batch=1, goal=2.0),
-        cl.nets.inference_row("lenet_300_100", batch=64),
-    ]
 
 
 def chosen(rows, texts):
@@ -53,43 +44,23 @@ def report(results, threads, load_before):
         "machine": {"system": platform.system(), "processor": platform.machine(), "cores": os.cpu_count()},
         "threads": threads,
         "load": {"before": load_before, "after": load_average()},
-        "rows": [asdict(result) for result in results],
+        "rows": [result.as_json() for result in results],
     }
-
-
-def as_table(results):
-    """The table, one line for each row and its peers."""
-    lines = []
-    for result in results:
-        text = cl.measure.time_text
-        lines.append([result.name, "ours", f"{text(result.ours_ms / 1e3)} ± {text(result.ours_spread / 1e3)}", "", ""])
-        for peer, ms in result.peers.items():
-            goal = ""
-            if peer == result.best_peer and result.goal is not None:
-                goal = f"goal {result.goal:g}: {'met' if result.met else 'missed'}"
-            lines.append(["", peer, text(ms / 1e3), f"{ms / result.ours_ms:.2f}×", goal])
-        if result.limit_ms is not None:
-            reached = f"{result.of_limit:.0%} reached"
-            lines.append(["", f"memory: {result.bytes} bytes", text(result.limit_ms / 1e3), "", reached])
-    return cl.measure.table(lines, headers=["row", "", "time (median)", "against ours", ""])
 
 
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("texts", nargs="*", help="run only the rows whose name contains one of these")
-    parser.add_argument("--seconds", type=float, default=5.0, help="time to spend on each row (5)")
-    parser.add_argument("--threads", type=int, default=1, help="threads of torch; our engine uses one (1)")
+    parser.add_argument("--seconds", type=float, default=6.0, help="time to spend on each row (6)")
+    parser.add_argument("--threads", type=int, default=2, help="threads for ours and for every peer (2)")
     parser.add_argument("--out", type=Path, default=RESULTS, help="where to write the results")
     options = parser.parse_args(arguments)
-    rows = chosen(all_rows(), options.texts)
+    rows = chosen(cl.bench.rows(), options.texts)
 
-    import torch
-
-    torch.set_num_threads(options.threads)
     cl.warm_up()
     load_before = load_average()
-    results = [cl.measure.run(row, repeats=1000, budget_s=options.seconds) for row in rows]
-    print(as_table(results))
+    results = [cl.bench.run(row, threads=options.threads, budget_s=options.seconds) for row in rows]
+    print(cl.bench.table(results))
     found = report(results, options.threads, load_before)
     options.out.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     print(f"Written to {options.out.name}. Load: {load_before} before, {found['load']['after']} after.")

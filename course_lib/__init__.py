@@ -14,6 +14,7 @@ _SUBMODULES = (
     "data", "measure", "check", "installation",      # data sets, measurements, feedback on answers, is all well?
     "energy", "roofline",                            # what arithmetic and memory cost, and how fast they go
     "nets",                                          # PyTorch
+    "bench",                                         # ours against others and against the limit, a row at a time
     "plots", "panels",                               # figures and widgets
 )
 

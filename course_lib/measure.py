@@ -3,16 +3,17 @@
     >>> print(accuracy([7, 2, 1, 0], [7, 2, 1, 1]))
     75.0 % ± 21.7
 
-Nothing here knows networks: what is timed comes in as callables.
+Nothing here knows networks: what is timed comes in as callables. ``Case``, ``Goal``, ``Growth`` and ``Row`` say what a
+benchmark is; ``course_lib.bench`` has them all and runs them.
 """
 
 import gc
 import math
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import perf_counter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -149,83 +150,59 @@ def _latency(times):
 class Case:
     """What a benchmark row times, ready to be called: our callable, its peers by name, on the same arrays.
 
-    ``bytes`` is what one call must move at the least (weights, input, output). ``memory_bound`` says that moving them
-    is what limits the call, as in a product with one vector; the result then carries the limit measured beside it.
+    Every callable takes no arguments and runs on the thread count that is set (``kernels.pool.threads()`` for ours).
     """
 
     ours: Callable
-    peers: dict[str, Callable]
-    bytes: int
-    memory_bound: bool = False
+    peers: dict[str, Callable | str]    # a text in place of a callable says why this peer cannot be timed here
+    bytes: int                          # that one call must move at the least: weights, input, output
+    operations: float = 0               # that it must do; a multiply-add is two; 0: it only moves bytes
+    arithmetic: str = "float32"         # the measured peak that stands over them: float32, int8, popcount, "" for none
+    scaled: dict[str, int] = field(default_factory=dict)    # peer -> n: it gets 1/n of the data, its time times n
+    same: Callable | None = None        # raises AssertionError where ours and the peers disagree; called before timing
+
+
+@dataclass(frozen=True)
+class Goal:
+    """How well a row means to do: ``at_least`` times as fast as ``peer``.
+
+    ``peer`` is a peer's name, "best" for the fastest of them, "ours: NAME" for another row of ours, or "limit": then
+    ``at_least`` is the share of the measured limit, 0.8 for 80 %.
+    """
+
+    peer: str
+    at_least: float
+
+
+@dataclass(frozen=True)
+class Growth:
+    """How a row's cost grows: ``prepare(value)`` gives the callable of one size along ``axis``.
+
+    ``work`` is the amount of work at each value, for instance elements or multiply-adds; time over work, both in
+    logarithms, should have this ``slope``. ``bytes`` is what a call at each value moves, for the words on caches.
+    """
+
+    axis: str
+    values: tuple
+    prepare: Callable[[Any], Callable]
+    slope: float = 1.0
+    work: Callable[[Any], float] = float
+    bytes: Callable[[Any], float] | None = None
 
 
 @dataclass(frozen=True)
 class Row:
-    """A benchmark: ``prepare()`` makes its case. ``goal`` is how many times faster than the best peer we mean to be."""
+    """A benchmark: ``prepare()`` makes its case.
+
+    ``why`` is printed beside a goal that is missed: the reason, in words that are true whatever the number.
+    """
 
     name: str
     shape: str
     prepare: Callable[[], Case]
-    goal: float | None = None
-
-
-@dataclass(frozen=True)
-class RowResult:
-    """A row, timed. Times in milliseconds; ``ours_spread`` is an interquartile range; ``None`` where not measured."""
-
-    name: str
-    shape: str
-    ours_ms: float
-    ours_spread: float
-    peers: dict[str, float]
-    best_peer: str
-    speedup: float
-    bytes: int
-    limit_ms: float | None
-    of_limit: float | None
-    goal: float | None
-    met: bool | None
-
-
-def run(row, *, repeats=200, budget_s=5.0):
-    """Time one benchmark row: ours and every peer in one loop, and, where memory is the limit, a copy of as many bytes.
-
-    Parameters
-    ----------
-    row : Row
-    repeats, budget_s : as in ``compare``
-
-    Returns
-    -------
-    RowResult
-        ``speedup`` is the best peer's time over ours; ``limit_ms`` the time of a copy that moves ``bytes`` bytes (half
-        read, half written), and ``of_limit`` the share of that limit we reach: 1 is as fast as memory allows.
-    """
-    case = row.prepare()
-    calls = {"ours": case.ours, **{f"peer {name}": peer for name, peer in case.peers.items()}}
-    if case.memory_bound:
-        source = np.ones(max(1, case.bytes // 2), np.uint8)
-        target = np.empty_like(source)
-        calls["limit"] = lambda: np.copyto(target, source)
-    times = compare(calls, repeats=repeats, budget_s=budget_s)
-    ours = times["ours"].median_s
-    peers = {name: times[f"peer {name}"].median_s for name in case.peers}
-    best = min(peers, key=peers.get)
-    limit = times["limit"].median_s if case.memory_bound else None
-    return RowResult(
-        name=row.name,
-        shape=row.shape,
-        ours_ms=1e3 * ours,
-        ours_spread=1e3 * times["ours"].spread_s,
-        peers={name: 1e3 * seconds for name, seconds in peers.items()},
-        best_peer=best,
-        speedup=peers[best] / ours,
-        bytes=case.bytes,
-        limit_ms=None if limit is None else 1e3 * limit,
-        of_limit=None if limit is None else limit / ours,
-        goal=row.goal,
-        met=None if row.goal is None else peers[best] / ours >= row.goal,
-    )
+    goals: tuple[Goal, ...] = ()
+    why: str = ""
+    growth: Growth | None = None
 
 
 def time_text(seconds):

@@ -3,7 +3,7 @@
 import torch
 
 from .. import data
-from ..measure import Case, Row
+from ..measure import Case, Goal, Row
 from .ptq import quantize_model
 from .store import trained
 
@@ -13,7 +13,7 @@ CALIBRATION_IMAGES = 512
 
 
 def inference_row(name="lenet_300_100", *, batch=1, goal=None, dataset=None, progress=True):
-    """The row that times int8 inference, from pixels to logits, for ``cl.measure.run``.
+    """The row that times int8 inference, from pixels to logits, for ``cl.bench.run``.
 
     Three callables get the same float32 images: the integer engine, the float32 net in torch, and its simulated
     (fake-quantized) twin in torch.
@@ -45,7 +45,8 @@ def inference_row(name="lenet_300_100", *, batch=1, goal=None, dataset=None, pro
             ours=lambda: engine(x),
             peers={"torch float32": lambda: model(x_torch), "torch simulated int8": lambda: simulated(x_torch)},
             bytes=weights + x.nbytes,  # one byte a weight, and the float32 images; the rest is small beside them
-            memory_bound=batch == 1,
+            operations=2 * weights * batch,
+            arithmetic="int8",
         )
 
-    return Row(f"{name} int8, batch {batch}", f"{batch}×1×28×28", prepare, goal)
+    return Row(f"{name} int8, batch {batch}", f"{batch}×1×28×28", prepare, () if goal is None else (Goal("best", goal),))

@@ -15,6 +15,7 @@ FLOORS = [                                              # from the ground up; ro
     {"data", "measure", "check", "sweep", "energy"},
     {"roofline"},                                       # times with measure
     {"nets"},
+    {"bench"},                                          # ours against every peer, torch among them
     {"plots"},
     {"panels"},
     {"installation"},                                   # the roof: looks at everything, and nothing looks at it

@@ -146,44 +146,6 @@ def test_compare_names_the_wrong_argument(calls, wrong, message):
         measure.compare(calls, **wrong)
 
 
-# Benchmark rows
-
-
-def test_a_row_against_its_best_peer(monkeypatch):
-    clock = Clock(monkeypatch)
-    peers = {"slow": clock.call("s", 0.08), "ours": clock.call("f", 0.05)}
-    case = measure.Case(clock.call("o", 0.02), peers, bytes=1000)
-    got = measure.run(measure.Row("product", "4×4", lambda: case, goal=2.0))
-    assert got.name == "product" and got.shape == "4×4"
-    assert got.ours_ms == pytest.approx(20) and got.ours_spread == pytest.approx(0, abs=1e-9)
-    assert got.peers == pytest.approx({"slow": 80, "ours": 50})  # a peer may be called anything
-    assert got.best_peer == "ours" and got.speedup == pytest.approx(2.5)
-    assert got.goal == 2.0 and got.met is True
-    assert got.bytes == 1000 and got.limit_ms is None and got.of_limit is None
-
-
-def test_a_goal_may_be_missed_or_absent(monkeypatch):
-    clock = Clock(monkeypatch)
-    case = measure.Case(clock.call("o", 0.02), {"peer": clock.call("p", 0.03)}, bytes=1)
-    assert measure.run(measure.Row("r", "", lambda: case, goal=2.0)).met is False
-    assert measure.run(measure.Row("r", "", lambda: case)).met is None
-
-
-def test_the_limit_is_a_copy_of_as_many_bytes(monkeypatch):
-    clock = Clock(monkeypatch)
-    copied = []
-
-    def copyto(target, source):
-        copied.append(target.nbytes + source.nbytes)
-        clock.now += 0.01
-
-    monkeypatch.setattr(measure.np, "copyto", copyto)
-    case = measure.Case(clock.call("o", 0.04), {"peer": clock.call("p", 0.03)}, bytes=1000, memory_bound=True)
-    got = measure.run(measure.Row("r", "", lambda: case))
-    assert set(copied) == {1000}
-    assert got.limit_ms == pytest.approx(10) and got.of_limit == pytest.approx(0.25)
-
-
 # Printing
 
 
