@@ -274,7 +274,7 @@ def convert(typingctx, vector, dtype):
 
 
 @intrinsic
-def view(typingctx, vector, dtype):
+def reinterpret(typingctx, vector, dtype):
     """The same bits as another dtype (as ``np.int32``), with as many lanes as they make."""
     kind = Vector(dtype.dtype, vector.lanes * vector.dtype.bitwidth // dtype.dtype.bitwidth)
 
