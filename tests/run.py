@@ -113,7 +113,7 @@ def main(arguments):
     began = time.time()
     before = tree_state()
     with tempfile.TemporaryDirectory() as aside:
-        env = {**jupyter_env(aside), "OMP_NUM_THREADS": "1"}  # one torch thread for each worker
+        env = {**jupyter_env(aside), "OMP_NUM_THREADS": "1", "COURSE_THREADS": "1"}  # for each worker
         results = [run_phase("selection", arguments, env)] if arguments else run_everything(env)
     changed = sorted(tree_state() - before)
     if changed:
