@@ -224,16 +224,16 @@ def set_up():
 
 
 def set_up_tests():
-    """Make .venv-test complete: the test extras in an environment of their own, laid over .venv by a .pth file.
+    """Make .venv-test complete: the extras of tests and benchmarks in an environment of their own, laid over .venv.
 
-    So PyTorch is on the disk once, and nbgrader's menus stay out of the students' JupyterLab.
+    A .pth file lays it: so PyTorch is on the disk once, and nbgrader's menus stay out of the students' JupyterLab.
     """
     set_up()
     if is_set_up(VENV_TEST):
         return
     import tomllib
 
-    say("Installing the test extras in .venv-test: once")
+    say("Installing what the tests and the benchmarks need in .venv-test: once")
     if venv_version(VENV_TEST) != venv_version(VENV) or not importable(VENV_TEST, "pip"):
         if run([python_of(VENV), "-m", "venv", "--without-pip", "--clear", VENV_TEST]):
             raise Problem("The environment .venv-test cannot be made: remove .venv and .venv-test and run this again.")
@@ -245,7 +245,7 @@ def set_up_tests():
         # addsitedir and not the bare path: it also reads the .pth file of the editable course_lib
         (Path(above) / "students_environment.pth").write_text("import site; site.addsitedir(%r)\n" % below)
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
-    pip_install(VENV_TEST, extras["test"])
+    pip_install(VENV_TEST, extras["test"] + extras["bench"])
     (VENV_TEST / STAMP).write_text(fingerprint(VENV_TEST))
 
 
