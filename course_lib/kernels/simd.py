@@ -303,3 +303,112 @@ def dot4(typingctx, total, a, b):
         return result
 
     return total(total, a, b), generate
+
+
+# ---- some lanes only, tables, and hints
+
+
+def _chosen(builder, lanes):
+    """One bit a lane: is it other than 0?"""
+    return builder.icmp_signed("!=", lanes, ir.Constant(lanes.type, None))
+
+
+@intrinsic(prefer_literal=True)
+def first(typingctx, count, lanes):
+    """int32 lanes, −1 in the first ``count`` and 0 in the others: which lanes of a last, short vector count."""
+    kind = Vector(types.int32, _constant(lanes, "lanes"))
+
+    def generate(context, builder, sig, args):
+        count32 = context.cast(builder, args[0], sig.args[0], types.int32)
+        one = builder.insert_element(ir.Constant(_llvm(kind), ir.Undefined), count32, ir.Constant(ir.IntType(32), 0))
+        counts = builder.shuffle_vector(one, one, ir.Constant(_llvm(kind), [0] * kind.lanes))
+        return builder.sext(builder.icmp_signed(">", counts, ir.Constant(_llvm(kind), list(range(kind.lanes)))), _llvm(kind))
+
+    return kind(count, lanes), generate
+
+
+@intrinsic
+def load_where(typingctx, array, i, chosen):
+    """array[i + lane] in the lanes where ``chosen`` is not 0; elsewhere 0, and memory is not touched."""
+    kind = Vector(array.dtype, chosen.lanes)
+
+    def generate(context, builder, sig, args):
+        index = context.cast(builder, args[1], sig.args[1], types.intp)
+        place = _address(context, builder, sig.args[0], args[0], index, kind)
+        size = ir.Constant(ir.IntType(32), array.dtype.bitwidth // 8)
+        arguments = [place, size, _chosen(builder, args[2]), ir.Constant(_llvm(kind), None)]
+        return _call(builder, f"llvm.masked.load.{_suffix(kind)}.p0", _llvm(kind), arguments)
+
+    return kind(array, i, chosen), generate
+
+
+@intrinsic
+def gather_where(typingctx, array, indices, chosen):
+    """array[indices] in the lanes where ``chosen`` is not 0; elsewhere 0, and memory is not touched."""
+    kind = Vector(array.dtype, indices.lanes)
+
+    def generate(context, builder, sig, args):
+        data = context.make_array(sig.args[0])(context, builder, args[0]).data
+        pointers = _Addresses(builder.block, data, args[1], _llvm(kind).element)
+        builder._insert(pointers)
+        size = ir.Constant(ir.IntType(32), array.dtype.bitwidth // 8)
+        arguments = [pointers, size, _chosen(builder, args[2]), ir.Constant(_llvm(kind), None)]
+        return _call(builder, f"llvm.masked.gather.{_suffix(kind)}.v{kind.lanes}p0", _llvm(kind), arguments)
+
+    return kind(array, indices, chosen), generate
+
+
+@intrinsic
+def lookup32(typingctx, table, indices):
+    """table[indices mod 32] of an array of 32 float32; ``indices`` are 16 lanes of int32."""
+    kind = Vector(types.float32, 16)
+    if str(table.dtype) != "float32" or (str(indices.dtype), indices.lanes) != ("int32", 16):
+        raise TypingError("lookup32 takes an array of float32 and 16 lanes of int32")
+
+    def generate(context, builder, sig, args):
+        if has("avx512f"):                                          # the table lies in two registers
+            low, high = (builder.load(_address(context, builder, sig.args[0], args[0], ir.Constant(ir.IntType(64), i), kind))
+                         for i in (0, 16))
+            low.align = high.align = 4
+            return _call(builder, "llvm.x86.avx512.vpermi2var.ps.512", _llvm(kind), [low, args[1], high])
+        inside = builder.and_(args[1], ir.Constant(args[1].type, [31] * 16))
+        data = context.make_array(sig.args[0])(context, builder, args[0]).data
+        pointers = _Addresses(builder.block, data, inside, _llvm(kind).element)
+        builder._insert(pointers)
+        everywhere = ir.Constant(ir.VectorType(ir.IntType(1), 16), [1] * 16)
+        arguments = [pointers, ir.Constant(ir.IntType(32), 4), everywhere, ir.Constant(_llvm(kind), ir.Undefined)]
+        return _call(builder, "llvm.masked.gather.v16f32.v16p0", _llvm(kind), arguments)
+
+    return kind(table, indices), generate
+
+
+@intrinsic
+def pick_of_four(typingctx, vector, which):
+    """vector[4 ⌊l / 4⌋ + which[l] mod 4] in lane l, for 16 lanes of float32: each lane picks within its group of four."""
+    if (str(vector.dtype), vector.lanes, str(which.dtype), which.lanes) != ("float32", 16, "int32", 16):
+        raise TypingError("pick_of_four takes 16 lanes of float32 and 16 of int32")
+
+    def generate(context, builder, sig, args):
+        if has("avx512f"):
+            return _call(builder, "llvm.x86.avx512.vpermilvar.ps.512", _llvm(vector), args)
+        group = [4 * (lane // 4) for lane in range(16)]
+        of = [builder.shuffle_vector(args[0], args[0], ir.Constant(args[1].type, [g + j for g in group])) for j in range(4)]
+        low, high = (_chosen(builder, builder.and_(args[1], ir.Constant(args[1].type, [bit] * 16))) for bit in (1, 2))
+        return builder.select(high, builder.select(low, of[3], of[2]), builder.select(low, of[1], of[0]))
+
+    return vector(vector, which), generate
+
+
+@intrinsic
+def prefetch(typingctx, array, i):
+    """Ask for the cache line of array[i], beyond the end too. It changes the time and nothing else."""
+
+    def generate(context, builder, sig, args):
+        index = context.cast(builder, args[1], sig.args[1], types.intp)
+        data = context.make_array(sig.args[0])(context, builder, args[0]).data
+        place = builder.bitcast(builder.gep(data, [index]), ir.PointerType(ir.IntType(8)))
+        read_keep_data = [ir.Constant(ir.IntType(32), number) for number in (0, 3, 1)]
+        _call(builder, "llvm.prefetch.p0", ir.VoidType(), [place, *read_keep_data])
+        return context.get_dummy_value()
+
+    return types.void(array, i), generate
