@@ -24,9 +24,16 @@ from course_lib.coding.images import (
     shrink,
 )
 from course_lib.coding.packing import pack, pack_plain, packed_size, unpack, unpack_plain
+from course_lib.coding.sparse_index import (
+    RelativeIndex,
+    from_relative_index_plain,
+    relative_index,
+    relative_index_plain,
+)
 
 __all__ = [
-    "CHROMINANCE", "LUMINANCE", "SUBSAMPLING", "ImageError", "JpegFile", "cosine_matrix", "dct_plain", "entropy",
-    "entropy_plain", "jpeg_bytes", "jpeg_codes", "jpeg_coefficients", "jpeg_pixels", "luminance", "pack", "pack_plain",
-    "packed_size", "png_bytes", "psnr_db", "quantization_table", "read_image", "read_jpeg", "shrink", "unpack", "unpack_plain",
+    "CHROMINANCE", "LUMINANCE", "SUBSAMPLING", "ImageError", "JpegFile", "RelativeIndex", "cosine_matrix", "dct_plain", "entropy",
+    "entropy_plain", "from_relative_index_plain", "jpeg_bytes", "jpeg_codes", "jpeg_coefficients", "jpeg_pixels", "luminance",
+    "pack", "pack_plain", "packed_size", "png_bytes", "psnr_db", "quantization_table", "read_image", "read_jpeg",
+    "relative_index", "relative_index_plain", "shrink", "unpack", "unpack_plain",
 ]  # fmt: skip
