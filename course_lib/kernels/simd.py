@@ -412,3 +412,144 @@ def prefetch(typingctx, array, i):
         return context.get_dummy_value()
 
     return types.void(array, i), generate
+
+
+# ---- comparing and choosing, lane by lane
+
+
+def _comparison(name, symbol, doc):
+    def typed(typingctx, a, b):
+        kind = Vector(types.Integer.from_bitwidth(a.dtype.bitwidth, signed=True), a.lanes)
+
+        def generate(context, builder, sig, args):
+            compare = builder.fcmp_ordered if a.floats else builder.icmp_signed if a.signed else builder.icmp_unsigned
+            return builder.sext(compare(symbol, *args), _llvm(kind))
+
+        if a != b:
+            raise TypingError(f"{name} takes two vectors of one type, not {a} and {b}")
+        return kind(a, b), generate
+
+    typed.__doc__ = doc
+    return intrinsic(typed)
+
+
+is_less = _comparison("is_less", "<", "−1 in the lanes where a < b, 0 in the others and for NaN.")
+is_equal = _comparison("is_equal", "==", "−1 in the lanes where a = b, 0 in the others and for NaN.")
+
+
+@intrinsic
+def is_nan(typingctx, a):
+    """−1 in the lanes that are NaN, 0 in the others."""
+    kind = Vector(types.Integer.from_bitwidth(a.dtype.bitwidth, signed=True), a.lanes)
+
+    def generate(context, builder, sig, args):
+        return builder.sext(builder.fcmp_unordered("uno", args[0], args[0]), _llvm(kind))
+
+    return kind(a), generate
+
+
+@intrinsic
+def select(typingctx, chosen, a, b):
+    """a in the lanes where ``chosen`` is not 0, else b."""
+
+    def generate(context, builder, sig, args):
+        return builder.select(_chosen(builder, args[0]), args[1], args[2])
+
+    if a != b or chosen.lanes != a.lanes:
+        raise TypingError(f"select takes as many lanes to choose by as in two vectors of one type, not {chosen}, {a}, {b}")
+    return a(chosen, a, b), generate
+
+
+def _better(symbol, doc):
+    def typed(typingctx, a, b):
+        def generate(context, builder, sig, args):
+            compare = builder.fcmp_ordered if a.floats else builder.icmp_signed if a.signed else builder.icmp_unsigned
+            return builder.select(compare(symbol, *args), *args)
+
+        return a(a, b), generate
+
+    typed.__doc__ = doc
+    return intrinsic(typed)
+
+
+maximum = _better(">", "The larger of a and b; b where one of them is NaN.")
+minimum = _better("<", "The smaller of a and b; b where one of them is NaN.")
+floor = _same_name("llvm.floor", "Round each lane down.")
+ceil = _same_name("llvm.ceil", "Round each lane up.")
+trunc = _same_name("llvm.trunc", "Round each lane toward zero.")
+
+
+@intrinsic(prefer_literal=True)
+def ramp(typingctx, step, lanes):
+    """0, step, 2 step, …: whole numbers in the dtype of ``step``."""
+    number = types.unliteral(step)
+    kind = Vector(number, _constant(lanes, "lanes"))
+
+    def generate(context, builder, sig, args):
+        one = builder.insert_element(ir.Constant(_llvm(kind), ir.Undefined), args[0], ir.Constant(ir.IntType(32), 0))
+        zeros = ir.Constant(ir.VectorType(ir.IntType(32), kind.lanes), [0] * kind.lanes)
+        return builder.mul(builder.shuffle_vector(one, one, zeros), ir.Constant(_llvm(kind), list(range(kind.lanes))))
+
+    return kind(number, lanes), generate
+
+
+@intrinsic(prefer_literal=True)
+def slide(typingctx, a, b, count):
+    """The lanes of a from ``count`` on, then the first ``count`` of b."""
+    skipped = _constant(count, "count")
+
+    def generate(context, builder, sig, args):
+        order = ir.Constant(ir.VectorType(ir.IntType(32), a.lanes), list(range(skipped, skipped + a.lanes)))
+        return builder.shuffle_vector(args[0], args[1], order)
+
+    return a(a, b, count), generate
+
+
+# ---- the end of an array, and results that are larger than the caches
+
+
+@intrinsic
+def store_where(typingctx, array, i, vector, chosen):
+    """array[i + lane] = vector[lane] in the lanes where ``chosen`` is not 0; elsewhere memory is not touched."""
+
+    def generate(context, builder, sig, args):
+        index = context.cast(builder, args[1], sig.args[1], types.intp)
+        place = _address(context, builder, sig.args[0], args[0], index, vector)
+        size = ir.Constant(ir.IntType(32), array.dtype.bitwidth // 8)
+        _call(builder, f"llvm.masked.store.{_suffix(vector)}.p0", ir.VoidType(),
+              [args[2], place, size, _chosen(builder, args[3])])
+        return context.get_dummy_value()
+
+    if array.dtype != vector.dtype:
+        raise TypingError(f"a vector of {vector.dtype} does not go into an array of {array.dtype}")
+    return types.void(array, i, vector, chosen), generate
+
+
+@intrinsic
+def store_past_caches(typingctx, array, i, vector):
+    """The same as store, for a result that is larger than the caches: a plain store first reads what it overwrites.
+
+    The address must be a multiple of the bytes of the vector. Call ``fence`` after the last one.
+    """
+
+    def generate(context, builder, sig, args):
+        index = context.cast(builder, args[1], sig.args[1], types.intp)
+        put = builder.store(args[2], _address(context, builder, sig.args[0], args[0], index, vector))
+        put.align = vector.dtype.bitwidth // 8 * vector.lanes
+        put.set_metadata("nontemporal", builder.module.add_metadata([ir.Constant(ir.IntType(32), 1)]))
+        return context.get_dummy_value()
+
+    if array.dtype != vector.dtype:
+        raise TypingError(f"a vector of {vector.dtype} does not go into an array of {array.dtype}")
+    return types.void(array, i, vector), generate
+
+
+@intrinsic
+def fence(typingctx):
+    """What was stored before it is seen by other threads before what is stored after it."""
+
+    def generate(context, builder, sig, args):
+        builder.fence("seq_cst")
+        return context.get_dummy_value()
+
+    return types.void(), generate
