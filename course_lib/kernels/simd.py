@@ -30,7 +30,19 @@ BYTES = 64
 
 def has(feature):
     """Whether kernels are compiled for a processor with this feature, by LLVM's name for it, as "avx512vnni"."""
-    return f"+{feature}" in cpu_target.target_context.codegen().magic_tuple()[2].split(",")
+    _, name, features = cpu_target.target_context.codegen().magic_tuple()
+    if feature == "dotprod" and name.startswith("apple-m"):
+        return True                                     # LLVM lists no features of these
+    return f"+{feature}" in features.split(",")
+
+
+def aligned(shape, dtype):
+    """A new array that begins at a multiple of 64 bytes, as ``np.empty`` does not: a vector of 64 bytes that lies across
+    two cache lines takes two loads."""
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    memory = np.empty(size + BYTES, np.uint8)
+    start = -memory.ctypes.data % BYTES
+    return memory[start : start + size].view(dtype).reshape(shape)
 
 
 class Vector(types.Type):
@@ -176,6 +188,25 @@ def splat(typingctx, value, lanes):
 
 
 @intrinsic
+def splat4(typingctx, array, i):
+    """The four bytes array[i : i + 4], sixteen times over: what ``dot4`` multiplies with four columns of sixteen rows."""
+    kind = Vector(array.dtype, BYTES)
+    if array.dtype.bitwidth != 8:
+        raise TypingError("splat4 takes an array of bytes")
+
+    def generate(context, builder, sig, args):
+        index = context.cast(builder, args[1], sig.args[1], types.intp)
+        sixteen = ir.VectorType(ir.IntType(32), BYTES // 4)
+        data = context.make_array(sig.args[0])(context, builder, args[0]).data
+        four = builder.load(builder.bitcast(builder.gep(data, [index]), ir.PointerType(ir.IntType(32))))
+        four.align = 1
+        one = builder.insert_element(ir.Constant(sixteen, ir.Undefined), four, ir.Constant(ir.IntType(32), 0))
+        return builder.bitcast(_lanes_of(builder, one, [0] * sixteen.count), _llvm(kind))
+
+    return kind(array, i), generate
+
+
+@intrinsic
 def sum(typingctx, vector):
     """Σ of the lanes, in the vector's dtype; of floats in pairs, so not in their order."""
 
@@ -291,18 +322,70 @@ def dot4(typingctx, total, a, b):
         raise TypingError("dot4 takes int32, uint8 and int8")
 
     def generate(context, builder, sig, args):
-        lanes = total.lanes
-        if lanes == 16 and has("avx512vnni"):
-            return _call(builder, "llvm.x86.avx512.vpdpbusd.512", _llvm(total), args)
-        wide = ir.VectorType(ir.IntType(32), 4 * lanes)
-        products = builder.mul(builder.zext(args[1], wide), builder.sext(args[2], wide))
-        result = args[0]
-        for j in range(4):
-            every_fourth = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [4 * lane + j for lane in range(lanes)])
-            result = builder.add(result, builder.shuffle_vector(products, products, every_fourth))
-        return result
+        lanes, multiply_add_4 = _dot4_of_this_processor()
+        lanes = min(lanes, total.lanes)
+        sums = []
+        for i in range(0, total.lanes, lanes):
+            ranges = range(i, i + lanes), range(4 * i, 4 * (i + lanes)), range(4 * i, 4 * (i + lanes))
+            sums.append(multiply_add_4(builder, *(_lanes_of(builder, arg, part) for arg, part in zip(args, ranges))))
+        return _side_by_side(builder, sums)
 
     return total(total, a, b), generate
+
+
+def _dot4_of_this_processor():
+    """How many lanes dot4 does at a time on the processor that kernels are compiled for, and the code for them."""
+    if has("avx512vnni"):
+        return 16, _dot4_by("llvm.x86.avx512.vpdpbusd.512")
+    if has("avxvnni"):
+        return 8, _dot4_by("llvm.x86.avx512.vpdpbusd.256")
+    if has("i8mm"):
+        return 4, _dot4_by("llvm.aarch64.neon.usdot.v4i32.v16i8")
+    if has("dotprod"):
+        return 4, _dot4_signed
+    return 16, _dot4_plain
+
+
+def _dot4_by(name):
+    return lambda builder, total, a, b: _call(builder, name, total.type, [total, a, b])
+
+
+def _dot4_signed(builder, total, a, b):
+    """Where both factors must be signed: a = (a mod 128) − (−128 or 0), and each of the two is a signed byte."""
+    def sdot(total, a):
+        return _call(builder, "llvm.aarch64.neon.sdot.v4i32.v16i8", total.type, [total, a, b])
+
+    low, high = (builder.and_(a, ir.Constant(a.type, [bits] * a.type.count)) for bits in (127, -128))
+    return builder.sub(sdot(total, low), sdot(ir.Constant(total.type, None), high))
+
+
+def _dot4_plain(builder, total, a, b):
+    """Even bytes, then odd bytes, as 16-bit numbers: x86 multiplies and adds neighbouring pairs of those (pmaddwd)."""
+    pairs = ir.VectorType(ir.IntType(16), a.type.count // 2)
+    a, b = builder.bitcast(a, pairs), builder.bitcast(b, pairs)
+    eight, byte = (ir.Constant(pairs, [number] * pairs.count) for number in (8, 255))
+    for x, y in ((builder.and_(a, byte), builder.ashr(builder.shl(b, eight), eight)),
+                 (builder.lshr(a, eight), builder.ashr(b, eight))):
+        products = []
+        for neighbour in (0, 1):
+            halves = [_lanes_of(builder, z, range(neighbour, pairs.count, 2)) for z in (x, y)]
+            products.append(builder.mul(*(builder.sext(half, total.type) for half in halves)))
+        total = builder.add(total, builder.add(*products))
+    return total
+
+
+def _lanes_of(builder, vector, lanes):
+    """These lanes of a vector, in this order."""
+    return builder.shuffle_vector(vector, vector, ir.Constant(ir.VectorType(ir.IntType(32), len(lanes)), list(lanes)))
+
+
+def _side_by_side(builder, vectors):
+    """2, 4, 8, … vectors as one."""
+    while len(vectors) > 1:
+        every = ir.VectorType(ir.IntType(32), 2 * vectors[0].type.count)
+        both = ir.Constant(every, list(range(every.count)))
+        vectors = [builder.shuffle_vector(a, b, both) for a, b in zip(vectors[::2], vectors[1::2])]
+    return vectors[0]
 
 
 # ---- some lanes only, tables, and hints

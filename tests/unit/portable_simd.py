@@ -14,6 +14,11 @@ def dot(x, w):
 
 
 @numba.njit
+def four_everywhere(x, i, out):
+    simd.store(out, 0, simd.splat4(x, i))
+
+
+@numba.njit
 def different_bits(a, b):
     total = simd.splat(np.uint64(0), 8)
     for i in range(0, a.size, 8):
@@ -64,6 +69,9 @@ def trial():
     x, w = rng.integers(0, 256, 4096).astype(np.uint8), rng.integers(-128, 128, 4096).astype(np.int8)
     x[:64], w[:64] = 255, -128                                      # the largest products
     assert dot(x, w) == x.astype(int) @ w.astype(int)
+    out = simd.aligned((2, 32), np.uint8)
+    four_everywhere(x, 3, out.reshape(-1))                          # from any address
+    assert out.ctypes.data % 64 == 0 and np.array_equal(out.reshape(-1), np.tile(x[3:7], 16))
     a, b = (rng.integers(0, 2**64, 64, dtype=np.uint64) for _ in range(2))
     assert different_bits(a, b) == np.bitwise_count(a ^ b).sum()
     table, indices = rng.standard_normal(70_000).astype(np.float32), rng.integers(0, 2**16, 256).astype(np.uint16)
