@@ -93,3 +93,26 @@ def test_refusals():
         codebook_dequantize(np.array([2]), [0.0, 1.0])
     with pytest.raises(ValueError, match=r"scale has shape \(2,\); codes of shape \(4,\) take \(\)"):
         codebook_dequantize(np.zeros(4, int), [0.0, 1.0], np.ones(2))
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 8, 9, 31, 32, 33, 255, 256])
+def test_the_sixteen_at_a_time_search_equals_numpys(size):
+    """float32 numbers from sixteen on take a kernel: borders themselves, their neighbours, both ends, every level count."""
+    rng = np.random.default_rng(size)
+    limit = float(np.finfo(np.float32).max)
+    for levels in (np.sort(rng.normal(size=size)), np.unique(rng.integers(-5, 5, size) / 4), np.linspace(-1e-45, 1, size),
+                   np.linspace(-limit, limit, size), np.linspace(1e38, 1e39, size)):
+        if (np.diff(levels) <= 0).any():
+            continue
+        between = levels[:-1] / 2 + levels[1:] / 2
+        near = np.clip(between, -limit, limit).astype(np.float32)
+        x = np.concatenate([near, np.nextafter(near, np.float32(9)), np.nextafter(near, np.float32(-9)),
+                            rng.normal(size=41).astype(np.float32), np.float32([0, -0.0, np.inf, -np.inf, limit, -limit])])
+        for part in (x, x[:16], x[-17:]):
+            assert (nearest_level(part, levels) == np.searchsorted(between, part)).all()
+
+
+def test_nearest_level_on_any_number_of_threads():
+    x = np.random.default_rng(0).normal(size=(7, 20_001)).astype(np.float32)
+    ones = nearest_level(x, nf4_levels(), threads=1)
+    assert all((nearest_level(x, nf4_levels(), threads=threads) == ones).all() for threads in (2, 3))

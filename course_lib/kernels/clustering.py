@@ -1,0 +1,211 @@
+"""k-means of numbers on a line.
+
+Sorted, the numbers of a cluster are neighbours, so that k clusters are k − 1 cuts. A cut is found by binary search and a
+sum between two cuts by two running sums: an iteration costs k log n, not k n, and sorting once is what takes the time.
+Running sums are kept for every ``BLOCK``-th number only; the few numbers after the last of them are added up on the spot.
+
+Sources: Lloyd 1982, "Least squares quantization in PCM"; Wang, Song 2011, "Ckmeans.1d.dp: optimal k-means clustering in
+one dimension by dynamic programming"; Grønlund et al. 2017, "Fast exact k-means, k-medians and Bregman divergence
+clustering in 1D".
+"""
+
+import numba
+import numpy as np
+from numba import float32, float64, int64, types, uint8
+
+from course_lib.kernels import simd
+from course_lib.kernels.compiling import array_of, kernel
+
+BLOCK = 64
+
+_inline = numba.njit(nogil=True, error_model="numpy")
+_sums = numba.njit(nogil=True, fastmath={"reassoc", "contract"})
+
+
+_numbers = array_of(float64, 1)
+
+
+def _out(dtype):
+    return array_of(dtype, 1, readonly=False)
+
+
+@_sums
+def _sum(x):
+    total = 0.0
+    for i in range(x.size):
+        total += x[i]
+    return total
+
+
+@_sums
+def _squares(x, centre):
+    total = 0.0
+    for i in range(x.size):
+        total += (x[i] - centre) * (x[i] - centre)
+    return total
+
+
+@_inline
+def _sum_before(x, running, i):
+    """x[0] + … + x[i − 1]"""
+    block = i // BLOCK
+    return running[block] + _sum(x[block * BLOCK : i])
+
+
+@_inline
+def _first_above(x, value, near):
+    """The index of the first x[i] > value in ascending x, its size if there is none; searched outwards from ``near``."""
+    low, high, step = near, near, 1                     # x[low − 1] ≤ value < x[high] once both have stopped
+    while low > 0 and x[low - 1] > value:
+        high = low - 1
+        low = max(low - step, 0)
+        step *= 2
+    while high < x.size and x[high] <= value:
+        low = high + 1
+        high = min(high + step, x.size)
+        step *= 2
+    while low < high:
+        middle = (low + high) // 2
+        if x[middle] <= value:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@_inline
+def _farthest(x, centres, starts):
+    """The number farthest from the centre of its cluster, which is one of the ends of a cluster."""
+    found, largest = x[0], -1.0
+    for c in range(centres.size):
+        if starts[c] < starts[c + 1]:
+            for end in (starts[c], starts[c + 1] - 1):
+                distance = abs(x[end] - centres[c])
+                if distance > largest:
+                    found, largest = x[end], distance
+    return found
+
+
+@_inline
+def _move(centres, c, value):
+    """Give centre c this value and bring the centres back into ascending order."""
+    while c > 0 and centres[c - 1] > value:
+        centres[c] = centres[c - 1]
+        c -= 1
+    while c + 1 < centres.size and centres[c + 1] < value:
+        centres[c] = centres[c + 1]
+        c += 1
+    centres[c] = value
+
+
+@kernel([int64(_numbers, _out(float64), _out(int64), int64)])
+def lloyd(x, centres, starts, most):
+    """Assign, take means, until nothing changes or ``most`` times; how many times. Cluster c is x[starts[c]:starts[c + 1]].
+
+    x: (n,) ascending, centres: (k,) ascending, changed in place, starts: (k + 1,). What is in the middle between two
+    centres belongs to the lower one. An empty cluster moves to the number farthest from its centre, one a round.
+    """
+    running = np.empty(x.size // BLOCK + 1)
+    running[0] = 0.0
+    for b in range(x.size // BLOCK):
+        running[b + 1] = running[b] + _sum(x[b * BLOCK : (b + 1) * BLOCK])
+    k = centres.size
+    starts[:] = 0
+    starts[k] = x.size
+    changed = True
+    for iteration in range(most):
+        for c in range(1, k):
+            start = _first_above(x, centres[c - 1] / 2 + centres[c] / 2, starts[c])
+            changed |= start != starts[c]
+            starts[c] = start
+        if not changed:
+            return iteration
+        changed = False
+        empty, below = -1, 0.0
+        for c in range(k):
+            first, stop = starts[c], starts[c + 1]
+            above = _sum_before(x, running, stop)
+            if first < stop:                            # rounding must not carry a mean out of its cluster
+                centres[c] = min(max((above - below) / (stop - first), x[first]), x[stop - 1])
+            else:
+                empty = c
+            below = above
+        if empty >= 0 and iteration + 1 < most:
+            _move(centres, empty, _farthest(x, centres, starts))
+            changed = True
+    return most
+
+
+@kernel([float64(_numbers, array_of(int64, 1), _numbers)])
+def squared_error(x, starts, centres):
+    """Σ_c Σ_i (x[i] − centres[c])², starts[c] ≤ i < starts[c + 1].   x: (n,), starts: (k + 1,), centres: (k,)"""
+    total = 0.0
+    for c in range(centres.size):
+        total += _squares(x[starts[c] : starts[c + 1]], centres[c])
+    return total
+
+
+@kernel([types.void(array_of(float32, 1), array_of(float32, 1), _out(uint8))])
+def count_below(x, borders, out):
+    """out[i] = how many borders are < x[i].   x: (n,), n ≥ 16, borders: (2^p − 1,) ascending, out: (n,) uint8
+
+    Binary search, sixteen at a time: a difference's sign bit, spread over 32 bits, keeps a step or drops it, so that
+    there is no branch to guess. Borders are finite, so that the difference of two infinities never comes up.
+    """
+    for block in range(0, x.size, 16):
+        i = min(block, x.size - 16)                     # the last sixteen overlap those before
+        numbers, found = simd.load(x, i), simd.splat(np.int32(0), 16)
+        step = (borders.size + 1) // 2
+        while step > 0:
+            border = simd.gather(borders, found + simd.splat(np.int32(step - 1), 16))
+            below = simd.reinterpret(border - numbers, np.int32) >> simd.splat(np.int32(31), 16)
+            found = found + (below & simd.splat(np.int32(step), 16))
+            step //= 2
+        simd.store(out, i, simd.convert(found, np.uint8))
+
+
+@_inline
+def _cost(mass, first, second, i, j):
+    """The squared error of values i … j − 1 in one cluster, from running sums of weight, w x and w x²."""
+    total = first[j] - first[i]
+    return max(second[j] - second[i] - total * total / (mass[j] - mass[i]), 0.0)
+
+
+@kernel([types.void(_numbers, _numbers, _out(int64))])
+def optimal_starts(x, weights, starts):
+    """The k clusters of least Σ w (x − mean)², as in :func:`lloyd`.   x: (n,) strictly ascending, n ≥ k, starts: (k + 1,)
+
+    best[c, j] = min over i of best[c − 1, i] + cost(i … j − 1). The i that is best moves up with j, so that the j in the
+    middle halves the search of both sides: k n log n steps in all.
+    """
+    n, k = x.size, starts.size - 1
+    mass, first, second = np.zeros(n + 1), np.zeros(n + 1), np.zeros(n + 1)
+    for i in range(n):
+        mass[i + 1] = mass[i] + weights[i]
+        first[i + 1] = first[i] + weights[i] * x[i]
+        second[i + 1] = second[i] + weights[i] * x[i] * x[i]
+    best, better = np.full(n + 1, np.inf), np.full(n + 1, np.inf)
+    cut = np.zeros((k, n + 1), np.int32)
+    for j in range(1, n + 1):
+        best[j] = _cost(mass, first, second, 0, j)
+    half = 1
+    while half <= n:
+        half *= 2
+    for c in range(1, k):
+        step = half
+        while step > 0:
+            for j in range(step, n + 1, 2 * step):      # the neighbours j − step and j + step are known
+                low = max(cut[c, j - step], c)
+                high = min(cut[c, j + step], j - 1) if j + step <= n else j - 1
+                found, least = low, np.inf
+                for i in range(low, high + 1):
+                    error = best[i] + _cost(mass, first, second, i, j)
+                    if error < least:
+                        found, least = i, error
+                cut[c, j], better[j] = found, least
+            step //= 2
+        best, better = better, best
+    starts[k] = n
+    for c in range(k - 1, 0, -1):
+        starts[c] = cut[c, starts[c + 1]]
+    starts[0] = 0

@@ -1,0 +1,221 @@
+"""Weight sharing: k-means replaces every number by one of k, so that a weight is stored as an index into a codebook.
+
+    r̂ = codebook[q],  q the index of the nearest entry,  and the squared error Σ (r − r̂)² is made small
+
+Deep Compression keeps n weights of b bits in n log₂ k + k b bits this way.
+
+Sources: Han, Mao, Dally 2016, "Deep Compression", sec. 3; Gong et al. 2014, "Compressing deep convolutional networks
+using vector quantization"; Arthur, Vassilvitskii 2007, "k-means++"; for the algorithms see ``kernels/clustering.py``.
+"""
+
+import math
+from enum import Enum
+from typing import NamedTuple
+
+import numpy as np
+
+from course_lib.kernels import clustering
+from course_lib.numerics.checks import choose, finite_array, whole_number
+from course_lib.numerics.codebook import nearest_level, nearest_level_one
+
+LARGEST = 1e150                                         # the square of a larger number may not fit float64
+LARGEST_TABLE = 2**26                                   # k · n up to which kmeans_optimal keeps its table: 256 MB
+
+
+class Start(str, Enum):
+    """Where k-means begins: evenly spaced from the smallest number to the largest, at evenly spaced quantiles, at
+    numbers drawn at random (Forgy), or at random numbers that keep their distance (k-means++)."""
+
+    LINEAR = "linear"
+    DENSITY = "density"
+    RANDOM = "random"
+    PLUS_PLUS = "k-means++"
+
+
+class KMeans(NamedTuple):
+    """Shared weights: ``codebook[codes]`` stands for the array, ``sse`` is the sum of its squared errors."""
+
+    codebook: np.ndarray
+    codes: np.ndarray
+    sse: float
+    iterations: int
+
+
+def sharing_rate(count, bits, k):
+    """How many times smaller weight sharing makes ``count`` weights of ``bits`` bits: nb / (n log₂ k + kb).
+
+    Sixteen weights of 32 bits in four clusters, the example of Han et al. 2016:
+
+    >>> sharing_rate(16, 32, 4)
+    3.2
+    """
+    return count * bits / (count * math.log2(k) + k * bits)
+
+
+def kmeans_plain(values, centres, iterations=1000):
+    """Assign every value to its nearest centre, move every centre to the mean of its values, until nothing changes.
+
+    The definition. Returns (centres, codes); a centre without values stays where it is.
+    """
+    codes = None
+    for _ in range(iterations):
+        before, codes = codes, [nearest_level_one(value, centres) for value in values]
+        if codes == before:
+            break
+        for c in set(codes):
+            own = [value for value, code in zip(values, codes) if code == c]
+            centres = [*centres[:c], sum(own) / len(own), *centres[c + 1 :]]
+    return centres, codes
+
+
+def kmeans(x, k, *, start=Start.LINEAR, rng=None, most_iterations=1000, threads=None):
+    """Share ``k`` values among all numbers of ``x``, by Lloyd's algorithm, run until nothing moves.
+
+    NaN, ±inf and an empty array raise. Where ``x`` has no more than ``k`` different numbers they are the codebook, and
+    the error is 0 (so with a constant array). A number in the middle between two entries takes the lower one. A cluster
+    that runs empty starts again at the number farthest from its centre. Sums are taken in double precision.
+
+    Parameters
+    ----------
+    x : array_like, any shape, float32 or float64, no number beyond ±1e150
+    k : int, 1 to 65536
+    start : Start, or array_like of k finite numbers to begin with
+    rng : numpy.random.Generator, required for ``Start.RANDOM`` and ``Start.PLUS_PLUS``
+    most_iterations : int, at least 1
+    threads : int, changes the time and nothing else
+
+    Returns
+    -------
+    KMeans
+        ``codebook``: (k,) or shorter, ascending, in the dtype of ``x``; ``codes``: shape of ``x``, uint8 (uint16 above
+        256 entries), as :func:`nearest_level` gives them; ``sse``; ``iterations``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        ``x`` has another dtype, NaN or infinities, or no entries; ``start`` or ``rng`` is not as above.
+
+    Examples
+    --------
+    >>> kmeans(np.float32([0.1, 0.2, 0.9, 1.0, 1.1]), 2)
+    KMeans(codebook=array([0.15, 1.  ], dtype=float32), codes=array([0, 0, 1, 1, 1], dtype=uint8), sse=..., iterations=1)
+
+    Source: Han et al. 2016, sec. 3.1 and 3.2, who found that the linear start keeps the most accuracy.
+    """
+    k = whole_number(k, "k", 1, 2**16)
+    most_iterations = whole_number(most_iterations, "most_iterations", 1, 2**31)
+    x = np.asarray(x)
+    ascending = _sorted(x)
+    centres = _centres(ascending, k, start, rng)
+    new = ascending[1:] != ascending[:-1]
+    if np.count_nonzero(new) < k:
+        return _exact(x, ascending[np.concatenate([[True], new])], threads)
+    wide = ascending.astype(np.float64)
+    iterations = clustering.lloyd(wide, centres, np.zeros(k + 1, np.int64), most_iterations)
+    return _shared(x, wide, centres, iterations, threads)
+
+
+def kmeans_optimal(x, k, *, threads=None):
+    """The clusters of least squared error that there are, by dynamic programming: k n log n steps, k n numbers kept.
+
+    As :func:`kmeans` in everything else. ``iterations`` is 0.
+
+    Raises
+    ------
+    ValueError
+        Also where k times the number of different values is beyond 2²⁶: the table would not fit.
+
+    Source: Wang, Song 2011; Grønlund et al. 2017.
+    """
+    k = whole_number(k, "k", 1, 2**16)
+    x = np.asarray(x)
+    values, counts = np.unique(_sorted(x), return_counts=True)
+    if values.size <= k:
+        return _exact(x, values, threads)
+    if k * values.size > LARGEST_TABLE:
+        raise ValueError(f"k={k} times {values.size} different numbers is more than {LARGEST_TABLE}; "
+                         "take kmeans, which is not exact, or fewer numbers")
+    wide = values.astype(np.float64)
+    centred = wide - np.average(wide, weights=counts)   # small numbers keep more digits of a sum of squares
+    starts = np.zeros(k + 1, np.int64)
+    clustering.optimal_starts(centred, counts.astype(np.float64), starts)
+    centres = np.array([np.average(wide[a:b], weights=counts[a:b]) for a, b in zip(starts, starts[1:])])
+    return _shared(x, np.repeat(wide, counts), centres, 0, threads)
+
+
+def _sorted(x):
+    """All numbers of ``x`` in ascending order, checked."""
+    ascending = np.array(x, order="C").reshape(-1)
+    if ascending.dtype not in (np.float32, np.float64) or not ascending.size:
+        finite_array(x)                                 # raises, or the byte order is a foreign one
+        ascending = ascending.astype(ascending.dtype.newbyteorder("="))
+    ascending.sort()
+    if not (float(ascending[0]) >= -LARGEST and float(ascending[-1]) <= LARGEST):     # NaN sorts to the end
+        finite_array(x)
+        raise ValueError(f"x runs from {ascending[0]} to {ascending[-1]}; beyond ±{LARGEST:g} squares do not fit")
+    return ascending
+
+
+def _exact(x, values, threads):
+    """The result where every number has an entry of its own."""
+    codebook = values + values.dtype.type(0)            # −0 + 0 is +0
+    return KMeans(codebook, nearest_level(x, codebook, threads=threads), 0.0, 0)
+
+
+def _shared(x, ascending, centres, iterations, threads):
+    """The result for these centres, rounded to the dtype of ``x``.   ascending: the numbers of x in float64"""
+    codebook = np.unique(centres.astype(x.dtype.newbyteorder("="))) + x.dtype.type(0)
+    rounded = codebook.astype(np.float64)
+    cuts = np.searchsorted(ascending, rounded[:-1] / 2 + rounded[1:] / 2, side="right")
+    starts = np.concatenate([[0], cuts, [ascending.size]])
+    codes = nearest_level(x, codebook, threads=threads)
+    return KMeans(codebook, codes, clustering.squared_error(ascending, starts, rounded), iterations)
+
+
+def _centres(ascending, k, start, rng):
+    """k centres to begin with, ascending, float64."""
+    if not isinstance(start, str):
+        centres = np.sort(finite_array(np.asarray(start, np.float64), "start"), axis=None)
+        if centres.shape != (k,) or np.shape(start) != (k,):
+            raise ValueError(f"start has shape {np.shape(start)}; k={k} takes as many centres, ({k},)")
+        return centres
+    start = choose(Start, start, "start")
+    if start in (Start.RANDOM, Start.PLUS_PLUS) and not isinstance(rng, np.random.Generator):
+        raise ValueError(f"start={start.value!r} needs rng, a NumPy generator, and got {rng!r}: make one with "
+                         "rng = np.random.default_rng(0)")
+    n = ascending.size
+    if start == Start.LINEAR:
+        return np.linspace(float(ascending[0]), float(ascending[-1]), k)
+    if start == Start.DENSITY:
+        return ascending[((np.arange(k) + 0.5) / k * n).astype(np.int64)].astype(np.float64)
+    if start == Start.RANDOM:
+        return np.sort(ascending[rng.choice(n, k, replace=n < k, shuffle=False)]).astype(np.float64)
+    return _plus_plus(ascending, k, rng)
+
+
+def _plus_plus(ascending, k, rng):
+    """Each next centre is a number drawn with a probability in proportion to its squared distance from the nearest one."""
+    wide = ascending.astype(np.float64)
+    wide -= wide.mean()
+    first, second = (np.concatenate([[0], np.cumsum(wide**power)]) for power in (1, 2))
+    centres = wide[[rng.integers(wide.size)]]
+    while centres.size < k:
+        cuts = np.searchsorted(wide, centres[:-1] / 2 + centres[1:] / 2, side="right")
+        ends = np.concatenate([[0], cuts, [wide.size]])
+
+        def mass(c, stop):
+            """Σ (x − centre c)² over the numbers of its cluster before ``stop``, from the running sums."""
+            a, m = ends[c], centres[c]
+            return second[stop] - second[a] - 2 * m * (first[stop] - first[a]) + m * m * (stop - a)
+
+        masses = np.maximum(mass(np.arange(centres.size), ends[1:]), 0)
+        total = np.cumsum(masses)
+        drawn = rng.random() * total[-1]
+        c = min(int(np.searchsorted(total, drawn, side="right")), centres.size - 1)
+        low, high = ends[c], ends[c + 1] - 1            # the first number whose share of the mass passes the draw
+        drawn -= total[c] - masses[c]
+        while low < high:
+            middle = (low + high) // 2
+            low, high = (middle + 1, high) if mass(c, middle + 1) <= drawn else (low, middle)
+        centres = np.insert(centres, np.searchsorted(centres, wide[low]), wide[low])
+    return np.sort(centres + np.mean(ascending, dtype=np.float64))
