@@ -1,33 +1,66 @@
-"""Time the course's code against its peers: one table, and results.json beside this file.
+"""Time the course's code against its peers and against the machine's limit.
 
-    make bench                              or   python course.py bench
-    make bench ARGS="'batch 1' --seconds 20"     only the rows whose name contains a text; more time for each
+    make bench                                    everything, in about ten minutes; writes results.json beside this file
+    make bench ARGS="'XNOR product, batch 1'"     one row, by its name, or all whose name contains a text
+    python course.py bench XNOR CSR --seconds 20  the same without make; more time for each row
+    make bench ARGS=--list                        the names
+    make bench ARGS=--growth                      how the cost of each row grows with its size
+    make bench ARGS=--cold                        how long a new installation waits for the compiler
 
 Every row is timed in one loop with its peers, on the same arrays and with the same number of threads, so that whatever
 else the computer does slows all of them alike. A row needs a quiet computer all the same: the load is in the file.
+results.json always holds one whole run: what runs only a part prints it, and writes it where --out says, if it says.
 """
 
 import argparse
+import gc
 import importlib.metadata
 import json
 import os
 import platform
+import sys
+import time
+import traceback
 from datetime import date
 from pathlib import Path
 
 import course_lib as cl
+from tqdm.auto import tqdm
+
+from course_lib.bench import cold, growth, limits
+from course_lib.bench.runner import on_threads
 
 RESULTS = Path(__file__).with_name("results.json")
-PACKAGES = ("course_lib", "numpy", "numba", "torch")
+PACKAGES = ("course_lib", "numpy", "numba", "torch", "scipy", "scikit-learn", "ml_dtypes", "onnxruntime", "dahuffman")
+COPIED = (1 << 15, 1 << 18, 1 << 20, 1 << 22, 1 << 24, 1 << 26, 1 << 28)  # bytes
 
 
 def chosen(rows, texts):
-    """Those whose name contains one of ``texts``; all of them without."""
-    found = [row for row in rows if not texts or any(text in row.name for text in texts)]
-    if not found:
-        names = "; ".join(row.name for row in rows)
-        raise SystemExit(f"No row contains {' or '.join(map(repr, texts))}. The rows: {names}.")
-    return found
+    """The rows that ``texts`` name: each is a whole name, or part of some."""
+    found = []
+    for text in texts:
+        whole = [row for row in rows if row.name == text]
+        some = whole or [row for row in rows if text.casefold() in row.name.casefold()]
+        if not some:
+            names = "; ".join(row.name for row in rows)
+            raise SystemExit(f"No row is called {text!r} or contains it. The rows: {names}.")
+        found += [row for row in some if row not in found]
+    return found if texts else rows
+
+
+def each(things, run, word):
+    """(results, {name: error}) of ``run`` on every row, with a progress bar. One that breaks does not stop the others."""
+    results, broken = [], {}
+    with tqdm(things, desc=word, disable=None) as bar:
+        for one in bar:
+            bar.set_postfix_str(one.name)
+            try:
+                results.append(run(one))
+            except Exception as error:
+                traceback.print_exc()
+                broken[one.name] = f"{type(error).__name__}: {error}"
+            gc.collect()
+    return results, broken
 
 
 def load_average():
@@ -35,36 +68,111 @@ def load_average():
     return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
 
 
-def report(results, threads, load_before):
-    """What results.json holds."""
-    versions = {name: importlib.metadata.version(name) for name in PACKAGES}
+def machine():
+    """What this computer is, as far as times depend on it."""
+    model = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        lines = (line.partition(":") for line in info.read_text(encoding="utf-8", errors="replace").splitlines())
+        model = next((value.strip() for key, _, value in lines if key.strip() == "model name"), model)
     return {
-        "date": date.today().isoformat(),
-        "versions": {"python": platform.python_version(), **versions},
-        "machine": {"system": platform.system(), "processor": platform.machine(), "cores": os.cpu_count()},
-        "threads": threads,
-        "load": {"before": load_before, "after": load_average()},
-        "rows": [result.as_json() for result in results],
+        "system": platform.system(),
+        "processor": platform.machine(),
+        "model": model,
+        "cores": os.cpu_count(),
+        "caches": {name: cache.size for name, cache in limits.caches().items()},
     }
 
 
-def main(arguments=None):
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("texts", nargs="*", help="run only the rows whose name contains one of these")
-    parser.add_argument("--seconds", type=float, default=6.0, help="time to spend on each row (6)")
-    parser.add_argument("--threads", type=int, default=2, help="threads for ours and for every peer (2)")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="where to write the results")
-    options = parser.parse_args(arguments)
-    rows = chosen(cl.bench.rows(), options.texts)
+def versions():
+    """Of Python and of every package at hand that is timed."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = None
+    return found
 
-    cl.warm_up()
-    load_before = load_average()
-    results = [cl.bench.run(row, threads=options.threads, budget_s=options.seconds) for row in rows]
-    print(cl.bench.table(results))
-    found = report(results, options.threads, load_before)
-    options.out.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    print(f"Written to {options.out.name}. Load: {load_before} before, {found['load']['after']} after.")
-    return 0 if all(result.met is not False for result in results) else 1
+
+def roofs(threads):
+    """The peaks, in operations a second, and the bandwidths of copies of several sizes, in bytes a second."""
+    with on_threads(threads):
+        peaks = {name: limits.peak(name, threads)._asdict() for name in limits.PEAKS}
+        bandwidth = {size: limits.bandwidth(size, threads) for size in COPIED}
+    return {"peaks": peaks, "bandwidth": bandwidth}
+
+
+def write(path, report):
+    """The whole file or, if something breaks meanwhile, the old one."""
+    aside = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        aside.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def arguments_of(arguments):
+    parser = argparse.ArgumentParser(
+        prog="course.py bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("names", nargs="*", help="run only the rows of these names, or whose name contains one of them")
+    parser.add_argument("--seconds", type=float, default=5.0, help="time to spend on each row (5)")
+    parser.add_argument("--threads", type=int, default=2, help="threads for ours and for every peer (2)")
+    parser.add_argument("--out", type=Path, help="where to write the results, all or some")
+    parser.add_argument("--list", action="store_true", help="print the names of the rows, and stop")
+    parser.add_argument("--growth", action="store_true", help="only how the cost grows with the size")
+    parser.add_argument("--cold", action="store_true", help="only the time to the first result, cold and warm")
+    parser.add_argument("--strict", action="store_true", help="end with an error when a goal is missed")
+    return parser.parse_args(arguments)
+
+
+def main(arguments=None):
+    options = arguments_of(arguments)
+    rows = chosen(cl.bench.rows(), options.names)
+    if options.list:
+        print("\n".join(f"{row.name}  ({row.shape})" for row in rows))
+        return 0
+    everything = not (options.names or options.growth or options.cold)
+    began, load_before = time.perf_counter(), load_average()
+    report = {"date": date.today().isoformat(), "versions": versions(), "machine": machine(), "threads": options.threads}
+    results, grown, start, broken = [], [], None, {}
+
+    cl.warm_up(progress=sys.stderr.isatty())
+    if everything or not (options.growth or options.cold):
+        report["roofs"] = roofs(options.threads)
+        run = lambda row: cl.bench.run(row, threads=options.threads, budget_s=options.seconds)
+        results, broken = each(rows, run, "rows")
+        print(cl.bench.table(results) if len(results) > 1 else "\n".join(map(str, results)), flush=True)
+    if everything or options.growth:
+        growing = [row for row in rows if row.growth]
+        run = lambda row: growth.measure_growth(row, threads=options.threads, budget_s=options.seconds / 2)
+        grown, failed = each(growing, run, "growth")
+        broken |= {f"growth of {name}": error for name, error in failed.items()}
+        print("\nHow cost grows with the work:\n" + growth.table(grown), flush=True)
+    if everything or options.cold:
+        start = cold.measure_cold_start()
+        print(f"\n{start}", flush=True)
+    for name, error in broken.items():
+        print(f"BROKEN {name}: {error}")
+
+    seconds, load_after = time.perf_counter() - began, load_average()
+    report |= {
+        "load": {"before": load_before, "after": load_after},
+        "seconds": round(seconds, 1),
+        "rows": [result.as_json() for result in results],
+        "growth": [one.as_json() for one in grown],
+        "cold_start": start.as_json() if start else None,
+        "broken": broken,
+    }
+    print(f"{seconds:.0f} s in all. Load: {load_before} before, {load_after} after.")
+    path = options.out or (RESULTS if everything else None)
+    if path:
+        write(path, report)
+        print(f"Written to {path.name}.")
+    missed = any(result.met is False for result in results)
+    return 1 if broken or (options.strict and missed) else 0
 
 
 if __name__ == "__main__":

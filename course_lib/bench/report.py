@@ -1,9 +1,11 @@
-"""What a benchmark found, and how it is shown: one row for a lecture, all of them as a table, or as results.json."""
+"""What a benchmark found, and how it is shown: one row for a lecture, or all of them in one table."""
 
 from dataclasses import asdict, dataclass, field
 
 from course_lib.measure import table as text_table
 from course_lib.measure import time_text
+
+HEADERS = ["time (median)", "against ours", "goal"]
 
 
 @dataclass(frozen=True)
@@ -16,23 +18,29 @@ class GoalResult:
     met: bool | None
 
     def __str__(self):
-        if self.peer == "limit":
-            wanted, reached = f"{self.at_least:.0%} of the limit", "" if self.reached is None else f"{self.reached:.0%}"
-        else:
-            peer = {"best": "the best peer"}.get(self.peer, self.peer)
-            wanted, reached = f"{self.at_least:g} × {peer}", "" if self.reached is None else f"{_ratio(self.reached)} ×"
+        wanted = f"{self.at_least:.0%}" if self.peer == "limit" else f"{self.at_least:g} ×"
+        return f"{wanted} {({True: 'met', False: 'missed', None: 'not judged'})[self.met]}"
+
+    def in_words(self):
+        """The goal with its peer and the number reached, for a line of its own."""
+        of = {"limit": "of the limit", "best": "the best peer"}.get(self.peer, self.peer)
+        reached = self.reached is not None and (f"{self.reached:.0%}" if self.peer == "limit" else times(self.reached))
+        wanted = f"{self.at_least:.0%} {of}" if self.peer == "limit" else f"{self.at_least:g} × {of}"
         if self.met is None:
-            return f"{wanted}: not judged"
-        return f"{wanted}: {'met' if self.met else 'missed'}, {reached}"
+            return f"goal {wanted}: not judged, it was not timed here"
+        return f"goal {wanted}: {'met' if self.met else 'missed'}, {reached}"
 
 
 @dataclass(frozen=True)
 class RowResult:
     """A row, timed. Times are medians in milliseconds, spreads interquartile ranges; None where not measured.
 
-    ``speedup`` is the best peer's time over ours, ``limit_ms`` the least time that the bytes or the operations take on
-    this machine (``limited_by`` says which), ``of_limit`` its share of our time. ``beside`` has other rows of ours,
-    timed in the same loop; ``skipped`` the peers that could not be timed, with the reason.
+    ``speedup`` is the best peer's time over ours. ``limit_ms`` is the least time that the row's bytes or its operations
+    take on this machine, whichever is longer (``limited_by`` says which), and ``of_limit`` its share of our time: a row
+    that reads more than it writes may pass 100 %, because the copy beside it does both alike. ``in_cache`` is the
+    smallest cache that the bytes fit in. ``beside`` has other rows of ours, timed in the same loop; ``skipped`` the
+    peers that could not be timed, each with the reason. ``goal`` is the first of the ``goals``, ``met`` says whether all
+    were that could be judged.
     """
 
     name: str
@@ -49,66 +57,75 @@ class RowResult:
     met: bool | None
     goals: tuple[GoalResult, ...] = ()
     why: str = ""
+    limited_by: str | None = None
+    copy_ms: float | None = None
+    in_cache: str | None = None
     operations: float = 0
     arithmetic: str = ""
-    limited_by: str | None = None
-    in_cache: str | None = None
-    spreads: dict[str, float] = field(default_factory=dict)
+    peers_spread: dict[str, float] = field(default_factory=dict)
     beside: dict[str, float] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
     scaled: dict[str, int] = field(default_factory=dict)
     repeats: int = 0
     threads: int = 1
-    growth: dict | None = None
 
     def as_json(self):
-        """A dict of plain numbers and texts."""
+        """A dict of plain numbers, texts, lists and dicts."""
         return asdict(self)
 
     def lines(self):
-        """[(who, time, against ours)], ours first, then the peers, fastest first, then the limit."""
-        spread = f" ± {time_text(self.ours_spread / 1e3)}"
-        found = [("ours", time_text(self.ours_ms / 1e3) + spread, "")]
+        """[(who, time, against ours, goal)]: ours, the peers, fastest first, our other rows, the limit."""
+        goals = {goal.peer: str(goal) for goal in self.goals}
+        found = [("ours", f"{time_text(self.ours_ms / 1e3)} ± {time_text(self.ours_spread / 1e3)}", "", "")]
         for peer, ms in sorted(self.peers.items(), key=lambda item: item[1]):
-            part = f" (on 1/{self.scaled[peer]} of the data, times {self.scaled[peer]})" if peer in self.scaled else ""
-            found.append((peer + part, time_text(ms / 1e3), f"{_ratio(ms / self.ours_ms)} ×"))
-        found += [(name, time_text(ms / 1e3), f"{_ratio(ms / self.ours_ms)} ×") for name, ms in self.beside.items()]
-        found += [(peer, reason, "") for peer, reason in self.skipped.items()]
+            who = peer + (f" (1/{self.scaled[peer]} of it, times {self.scaled[peer]})" if peer in self.scaled else "")
+            named = [goals[key] for key in (peer, "best") if key in goals and (key == peer or peer == self.best_peer)]
+            found.append((who, time_text(ms / 1e3), times(ms / self.ours_ms), ", ".join(named)))
+        for name, ms in self.beside.items():
+            found.append((name, time_text(ms / 1e3), times(ms / self.ours_ms), goals.get(name, "")))
+        found += [(peer, reason, "", goals.get(peer, "")) for peer, reason in self.skipped.items()]
         if self.limit_ms is not None:
-            found.append((f"the limit: {self.limited_by}", time_text(self.limit_ms / 1e3), f"{self.of_limit:.0%} reached"))
+            place = f", fits in {self.in_cache}" if self.in_cache and self.in_cache != "memory" else ""
+            reached = f"{self.of_limit:.0%} reached"
+            limit = f"limit: {self.limited_by}{place}"
+            found.append((limit, time_text(self.limit_ms / 1e3), reached, goals.get("limit", "")))
         return found
 
     def remarks(self):
         """One line for each goal, and the reason after those that were missed."""
-        found = [f"goal {goal}" for goal in self.goals]
-        if self.met is False and self.why:
-            found.append(f"why: {self.why}")
-        return found
+        reason = [f"why: {self.why}"] if self.met is False and self.why else []
+        return [goal.in_words() for goal in self.goals] + reason
+
+    def title(self):
+        return f"{self.name}, {self.shape}, {self.threads} thread{'s' * (self.threads > 1)}"
 
     def __str__(self):
-        title = f"{self.name}, {self.shape}, {self.threads} thread{'s' * (self.threads > 1)}"
-        return "\n".join([text_table(self.lines(), headers=[title, "time", "against ours"]), *self.remarks()])
+        return "\n".join([text_table(self.lines(), headers=[self.title(), *HEADERS]), *self.remarks()])
 
     def _repr_markdown_(self):
-        cells = [[f"{self.name}, {self.shape}", "time", "against ours"], ["---", "---:", "---:"], *self.lines()]
+        cells = [[self.title(), *HEADERS], ["---", "---:", "---:", "---"], *self.lines()]
         source = "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in cells)
         return "\n\n".join([source, *self.remarks()])
 
 
 def table(results):
-    """Several results as one text table: a line for each row with its best peer, its limit and its goals."""
-    lines = []
+    """Several results in one text table: a line for ours, each peer and the limit. Then the goals missed, with why."""
+    lines, missed = [], []
     for one in results:
-        ours = f"{time_text(one.ours_ms / 1e3)} ± {time_text(one.ours_spread / 1e3)}"
-        best = "" if one.best_peer is None else f"{one.best_peer} {time_text(one.peers[one.best_peer] / 1e3)}"
-        speedup = "" if one.speedup is None else f"{_ratio(one.speedup)} ×"
-        limit = "" if one.limit_ms is None else time_text(one.limit_ms / 1e3)
-        reached = "" if one.of_limit is None else f"{one.of_limit:.0%}"
-        met = {True: "met", False: "missed", None: ""}[one.met]
-        lines.append([one.name, one.shape, ours, best, speedup, limit, reached, one.in_cache or "", met])
-    headers = ["row", "shape", "ours", "best peer", "faster", "limit", "reached", "fits in", "goals"]
-    return text_table(lines, headers=headers)
+        for number, line in enumerate(one.lines()):
+            lines.append([one.name if number == 0 else one.shape if number == 1 else "", *line])
+        if one.met is False:
+            failed = "; ".join(goal.in_words() for goal in one.goals if goal.met is False)
+            missed.append(f"{one.name}: {failed}. {one.why}".rstrip())
+    parts = [text_table(lines, headers=["row", "", *HEADERS])]
+    if missed:
+        parts += ["Goals missed, and why:", *missed]
+    judged = [goal.met for one in results for goal in one.goals if goal.met is not None]
+    if judged:
+        parts.append(f"{sum(judged)} of {len(judged)} goals met, in {len(results)} rows.")
+    return "\n".join(parts)
 
 
-def _ratio(value):
-    return f"{value:.0f}" if value >= 100 else f"{float(f'{value:.3g}'):g}"
+def times(ratio):
+    """A ratio with three digits: 0.982 ×, 25.3 ×, 1210 ×."""
+    return f"{float(f'{ratio:.3g}'):g} ×"

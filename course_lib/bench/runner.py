@@ -1,23 +1,27 @@
 """Timing one row: ours, its peers and a copy of as many bytes take turns in one loop."""
 
 import contextlib
+from functools import partial
 from time import perf_counter
 
+import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
 from course_lib.bench import limits
 from course_lib.bench.report import GoalResult, RowResult
 from course_lib.kernels import pool
-from course_lib.measure import compare
+from course_lib.measure import Latency, compare
 
-SLOW = 8                                    # a peer that takes more than a SLOWth of the budget does not join the loop
+SLOW = 8                                    # a peer that takes more than an eighth of the budget does not join the loop
+FEW = 5                                     # calls of it at the most
+FAST_S = 2e-3                               # a peer that takes less may be better off on one thread
 
 
 @contextlib.contextmanager
 def on_threads(count):
     """Our pool, PyTorch and the BLAS libraries on ``count`` threads inside the block."""
-    before, torch_before = pool.threads(), torch.get_num_threads()
+    before, torch_before = pool._count, torch.get_num_threads()     # None where nobody has set it: stays so
     pool.set_threads(count)
     torch.set_num_threads(count)
     try:
@@ -39,45 +43,68 @@ def time_row(row, *, threads=None, budget_s=6.0, find=None):
         if case.same is not None:
             case.same()
         callables = {name: peer for name, peer in case.peers.items() if callable(peer)}
-        copy = {"copy": limits.copy_of(case.bytes)} if case.bytes else {}
-        calls = {("ours", ""): case.ours, **{("peer", name): peer for name, peer in callables.items()}}
-        calls |= {("beside", name): call for name, call in beside.items()} | {("copy", name): copy[name] for name in copy}
-        times = _time(calls, budget_s)
+        copies = limits.copies_of(case.bytes, threads) if case.bytes else {}
+        calls = {("ours", ""): case.ours}
+        for kind, some in (("peer", callables), ("beside", beside), ("copy", copies)):
+            calls |= {(kind, name): call for name, call in some.items()}
+        times = _time(calls, threads, budget_s)
         peak = limits.peak(case.arithmetic, threads) if case.operations and case.arithmetic else None
     return _judge(row, case, threads, times, peak)
 
 
-def _time(calls, budget_s):
-    """Latencies by name. What is slow is called once or a few times by itself: the others would wait for it in vain."""
-    slow = {}
-    for name, call in calls.items():
-        start = perf_counter()
-        call()
-        seconds = perf_counter() - start
-        if seconds > budget_s / SLOW and name[0] == "peer":
-            slow[name] = seconds
-    loop = {name: call for name, call in calls.items() if name not in slow}
-    times = compare(loop, repeats=1000, budget_s=budget_s)
-    for name, seconds in slow.items():
-        times |= compare({name: calls[name]}, repeats=3 if seconds < budget_s / 3 else 1, warmup=1, budget_s=budget_s)
-    return times
+def _time(calls, threads, budget_s):
+    """Latencies by (kind, name).
+
+    A peer that is slow is called by itself, a few times: the others would wait for it in vain. A peer that is fast also
+    runs with PyTorch on one thread, under the kind "peer alone", in case waking a second one costs more than it brings.
+    """
+    slow, alone = {}, {}
+    for (kind, name), call in calls.items():
+        seconds = _seconds(call)            # the first call is nobody's best: tables are made, weights are packed
+        if kind == "peer" and seconds > budget_s / SLOW:
+            slow[kind, name] = _by_itself(call, budget_s / 2)
+        elif kind == "peer" and threads > 1 and min(seconds, _seconds(call)) < FAST_S:
+            alone["peer alone", name] = partial(_on_one_thread, call, threads)
+    loop = {name: call for name, call in calls.items() if name not in slow} | alone
+    return compare(loop, repeats=1000, budget_s=budget_s) | slow
+
+
+def _by_itself(call, budget_s):
+    """The Latency of a slow call: once at the least, then as long as another one fits into the budget."""
+    times = [_seconds(call)]
+    while len(times) < FEW and sum(times) + times[-1] < budget_s:
+        times.append(_seconds(call))
+    low, median, high = np.percentile(times, [25, 50, 75])
+    return Latency(float(median), float(high - low), len(times))
+
+
+def _seconds(call):
+    start = perf_counter()
+    call()
+    return perf_counter() - start
+
+
+def _on_one_thread(call, threads):
+    torch.set_num_threads(1)                # and back: a fifth of a microsecond
+    call()
+    torch.set_num_threads(threads)
 
 
 def _judge(row, case, threads, times, peak):
     """The RowResult of what was timed."""
-    ours, ms = times["ours", ""], {}
-    spreads = {}
+    ours, ms, spreads = times["ours", ""], {}, {}
     for (kind, name), latency in times.items():
-        factor = 1e3 * (case.scaled.get(name, 1) if kind == "peer" else 1)
-        ms.setdefault(kind, {})[name] = factor * latency.median_s
         if kind == "peer":
-            spreads[name] = factor * latency.spread_s
+            latency = min(latency, times.get(("peer alone", name), latency))
+            spreads[name] = 1e3 * latency.spread_s * case.scaled.get(name, 1)
+        ms.setdefault(kind, {})[name] = 1e3 * latency.median_s * (case.scaled.get(name, 1) if kind == "peer" else 1)
     peers, beside = ms.get("peer", {}), ms.get("beside", {})
     ours_ms = 1e3 * ours.median_s
     best = min(peers, key=peers.get) if peers else None
-    needs = {f"memory, {_bytes_text(case.bytes)}": ms["copy"]["copy"]} if case.bytes else {}
+    copy_ms = min(ms["copy"].values()) if "copy" in ms else None
+    needs = {f"memory, {_bytes_text(case.bytes)}": copy_ms} if copy_ms else {}
     if peak:
-        needs[f"{case.arithmetic} arithmetic"] = 1e3 * case.operations / peak
+        needs[f"{case.arithmetic} arithmetic"] = 1e3 * case.operations / peak.rate
     limited_by = max(needs, key=needs.get) if needs else None
     limit_ms = needs[limited_by] if needs else None
     rivals = {**peers, **beside, **({"best": peers[best]} if peers else {})}
@@ -102,11 +129,12 @@ def _judge(row, case, threads, times, peak):
         met=all(verdicts) if verdicts else None,
         goals=tuple(goals),
         why=row.why,
+        limited_by=limited_by,
+        copy_ms=copy_ms,
+        in_cache=limits.fits_in(case.bytes, threads),
         operations=case.operations,
         arithmetic=case.arithmetic if case.operations else "",
-        limited_by=limited_by,
-        in_cache=limits.fits_in(case.bytes),
-        spreads=spreads,
+        peers_spread=spreads,
         beside=beside,
         skipped={name: peer for name, peer in case.peers.items() if not callable(peer)},
         scaled=dict(case.scaled),

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import time
 from pathlib import Path
 
 import course
@@ -9,8 +10,8 @@ import numpy as np
 import pytest
 
 import course_lib as cl
-from course_lib.bench import limits, runner
-from course_lib.measure import Case, Goal, Row
+from course_lib.bench import cold, growth, limits, runner
+from course_lib.measure import Case, Goal, Growth, Row
 
 spec = importlib.util.spec_from_file_location("bench", Path(course.__file__).parent / "benchmarks" / "bench.py")
 bench = importlib.util.module_from_spec(spec)
@@ -20,34 +21,93 @@ spec.loader.exec_module(bench)
 ROW_KEYS = "name shape ours_ms ours_spread peers best_peer speedup bytes limit_ms of_limit goal met".split()
 
 
-def row(name, *goals, why="", **more):
+def row(name, *goals, why="", growth=None, **more):
     """A row whose peer does sixteen times the work."""
     short, long = np.ones(1 << 12), np.ones(1 << 16)
     case = Case(short.sum, {"long": long.sum, "absent": "not installed: absent"}, bytes=short.nbytes, **more)
-    return Row(name, "4096", lambda: case, goals, why)
+    return Row(name, "4096", lambda: case, goals, why, growth)
 
 
 @pytest.fixture
 def two_rows(monkeypatch):
-    rows = [row("sum, easy", Goal("best", 1e-6)), row("sum, hopeless", Goal("long", 1e6), why="it adds")]
+    sizes = Growth("n", (4096, 1024, 16384), lambda n: np.ones(n).sum, 1.0, bytes=lambda n: 8 * n)
+    rows = [row("sum, easy", Goal("best", 1e-6), growth=sizes), row("sum, hopeless", Goal("long", 1e6), why="it adds")]
     monkeypatch.setattr(cl.bench, "rows", lambda: rows)
+    monkeypatch.setattr(bench, "roofs", lambda threads: {})
+    monkeypatch.setattr(bench.cold, "measure_cold_start", lambda: cold.ColdStart(50.0, 4.0, 9, 12, False, True))
+    return rows
 
 
-def test_the_file_has_what_the_course_reads(two_rows, tmp_path, capsys):
-    out = tmp_path / "results.json"
-    bench.main(["--seconds", "0.05", "--out", str(out)])
-    found = json.loads(out.read_text(encoding="utf-8"))
-    assert {"date", "versions", "machine", "threads", "load", "rows"} <= set(found)
-    assert set(found["load"]) == {"before", "after"} and found["threads"] == 2
+@pytest.fixture
+def committed(monkeypatch, tmp_path):
+    """A results.json that a run may overwrite."""
+    monkeypatch.setattr(bench, "RESULTS", tmp_path / "results.json")
+    return tmp_path / "results.json"
+
+
+def test_the_file_has_what_the_course_reads(two_rows, committed, capsys):
+    assert bench.main(["--seconds", "0.05"]) == 0  # a goal that is missed is a result, not an error
+    found = json.loads(committed.read_text(encoding="utf-8"))
+    assert {"date", "versions", "machine", "threads", "load", "roofs", "rows", "growth", "cold_start"} <= set(found)
+    assert set(found["load"]) == {"before", "after"} and found["threads"] == 2 and found["broken"] == {}
     assert [list(one)[:12] for one in found["rows"]] == [ROW_KEYS, ROW_KEYS]
     assert [one["met"] for one in found["rows"]] == [True, False]
     for one in found["rows"]:
         assert one["ours_ms"] > 0 and one["peers"]["long"] > 0 and one["limit_ms"] > 0
         assert one["speedup"] == pytest.approx(one["peers"][one["best_peer"]] / one["ours_ms"])
         assert one["skipped"] == {"absent": "not installed: absent"}
+    assert [one["name"] for one in found["growth"]] == ["sum, easy"]
+    assert found["growth"][0]["values"] == [1024, 4096, 16384]
+    assert found["cold_start"]["cold_s"] == 50.0
     printed = capsys.readouterr().out
-    assert "met" in printed and "missed" in printed
-    assert "results.json" in printed and str(tmp_path) not in printed
+    assert "1e-06 × met" in printed and "goal 1e+06 × long: missed" in printed and "it adds" in printed
+    assert "1 of 2 goals met, in 2 rows" in printed and "cold" not in printed and "50.0 s (goal 45 s: missed)" in printed
+    assert "results.json" in printed and str(committed.parent) not in printed
+    assert list(committed.parent.iterdir()) == [committed]  # nothing left aside
+
+
+@pytest.mark.parametrize("arguments", [["easy"], ["SUM"], ["--growth"], ["--cold"], ["--list"]])
+def test_a_part_leaves_the_file_alone(two_rows, committed, arguments, capsys):
+    committed.write_text("{}")
+    assert bench.main([*arguments, "--seconds", "0.05"]) == 0
+    assert committed.read_text() == "{}"
+    assert "Written" not in capsys.readouterr().out
+
+
+def test_a_part_is_written_where_one_says(two_rows, committed, tmp_path):
+    assert bench.main(["easy", "--seconds", "0.05", "--out", str(tmp_path / "some.json")]) == 0
+    found = json.loads((tmp_path / "some.json").read_text(encoding="utf-8"))
+    assert [one["name"] for one in found["rows"]] == ["sum, easy"] and not committed.exists()
+
+
+def test_a_file_that_cannot_be_finished_stays_as_it_was(committed, tmp_path):
+    committed.write_text("{}")
+    with pytest.raises(TypeError):
+        bench.write(committed, {"rows": object()})
+    assert committed.read_text() == "{}" and list(tmp_path.iterdir()) == [committed]
+
+
+def test_strict_says_so_when_a_goal_is_missed(two_rows, committed):
+    assert bench.main(["--seconds", "0.05", "--strict"]) == 1
+    assert bench.main(["easy", "--seconds", "0.05", "--strict"]) == 0
+
+
+def test_a_broken_row_does_not_stop_the_others(two_rows, committed, capsys):
+    def differ():
+        raise AssertionError("ours says 2")
+
+    two_rows.insert(0, row("sum, wrong", same=differ))
+    assert bench.main(["--seconds", "0.05"]) == 1
+    found = json.loads(committed.read_text(encoding="utf-8"))
+    assert found["broken"] == {"sum, wrong": "AssertionError: ours says 2"} and len(found["rows"]) == 2
+    assert "BROKEN sum, wrong: AssertionError: ours says 2" in capsys.readouterr().out
+
+
+def test_the_names(two_rows, capsys):
+    assert bench.main(["--list"]) == 0
+    assert capsys.readouterr().out == "sum, easy  (4096)\nsum, hopeless  (4096)\n"
+    with pytest.raises(SystemExit, match="No row is called 'matmul' or contains it. The rows: sum, easy; sum, hopeless."):
+        bench.main(["matmul"])
 
 
 def test_rows_are_found_by_name_or_by_part_of_it(monkeypatch):
@@ -66,7 +126,7 @@ def test_one_row_by_name_as_a_lecture_runs_it(two_rows):
     assert got.name == "sum, hopeless" and got.threads == 1 and got.met is False
     for shown in (str(got), got._repr_markdown_()):
         assert "goal 1e+06 × long: missed" in shown and "why: it adds" in shown
-        assert "not installed: absent" in shown and "the limit: memory, 32.8 kB" in shown
+        assert "not installed: absent" in shown and "limit: memory, 32.8 kB" in shown
 
 
 def test_threads_come_back_to_what_they_were(two_rows):
@@ -99,24 +159,112 @@ def test_a_goal_may_name_another_row_of_ours(monkeypatch):
 
 def test_a_peer_on_part_of_the_data(monkeypatch):
     whole = cl.bench.run(row("sum", scaled={"long": 1000}), budget_s=0.05)
-    assert whole.scaled == {"long": 1000} and "on 1/1000 of the data" in str(whole)
+    assert whole.scaled == {"long": 1000} and "long (1/1000 of it, times 1000)" in str(whole)
     assert whole.speedup > 100  # sixteen times the work, times a thousand
 
 
-def test_the_copy_moves_as_many_bytes_as_the_row(monkeypatch):
+def test_a_slow_peer_is_called_by_itself_a_few_times():
+    calls = []
+
+    def slow():
+        calls.append(len(calls))
+        time.sleep(0.02)
+
+    case = Case(np.ones(10).sum, {"slow": slow}, bytes=80)
+    got = cl.bench.run(Row("sum", "10", lambda: case), threads=1, budget_s=0.1)
+    assert len(calls) <= 1 + runner.FEW and got.peers["slow"] >= 20 and got.repeats > 100
+
+
+def test_a_fast_peer_may_run_on_one_thread():
+    import torch
+
+    seen = set()
+    case = Case(np.ones(10).sum, {"torch": lambda: seen.add(torch.get_num_threads())}, bytes=80)
+    before = torch.get_num_threads()
+    cl.bench.run(Row("sum", "10", lambda: case), threads=2, budget_s=0.05)
+    assert seen == {1, 2} and torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_copy_moves_as_many_bytes_as_the_row(monkeypatch, threads):
     moved = []
     monkeypatch.setattr(limits.np, "copyto", lambda target, source: moved.append(target.nbytes + source.nbytes))
     for size in (2, 1000, 1 << 20):
-        limits.copy_of(size)()
-        assert sum(moved) == size
-        moved.clear()
+        copies = limits.copies_of(size, threads)
+        assert len(copies) == threads  # a small copy may be faster on one
+        for copy in copies.values():
+            copy()
+            assert sum(moved) == size
+            moved.clear()
+
+
+@pytest.mark.parametrize("arithmetic", limits.PEAKS)
+def test_a_peak_is_a_rate_and_a_name(monkeypatch, arithmetic):
+    monkeypatch.setattr(limits, "ROUNDS", 1000)
+    monkeypatch.setattr(limits, "_products", lambda arithmetic: {})
+    limits.peak.cache_clear()
+    found = limits.peak(arithmetic, 1, budget_s=0.02)
+    assert found.rate > 0 and found.by == "a loop in registers"
+    assert limits.peak(arithmetic, 1, budget_s=0.02) is found
+    limits.peak.cache_clear()
+
+
+def test_a_peak_of_something_else():
+    with pytest.raises(ValueError, match="arithmetic is 'int3'; it should be one of float32, int8, popcount"):
+        limits.peak("int3", 1)
 
 
 def test_the_cache_that_holds_the_data(monkeypatch):
-    monkeypatch.setattr(limits, "caches", lambda: {"L1": 100, "L2": 1000})
-    assert [limits.fits_in(size) for size in (1, 100, 101, 1000, 1001)] == ["L1", "L1", "L2", "L2", "memory"]
+    known = {"L1": limits.Cache(100, 1), "L2": limits.Cache(1000, 1), "L3": limits.Cache(5000, 8)}
+    monkeypatch.setattr(limits, "caches", lambda: known)
+    assert [limits.fits_in(size) for size in (1, 100, 101, 1000, 1001, 5001)] == ["L1", "L1", "L2", "L2", "L3", "memory"]
+    assert [limits.fits_in(size, threads=2) for size in (200, 201, 2000, 2001, 5001)] == ["L1", "L2", "L2", "L3", "memory"]
     monkeypatch.setattr(limits, "caches", dict)
     assert limits.fits_in(1) is None
+
+
+# Growth
+
+
+@pytest.mark.parametrize("ms, first", [
+    ([1, 2, 4, 8, 16, 32, 64], 3),           # from the first that takes eight times as long as the smallest
+    ([1, 1, 1, 1.5, 2, 3, 4], 4),            # never that long: the three largest
+    ([1, 9, 3, 9, 18, 36], 3),               # all that come after are past it, too
+    ([1, 20, 400], 0),
+])  # fmt: skip
+def test_the_fit_begins_past_the_overhead(ms, first):
+    assert growth.first_fitted(ms) == first
+
+
+def test_the_slope_is_that_of_the_power():
+    work = np.array([1e3, 1e4, 1e5, 1e6])
+    assert growth.fitted_slope(work, 3e-6 * work**1.5) == pytest.approx(1.5)
+
+
+def test_a_word_on_each_cache_that_is_left(monkeypatch):
+    monkeypatch.setattr(limits, "caches", lambda: {"L1": limits.Cache(1000, 1), "L2": limits.Cache(10_000, 1)})
+    steps = growth.cache_steps([1024, 4096, 16384], np.array([1e-6, 1.02e-6, 3e-6]), [800, 5000, 50_000], threads=1)
+    assert steps == ("from L1 to L2 at 4096: 1 ns → 1.02 ns each, no step", "from L2 to memory at 2^14: 1.02 ns → 3 ns each, 2.9 × the time")
+
+
+def test_growth_of_a_row(two_rows):
+    got = growth.measure_growth(two_rows[0], threads=1, budget_s=0.1)
+    assert got.values == (1024, 4096, 16384) and got.work == (1024.0, 4096.0, 16384.0) and len(got.ms) == 3
+    assert got.expected == 1.0 and "time grows as n to the power" in str(got)
+    assert "sum, easy" in growth.table([got])
+    with pytest.raises(ValueError, match="'sum, hopeless' names no growth"):
+        growth.measure_growth(two_rows[1])
+
+
+def test_the_work_may_be_another_number_than_the_value():
+    sizes = Growth("multiply-adds", (30, 10, 20), lambda n: lambda: sum(range(n * n)), work=lambda n: n**2)
+    got = growth.measure_growth(row("square", growth=sizes), threads=1, budget_s=0.1)
+    assert got.values == (10, 20, 30) and got.work == (100.0, 400.0, 900.0) and got.steps == ()
+
+
+@pytest.mark.parametrize("text, count", [("0", 1), ("0-3", 4), ("0,2", 2), ("0-3,8-11", 8)])
+def test_cores_that_share_a_cache(text, count):
+    assert limits._count(text) == count
 
 
 def test_the_rows_of_the_course():
