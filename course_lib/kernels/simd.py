@@ -287,6 +287,8 @@ def convert(typingctx, vector, dtype):
     kind = Vector(dtype.dtype, vector.lanes)
 
     def generate(context, builder, sig, args):
+        if kind == vector:
+            return args[0]
         if vector.floats and kind.floats:
             method = "fpext" if kind.dtype.bitwidth > vector.dtype.bitwidth else "fptrunc"
         elif vector.floats:
