@@ -7,7 +7,7 @@ dimension is the vector: one weight meets sixteen images, so x comes transposed,
 
 import numba
 import numpy as np
-from numba import float32, int64, types, uint8, uint16, uint32
+from numba import float32, int8, int32, int64, types, uint8, uint16, uint32
 
 from course_lib.kernels import simd
 from course_lib.kernels.compiling import array_of, kernel
@@ -73,3 +73,60 @@ def csr_images(values, indices, row_starts, x, out):
     """The same for many images.   x: (n, width) as one row of numbers, width a multiple of 16, out: (rows, width)"""
     for r in range(out.shape[0]):
         _images(values, indices, row_starts[r], row_starts[r + 1], 1, x, out.shape[1], out[r])
+
+
+@kernel([types.void(array_of(entry, 1), array_of(int64, 1), array_of(int32, 1), _floats, _floats, _out)
+         for entry in (uint8, uint16)])
+def codebook(entries, group_starts, rows, table, x, out):
+    """out[r] = Σ table[code] x[column] over the entries of row r, straight from codes and gaps.
+
+    Sixteen rows stand side by side, one a lane, so that sixteen columns are counted on and sixteen codes looked up at
+    once: entries[16 t + lane] is entry t of its row, code in the low 4 bits (6 of an uint16), gap above it; code 0 is a
+    filler. group_starts[g] ≤ t < group_starts[g + 1] are the steps of rows[16 g : 16 g + 16].   table: (32,), x: (n,)
+    """
+    bits = np.int32(4 if entries.itemsize == 1 else 6)
+    code = simd.splat(np.int32((1 << bits) - 1), 16)
+    shift, one = simd.splat(bits, 16), simd.splat(np.int32(1), 16)
+    sums = np.empty(16, np.float32)
+    for g in range(group_starts.size - 1):
+        column = simd.splat(np.int32(-1), 16)
+        total = simd.splat(np.float32(0), 16)
+        for t in range(group_starts[g], group_starts[g + 1]):
+            simd.prefetch(entries, 16 * t + AHEAD)
+            entry = simd.convert(simd.load_lanes(entries, 16 * t, 16), np.int32)
+            column = column + (entry >> shift) + one
+            total = simd.multiply_add(simd.lookup32(table, entry), simd.gather_where(x, column, entry & code), total)
+        simd.store(sums, 0, total)
+        for lane in range(16):
+            if rows[16 * g + lane] < out.size:                      # the last group may have lanes without a row
+                out[rows[16 * g + lane]] = sums[lane]
+
+
+@kernel([types.void(array_of(weight, 1), array_of(uint32, 1), _floats, _out) for weight in (float32, int8)])
+def two_four(values, positions, x, out):
+    """out[r] = Σ values x[column] with two of every four columns kept, two rows at a time.   x: (16 · steps,), out: (rows,)
+
+    A step is sixteen columns of two rows: in four lanes the two weights of the one and the two of the other, from the same
+    four columns. So one instruction picks the entries of x. The 2-bit positions of sixteen steps share 16 numbers of
+    32 bits, lane by lane: a shift brings up the next.   values: (pairs · steps · 16,), positions: (pairs · tiles · 16,)
+    """
+    steps = x.size // 16
+    two = simd.splat(np.uint32(2), 16)
+    sums = np.empty(16, np.float32)
+    at = tile = 0
+    for r in range(0, out.size, 2):
+        total = simd.splat(np.float32(0), 16)
+        for start in range(0, steps, 16):
+            which = simd.load(positions, tile)
+            tile += 16
+            for step in range(start, min(start + 16, steps)):
+                simd.prefetch(values, at + AHEAD)
+                weights = simd.convert(simd.load_lanes(values, at, 16), np.float32)
+                picked = simd.pick_of_four(simd.load(x, 16 * step), simd.reinterpret(which, np.int32))
+                total = simd.multiply_add(weights, picked, total)
+                which = which >> two
+                at += 16
+        simd.store(sums, 0, total)
+        out[r] = (sums[0] + sums[1]) + (sums[4] + sums[5]) + ((sums[8] + sums[9]) + (sums[12] + sums[13]))
+        if r + 1 < out.size:
+            out[r + 1] = (sums[2] + sums[3]) + (sums[6] + sums[7]) + ((sums[10] + sums[11]) + (sums[14] + sums[15]))

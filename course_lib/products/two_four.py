@@ -1,0 +1,169 @@
+"""2:4 sparsity: of every four weights in a row two are kept, so a weight needs 2 bits for its place and no index.
+
+Half of the multiplications, and a bit more than half of the bytes: 32 + 2 bits for every second weight. With 8-bit codes
+for weights (as ``quantize`` gives them; multiply the sums by the rows' scales) it is 8 + 2.
+"""
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+
+from course_lib.kernels import pool
+from course_lib.kernels import sparse as kernels
+from course_lib.numerics.checks import float_array
+from course_lib.products.sparse import checked_shape, checked_vectors
+
+STEP = 16                       # columns of one step of the kernel; a tile is sixteen steps
+GRAIN = 256                     # rows of 4096 columns that are worth a thread of their own
+_PLACES = np.array([[0, 1], [0, 1], [0, 1], [0, 1], [0, 2], [0, 2], [1, 2], [0, 1],     # by the four bits "not zero"
+                    [0, 3], [0, 3], [1, 3], [0, 1], [2, 3], [0, 1], [0, 1], [0, 1]], np.uint8)
+
+
+@dataclass(frozen=True)
+class TwoFour:
+    """Weights of which every four keep two, laid out for the kernel. Made by ``from_dense``.
+
+    Attributes
+    ----------
+    values : float32 or int8 ndarray, (⌈m / 2⌉, steps, 4, 2, 2): pair of rows, step of 16 columns, four columns, row, weight
+    positions : uint32 ndarray, (⌈m / 2⌉, ⌈steps / 16⌉, 16)
+        Bits 2s and 2s + 1 of lane l: which of its four columns weight l of step s (of sixteen) comes from.
+    shape : (m, n)
+    """
+
+    values: np.ndarray
+    positions: np.ndarray
+    shape: tuple
+
+    @classmethod
+    def from_dense(cls, w):
+        """``w`` itself, without any loss. Where a group has more zeros, some of the two weights kept are zeros.
+
+        Parameters
+        ----------
+        w : float32 or int8 ndarray, (m, n), at most two of columns 4g to 4g + 3 not zero: see ``prune_two_four``
+
+        Raises
+        ------
+        TypeError, ValueError
+            Another dtype or shape; a group with more than two weights.
+        """
+        w = np.asarray(w)
+        if w.dtype not in (np.float32, np.int8):
+            raise TypeError(f"w has dtype {w.dtype}; it must be float32 or int8")
+        if w.ndim != 2:
+            raise ValueError(f"w has shape {w.shape}; it must have 2 axes")
+        m, n = checked_shape(w.shape)
+        pairs, steps = -(-m // 2), -(-n // STEP)
+        groups = np.zeros((2 * pairs, STEP * steps), w.dtype)
+        groups[:m, :n] = w
+        groups = groups.reshape(2 * pairs, 4 * steps, 4)
+        kept = (groups != 0) @ np.array([1, 2, 4, 8], np.uint8)                 # four bits a group
+        crowded = np.argwhere(np.bitwise_count(kept) > 2)
+        if len(crowded):
+            row, group = map(int, crowded[0])
+            raise ValueError(f"w[{row}, {4 * group}:{4 * group + 4}] has more than two weights: {w[row, 4 * group:][:4]}; "
+                             "use prune_two_four(w) first")
+        places = _PLACES[kept]                                                  # (2 pairs, 4 steps, 2)
+        values = np.take_along_axis(groups, places.astype(np.int64), axis=2)
+        values, places = (a.reshape(pairs, 2, steps, 4, 2).transpose(0, 2, 3, 1, 4) for a in (values, places))
+        lanes = np.zeros((pairs, -(-steps // 16) * 16, 16), np.uint32)
+        lanes[:, :steps] = places.reshape(pairs, steps, 16)
+        shifts = 2 * np.arange(16, dtype=np.uint32)[:, None]
+        positions = np.bitwise_or.reduce(lanes.reshape(pairs, -(-steps // 16), 16, 16) << shifts, axis=2)
+        return cls(np.ascontiguousarray(values), np.ascontiguousarray(positions), (m, n))
+
+    def to_dense(self):
+        """The matrix with its zeros, in the dtype of the values, (m, n)."""
+        (m, n), (pairs, steps) = self.shape, self.values.shape[:2]
+        shifts = 2 * np.arange(16, dtype=np.uint32)[:, None]
+        lanes = (self.positions[:, :, None, :] >> shifts & 3).reshape(pairs, -(-steps // 16) * 16, 16)[:, :steps]
+        places = lanes.reshape(pairs, steps, 4, 2, 2).transpose(0, 3, 1, 2, 4).astype(np.int64)
+        groups = np.zeros((pairs, 2, steps, 4, 4), self.values.dtype)
+        np.put_along_axis(groups, places, self.values.transpose(0, 3, 1, 2, 4), axis=4)
+        return groups.reshape(2 * pairs, STEP * steps)[:m, :n]
+
+    @property
+    def nbytes(self):
+        """Bytes of values and positions."""
+        return self.values.nbytes + self.positions.nbytes
+
+
+def prune_two_four(w):
+    """Keep the two largest magnitudes of every four columns, zero elsewhere.
+
+    Of equal magnitudes the left ones stay; NaN counts as the largest; a last, shorter group keeps two as well.
+
+    Parameters
+    ----------
+    w : float32 or float64 ndarray, (…, n)
+
+    Returns
+    -------
+    ndarray like ``w``, a new one
+
+    Examples
+    --------
+    >>> prune_two_four(np.array([[1, -4, 3, 2, 5, 5, 5, 0, 7]], np.float32))
+    array([[ 0., -4.,  3.,  0.,  5.,  5.,  0.,  0.,  7.]], dtype=float32)
+    """
+    w = float_array(w, "w")
+    if w.ndim == 0:
+        raise ValueError("w is a single number; it must have at least one axis")
+    n = w.shape[-1]
+    padded = np.zeros(w.shape[:-1] + (-(-n // 4) * 4,), w.dtype)
+    padded[..., :n] = w
+    groups = padded.reshape(-1, 4)
+    size = np.abs(groups.T)                                                     # (4, groups)
+    size[np.isnan(size)] = np.inf
+    beaten = np.zeros(size.shape, np.uint8)                                     # by how many others of its group
+    for left, right in itertools.combinations(range(4), 2):
+        stays = size[left] >= size[right]
+        beaten[right] += stays
+        beaten[left] += ~stays
+    groups[beaten.T >= 2] = 0
+    return np.ascontiguousarray(padded[..., :n])
+
+
+def matmul_two_four_plain(w, x):
+    """One vector and dense weights of which two in four are kept: y[r] = Σ w[r, c] x[c] over those. The definition."""
+    return [sum(float(a) * float(b) for a, b in zip(row, x) if a != 0) for row in w]
+
+
+def matmul_two_four(w, x, *, threads=None):
+    """2:4 sparse weights times real vectors, y[r] = Σ w[r, c] x[c] over the weights that are kept.
+
+    A group always keeps two weights, so where one of them is 0 an infinity in ``x`` gives NaN, as in a dense product.
+
+    Parameters
+    ----------
+    w : TwoFour, (m, n)
+    x : float32 ndarray, (n,) or (batch, n)
+    threads : int, by default ``cl.threads()``; they share the rows, which changes the time and nothing else
+
+    Returns
+    -------
+    y : float32 ndarray, (m,) or (batch, m)
+        For int8 weights the sums of code times x: the scales are yet to be multiplied.
+
+    Raises
+    ------
+    TypeError, ValueError
+        ``w`` is no TwoFour; ``x`` has another dtype or length.
+    """
+    if not isinstance(w, TwoFour):
+        raise TypeError(f"w is a {type(w).__name__}; it must be a TwoFour: TwoFour.from_dense(prune_two_four(w))")
+    m, n = w.shape
+    x = checked_vectors(x, n)
+    y = np.empty(x.shape[:-1] + (m,), np.float32)
+    padded = np.zeros(x.shape[:-1] + (w.values.shape[1] * STEP,), np.float32)
+    padded[..., :n] = x
+
+    def rows(first, last):
+        values, positions = (a[first // 2 : -(-last // 2)].reshape(-1) for a in (w.values, w.positions))
+        for image, out in zip(np.atleast_2d(padded), np.atleast_2d(y)):
+            kernels.two_four(values, positions, image, out[first:last])
+
+    pool.run(rows, m, threads=threads, align=2, grain=GRAIN)
+    return y
