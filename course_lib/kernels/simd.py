@@ -276,9 +276,42 @@ def _same_name(name, doc, arguments=1):
 
 popcount = _same_name("llvm.ctpop", "How many bits of each lane are 1.")
 rint = _same_name("llvm.rint", "Round each lane to the nearest whole number, ties to even.")
+square_root = _same_name("llvm.sqrt", "The square root of each lane; NaN below zero.")
 multiply_add = _same_name("llvm.fma", "a · b + c for floats, rounded once.", 3)
 maximum_int = _same_name("llvm.smax", "The larger of two signed whole numbers.", 2)
 minimum_int = _same_name("llvm.smin", "The smaller of two signed whole numbers.", 2)
+
+
+def logic3(truth, plain):
+    """An operation on the bits of three vectors of whole numbers: ``truth(a, b, c)`` is its table, for 0 and 1.
+
+    One instruction where the processor takes tables; ``plain(builder, a, b, c)`` is the same for LLVM's builder.
+    """
+    table = int("".join(str(truth(i >> 2 & 1, i >> 1 & 1, i & 1)) for i in reversed(range(8))), 2)
+
+    def generate(context, builder, sig, args):
+        kind = sig.return_type
+        if not has("avx512f") or kind.dtype.bitwidth * kind.lanes != 8 * BYTES:
+            return plain(builder, *args)
+        as_words = ir.VectorType(ir.IntType(32), BYTES // 4)
+        words = [builder.bitcast(a, as_words) for a in args]
+        name = "llvm.x86.avx512.pternlog.d.512"
+        return builder.bitcast(_call(builder, name, as_words, [*words, ir.Constant(ir.IntType(32), table)]), _llvm(kind))
+
+    def typed(typingctx, a, b, c):
+        return a(a, b, c), generate
+
+    return intrinsic(typed)
+
+
+@intrinsic
+def bits_of_lanes(typingctx, vector):
+    """One bit a lane, the first lane's lowest, as a whole number of so many bits: is the lane other than 0?"""
+
+    def generate(context, builder, sig, args):
+        return builder.bitcast(_chosen(builder, args[0]), ir.IntType(vector.lanes))
+
+    return types.Integer.from_bitwidth(vector.lanes, signed=False)(vector), generate
 
 
 @intrinsic
@@ -443,20 +476,20 @@ def gather_where(typingctx, array, indices, chosen):
     return kind(array, indices, chosen), generate
 
 
-@intrinsic
-def lookup32(typingctx, table, indices):
-    """table[indices mod 32] of an array of 32 float32; ``indices`` are 16 lanes of int32."""
+def _lookup(table, indices, size, instruction):
+    """Look 16 int32 ``indices`` mod ``size`` up in an array of float32 that fits into one or two registers."""
     kind = Vector(types.float32, 16)
     if str(table.dtype) != "float32" or (str(indices.dtype), indices.lanes) != ("int32", 16):
-        raise TypingError("lookup32 takes an array of float32 and 16 lanes of int32")
+        raise TypingError(f"lookup{size} takes an array of float32 and 16 lanes of int32")
 
     def generate(context, builder, sig, args):
-        if has("avx512f"):                                          # the table lies in two registers
-            low, high = (builder.load(_address(context, builder, sig.args[0], args[0], ir.Constant(ir.IntType(64), i), kind))
-                         for i in (0, 16))
-            low.align = high.align = 4
-            return _call(builder, "llvm.x86.avx512.vpermi2var.ps.512", _llvm(kind), [low, args[1], high])
-        inside = builder.and_(args[1], ir.Constant(args[1].type, [31] * 16))
+        if has("avx512f"):
+            parts = [builder.load(_address(context, builder, sig.args[0], args[0], ir.Constant(ir.IntType(64), i), kind))
+                     for i in range(0, size, 16)]
+            for part in parts:
+                part.align = 4
+            return _call(builder, instruction, _llvm(kind), [parts[0], args[1], *parts[1:]])
+        inside = builder.and_(args[1], ir.Constant(args[1].type, [size - 1] * 16))
         data = context.make_array(sig.args[0])(context, builder, args[0]).data
         pointers = _Addresses(builder.block, data, inside, _llvm(kind).element)
         builder._insert(pointers)
@@ -465,6 +498,18 @@ def lookup32(typingctx, table, indices):
         return _call(builder, "llvm.masked.gather.v16f32.v16p0", _llvm(kind), arguments)
 
     return kind(table, indices), generate
+
+
+@intrinsic
+def lookup16(typingctx, table, indices):
+    """table[indices mod 16] of an array of 16 float32; ``indices`` are 16 lanes of int32."""
+    return _lookup(table, indices, 16, "llvm.x86.avx512.permvar.sf.512")
+
+
+@intrinsic
+def lookup32(typingctx, table, indices):
+    """table[indices mod 32] of an array of 32 float32; ``indices`` are 16 lanes of int32."""
+    return _lookup(table, indices, 32, "llvm.x86.avx512.vpermi2var.ps.512")
 
 
 @intrinsic
@@ -484,19 +529,26 @@ def pick_of_four(typingctx, vector, which):
     return vector(vector, which), generate
 
 
-@intrinsic
-def prefetch(typingctx, array, i):
-    """Ask for the cache line of array[i], beyond the end too. It changes the time and nothing else."""
+def _prefetch(keep, doc):
+    """Ask for a cache line; ``keep`` is 3 for all caches, 2 for all but the first."""
 
-    def generate(context, builder, sig, args):
-        index = context.cast(builder, args[1], sig.args[1], types.intp)
-        data = context.make_array(sig.args[0])(context, builder, args[0]).data
-        place = builder.bitcast(builder.gep(data, [index]), ir.PointerType(ir.IntType(8)))
-        read_keep_data = [ir.Constant(ir.IntType(32), number) for number in (0, 3, 1)]
-        _call(builder, "llvm.prefetch.p0", ir.VoidType(), [place, *read_keep_data])
-        return context.get_dummy_value()
+    def prefetch(typingctx, array, i):
+        def generate(context, builder, sig, args):
+            index = context.cast(builder, args[1], sig.args[1], types.intp)
+            data = context.make_array(sig.args[0])(context, builder, args[0]).data
+            place = builder.bitcast(builder.gep(data, [index]), ir.PointerType(ir.IntType(8)))
+            read_keep_data = [ir.Constant(ir.IntType(32), number) for number in (0, keep, 1)]
+            _call(builder, "llvm.prefetch.p0", ir.VoidType(), [place, *read_keep_data])
+            return context.get_dummy_value()
 
-    return types.void(array, i), generate
+        return types.void(array, i), generate
+
+    prefetch.__doc__ = doc
+    return intrinsic(prefetch)
+
+
+prefetch = _prefetch(3, "Ask for the cache line of array[i], beyond the end too. It changes the time and nothing else.")
+prefetch_l2 = _prefetch(2, "The same for what is needed later: it goes to the second-level cache, not to the first.")
 
 
 # ---- comparing and choosing, lane by lane
@@ -614,13 +666,13 @@ def store_where(typingctx, array, i, vector, chosen):
 def store_past_caches(typingctx, array, i, vector):
     """The same as store, for a result that is larger than the caches: a plain store first reads what it overwrites.
 
-    The address must be a multiple of the bytes of the vector. Call ``fence`` after the last one.
+    The address must be a multiple of the bytes of the vector, or of 64. Call ``fence`` after the last one.
     """
 
     def generate(context, builder, sig, args):
         index = context.cast(builder, args[1], sig.args[1], types.intp)
         put = builder.store(args[2], _address(context, builder, sig.args[0], args[0], index, vector))
-        put.align = vector.dtype.bitwidth // 8 * vector.lanes
+        put.align = min(vector.dtype.bitwidth // 8 * vector.lanes, BYTES)
         put.set_metadata("nontemporal", builder.module.add_metadata([ir.Constant(ir.IntType(32), 1)]))
         return context.get_dummy_value()
 
@@ -638,3 +690,21 @@ def fence(typingctx):
         return context.get_dummy_value()
 
     return types.void(), generate
+
+
+@intrinsic(prefer_literal=True)
+def prefetch_lanes(typingctx, array, i, lanes, ahead):
+    """Ask for the cache lines that lie ``ahead`` bytes beyond those of array[i : i + lanes], past the end too."""
+    size, distance = _constant(lanes, "lanes") * array.dtype.bitwidth // 8, _constant(ahead, "ahead")
+
+    def generate(context, builder, sig, args):
+        index = context.cast(builder, args[1], sig.args[1], types.intp)
+        data = context.make_array(sig.args[0])(context, builder, args[0]).data
+        place = builder.bitcast(builder.gep(data, [index]), ir.PointerType(ir.IntType(8)))
+        read_keep_data = [ir.Constant(ir.IntType(32), number) for number in (0, 3, 1)]
+        for start in range(0, size, BYTES):
+            line = builder.gep(place, [ir.Constant(ir.IntType(64), distance + start)])
+            _call(builder, "llvm.prefetch.p0", ir.VoidType(), [line, *read_keep_data])
+        return context.get_dummy_value()
+
+    return types.void(array, types.unliteral(i), lanes, ahead), generate
