@@ -11,6 +11,15 @@ from course_lib.coding.dct import (
     quantization_table,
 )
 from course_lib.coding.entropy import entropy, entropy_plain
+from course_lib.coding.huffman import (
+    HuffmanCode,
+    huffman_decode_plain,
+    huffman_encode_plain,
+    huffman_lengths,
+    huffman_lengths_plain,
+    huffman_tree_plain,
+)
+from course_lib.coding.huffman_stream import HuffmanStream, huffman_decode, huffman_encode
 from course_lib.coding.images import (
     SUBSAMPLING,
     ImageError,
@@ -32,8 +41,10 @@ from course_lib.coding.sparse_index import (
 )
 
 __all__ = [
-    "CHROMINANCE", "LUMINANCE", "SUBSAMPLING", "ImageError", "JpegFile", "RelativeIndex", "cosine_matrix", "dct_plain", "entropy",
-    "entropy_plain", "from_relative_index_plain", "jpeg_bytes", "jpeg_codes", "jpeg_coefficients", "jpeg_pixels", "luminance",
-    "pack", "pack_plain", "packed_size", "png_bytes", "psnr_db", "quantization_table", "read_image", "read_jpeg",
-    "relative_index", "relative_index_plain", "shrink", "unpack", "unpack_plain",
+    "CHROMINANCE", "LUMINANCE", "SUBSAMPLING", "HuffmanCode", "HuffmanStream", "ImageError", "JpegFile",
+    "RelativeIndex", "cosine_matrix", "dct_plain", "entropy", "entropy_plain", "from_relative_index_plain",
+    "huffman_decode", "huffman_decode_plain", "huffman_encode", "huffman_encode_plain", "huffman_lengths",
+    "huffman_lengths_plain", "huffman_tree_plain", "jpeg_bytes", "jpeg_codes", "jpeg_coefficients", "jpeg_pixels",
+    "luminance", "pack", "pack_plain", "packed_size", "png_bytes", "psnr_db", "quantization_table", "read_image",
+    "read_jpeg", "relative_index", "relative_index_plain", "shrink", "unpack", "unpack_plain",
 ]  # fmt: skip

@@ -1,0 +1,222 @@
+"""Huffman codes: counting, writing and reading streams of bits.
+
+Bits lie in the stream as ``coding.packing`` has them: bit j is bit j mod 8 of byte ⌊j / 8⌋, and a code word begins with
+its first bit. So the next code word is at the bottom of a 64-bit word read at the byte of its first bit, shifted by what
+is left over, and 57 bits of that word are certain to be good. (Little-endian machines, as all that Numba compiles for.)
+
+Symbols are cut into blocks and every block into four strands, each a stream of its own that starts at a byte. A strand is
+read one code word after the other, and each look-up waits for the one before; four strands in turn keep the processor busy,
+and blocks go to different threads.
+
+Sources: Huffman 1952, "A method for the construction of minimum-redundancy codes"; interleaved streams as in Giesen 2014,
+"Interleaved entropy coders", and Zstandard's format.
+"""
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba import int64, types, uint8, uint16, uint32, uint64
+from numba.extending import intrinsic
+
+from course_lib.kernels.compiling import array_of, kernel
+
+STRANDS = 4
+TABLE_BITS = 12                         # a look-up takes so many bits of the stream: 4096 entries of 8 bytes
+READS = 4                               # look-ups from one 64-bit word: 4 · 12 + 7 bits
+PER_ENTRY = 4                           # symbols that an entry may hold
+
+_inline = numba.njit(nogil=True)
+
+
+def _out(dtype, ndim=1):
+    return array_of(dtype, ndim, readonly=False)
+
+
+@intrinsic
+def _word_at(typingctx, array, byte):
+    """The eight bytes from ``byte`` on, as one number."""
+
+    def generate(context, builder, signature, arguments):
+        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        address = builder.bitcast(builder.gep(data, [arguments[1]]), ir.PointerType(ir.IntType(64)))
+        word = builder.load(address)
+        word.align = 1
+        return word
+
+    return uint64(array, byte), generate
+
+
+@intrinsic
+def _put(typingctx, array, byte, number):
+    """Store a number, four or eight bytes by its type, from ``byte`` on."""
+
+    def generate(context, builder, signature, arguments):
+        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        address = builder.bitcast(builder.gep(data, [arguments[1]]), ir.PointerType(arguments[2].type))
+        builder.store(arguments[2], address).align = 1
+        return context.get_dummy_value()
+
+    return types.void(array, byte, number), generate
+
+
+@_inline
+def _strand(block, strand, block_size, count):
+    """The first symbol of a strand and the one after its last."""
+    first = block * block_size
+    length = min(block_size, count - first)
+    step = (length + STRANDS - 1) // STRANDS
+    return first + min(strand * step, length), first + min((strand + 1) * step, length)
+
+
+@kernel([types.void(array_of(uint8, 1), int64, int64, int64, _out(uint32, 2))])
+def count_strands(symbols, block_size, first_block, last_block, counts):
+    """counts[s, v] = how often symbol v stands in strand s.   symbols: (n,), counts: (strands, 256) zeroed
+
+    Two counters a symbol value, in turn: the processor need not wait for a count before it adds to it again.
+    """
+    other = np.zeros(256, np.uint32)
+    for block in range(first_block, last_block):
+        for strand in range(STRANDS):
+            first, stop = _strand(block, strand, block_size, symbols.size)
+            part, row = symbols[first:stop], counts[block * STRANDS + strand]
+            other[:] = 0
+            half = part.size // 2
+            left, right = part[:half], part[half : 2 * half]
+            for i in range(half):
+                row[left[i]] += np.uint32(1)
+                other[right[i]] += np.uint32(1)
+            for i in range(2 * half, part.size):
+                row[part[i]] += np.uint32(1)
+            for v in range(256):
+                row[v] += other[v]
+
+
+@_inline
+def _write_rest(symbols, words, bits, used, byte, stream):
+    """Write the last symbols of a strand byte by byte, after the ``used`` bits that wait in ``bits``."""
+    for i in range(symbols.size):
+        word = words[symbols[i]]
+        bits |= np.uint64(word & np.uint32(0xFFFF)) << np.uint64(used)
+        used += np.int64(word >> np.uint32(16))
+        while used >= 8:
+            stream[byte] = bits & np.uint64(0xFF)
+            bits >>= np.uint64(8)
+            used -= 8
+            byte += 1
+    if used > 0:
+        stream[byte] = bits & np.uint64(0xFF)
+
+
+@kernel([types.void(array_of(symbol, 1), array_of(uint32, 1), array_of(int64, 1), int64, int64, int64, _out(uint8))
+         for symbol in (uint8, uint16)])
+def write_strands(symbols, words, starts, block_size, first_block, last_block, stream):
+    """Put each symbol's code word into the stream, strand s into bytes starts[s] to starts[s + 1].
+
+    words[v] = the code word of symbol v, first bit lowest, + its length · 2¹⁶.   symbols: (n,), stream: (bytes,)
+
+    Three words of at most 16 bits are collected, then eight bytes written, of which the next round overwrites what was
+    not yet full. The last bytes of a strand are written one by one: the next strand's may stand behind them already.
+    """
+    low, three = np.uint32(0xFFFF), 3
+    for block in range(first_block, last_block):
+        for strand in range(STRANDS):
+            first, stop = _strand(block, strand, block_size, symbols.size)
+            place = block * STRANDS + strand
+            byte, end = starts[place], starts[place + 1]
+            bits, used, i = np.uint64(0), np.uint64(0), first
+            while i + three <= stop and byte + 8 <= end:
+                a, b, c = words[symbols[i]], words[symbols[i + 1]], words[symbols[i + 2]]
+                a_bits, b_bits, c_bits = np.uint64(a >> 16), np.uint64(b >> 16), np.uint64(c >> 16)
+                two = np.uint64(a & low) | np.uint64(b & low) << a_bits
+                bits |= (two | np.uint64(c & low) << (a_bits + b_bits)) << used
+                used += a_bits + b_bits + c_bits
+                _put(stream, byte, bits)
+                byte += np.int64(used >> np.uint64(3))
+                bits >>= used & np.uint64(56)
+                used &= np.uint64(7)
+                i += three
+            _write_rest(symbols[i:stop], words, bits, np.int64(used), byte, stream)
+
+
+@_inline
+def _read_one(stream, position, single, mask):
+    """The table's entry for the code word that begins at bit ``position``; no byte outside the stream is read."""
+    word, byte = np.uint64(0), position >> 3
+    for b in range(3):
+        if byte + b < stream.size:
+            word |= np.uint64(stream[byte + b]) << np.uint64(8 * b)
+    return single[(word >> np.uint64(position & 7)) & mask]
+
+
+@kernel([types.void(array_of(uint8, 1), array_of(int64, 1), array_of(uint32, 1), int64, int64, int64, _out(symbol),
+                    _out(int64)) for symbol in (uint8, uint16)])
+def read_strands(stream, starts, single, block_size, first_block, last_block, out, ends):
+    """Read every strand, a code word after the other: out = the symbols, ends[s] = the bit after strand s.
+
+    single[b] = the symbol whose code word the bits b begin with + 2¹⁶ · its length.   single: (2^longest,), out: (n,)
+    """
+    mask = np.uint64(single.size - 1)
+    for block in range(first_block, last_block):
+        for strand in range(STRANDS):
+            place = block * STRANDS + strand
+            first, stop = _strand(block, strand, block_size, out.size)
+            position = starts[place] * 8
+            for i in range(first, stop):
+                entry = _read_one(stream, position, single, mask)
+                out[i] = entry & np.uint32(0xFFFF)
+                position += np.int64(entry >> np.uint32(16))
+            ends[place] = position
+
+
+@_inline
+def _read_word(stream, position, table, out, place):
+    """READS look-ups, each of up to PER_ENTRY symbols: the new position and place."""
+    mask = np.uint64(2**TABLE_BITS - 1)
+    word = _word_at(stream, position >> 3) >> np.uint64(position & 7)
+    for _ in range(READS):
+        entry = table[word & mask]
+        _put(out, place, np.uint32(entry >> np.uint64(32)))
+        place += np.int64((entry >> np.uint64(8)) & np.uint64(255))
+        position += np.int64(entry & np.uint64(255))
+        word >>= entry & np.uint64(63)
+    return position, place
+
+
+@_inline
+def _rounds(position, last, place, stop):
+    """How many times four look-ups surely stay inside the stream and the strand."""
+    return min((last - position) // (READS * TABLE_BITS), (stop - place) // (READS * PER_ENTRY))
+
+
+@kernel([types.void(array_of(uint8, 1), array_of(int64, 1), array_of(uint64, 1), array_of(uint32, 1), int64, int64, int64,
+                    _out(uint8), _out(int64))])
+def read_strands_fast(stream, starts, table, single, block_size, first_block, last_block, out, ends):
+    """The same for uint8 and code words of up to TABLE_BITS bits: several symbols a look-up, four strands in turn.
+
+    table[b] = the symbols that the bits b begin with, as many as are complete in them and at most four: in the upper half,
+    the first one lowest; then how many, in byte 1, and all their bits, in byte 0.   table: (4096,), single: as above
+    """
+    last, mask = stream.size * 8 - 64, np.uint64(single.size - 1)
+    for block in range(first_block, last_block):
+        s = block * STRANDS
+        i0, stop0 = _strand(block, 0, block_size, out.size)
+        i1, stop1 = _strand(block, 1, block_size, out.size)
+        i2, stop2 = _strand(block, 2, block_size, out.size)
+        i3, stop3 = _strand(block, 3, block_size, out.size)
+        p0, p1, p2, p3 = starts[s] * 8, starts[s + 1] * 8, starts[s + 2] * 8, starts[s + 3] * 8
+        rounds = 1
+        while rounds > 0:
+            rounds = min(min(_rounds(p0, last, i0, stop0), _rounds(p1, last, i1, stop1)),
+                         min(_rounds(p2, last, i2, stop2), _rounds(p3, last, i3, stop3)))
+            for _ in range(rounds):
+                p0, i0 = _read_word(stream, p0, table, out, i0)
+                p1, i1 = _read_word(stream, p1, table, out, i1)
+                p2, i2 = _read_word(stream, p2, table, out, i2)
+                p3, i3 = _read_word(stream, p3, table, out, i3)
+        for strand, position, i, stop in ((0, p0, i0, stop0), (1, p1, i1, stop1), (2, p2, i2, stop2), (3, p3, i3, stop3)):
+            while i < stop:
+                entry = _read_one(stream, position, single, mask)
+                out[i] = entry & np.uint32(0xFFFF)
+                position += np.int64(entry >> np.uint32(16))
+                i += 1
+            ends[s + strand] = position
