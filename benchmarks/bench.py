@@ -1,6 +1,7 @@
 """Time the course's code against its peers and against the machine's limit.
 
-    make bench                                    everything, in about ten minutes; writes results.json beside this file
+    make bench                                    everything, in about ten minutes; writes results.json and
+                                                  roofline.png beside this file
     make bench ARGS="'XNOR product, batch 1'"     one row, by its name, or all whose name contains a text
     python course.py bench XNOR CSR --seconds 20  the same without make; more time for each row
     make bench ARGS=--list                        the names
@@ -25,12 +26,14 @@ from datetime import date
 from pathlib import Path
 
 import course_lib as cl
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from tqdm.auto import tqdm
 
 from course_lib.bench import cold, growth, limits
 from course_lib.bench.runner import on_threads
 
-RESULTS = Path(__file__).with_name("results.json")
+RESULTS = cl.bench.RESULTS
 PACKAGES = ("course_lib", "numpy", "numba", "torch", "scipy", "scikit-learn", "ml_dtypes", "onnxruntime", "dahuffman")
 COPIED = (1 << 15, 1 << 18, 1 << 20, 1 << 22, 1 << 24, 1 << 26, 1 << 28)  # bytes
 
@@ -113,6 +116,16 @@ def write(path, report):
         aside.unlink(missing_ok=True)
 
 
+def draw(path, report):
+    """The rows under the roofs, and beside that how much of its limit each reaches; its words go into the file, too."""
+    with cl.plots.style():
+        figure = Figure(figsize=(12, 13))
+        FigureCanvasAgg(figure)
+        above, below = figure.add_axes((0.08, 0.55, 0.58, 0.41)), figure.add_axes((0.3, 0.05, 0.66, 0.42))
+        words = cl.plots.roofline(above, report), cl.plots.limits_reached(below, report)
+        figure.savefig(path, dpi=100, metadata={"Description": " ".join(words)}, bbox_inches=None)
+
+
 def arguments_of(arguments):
     parser = argparse.ArgumentParser(
         prog="course.py bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -171,6 +184,8 @@ def main(arguments=None):
     if path:
         write(path, report)
         print(f"Written to {path.name}.")
+    if everything and results and report["roofs"]:
+        draw(path.with_name("roofline.png"), json.loads(json.dumps(report)))
     missed = any(result.met is False for result in results)
     return 1 if broken or (options.strict and missed) else 0
 

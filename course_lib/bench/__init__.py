@@ -10,11 +10,14 @@ A row (``course_lib.measure.Row``) is one operation at one size. The families be
 
 import importlib
 import importlib.util
+import json
+from pathlib import Path
 
 from course_lib.bench.report import GoalResult, RowResult, table
 
-__all__ = ["FAMILIES", "GoalResult", "RowResult", "find", "rows", "run", "table"]
+__all__ = ["FAMILIES", "GoalResult", "RowResult", "find", "rows", "run", "saved", "table"]
 
+RESULTS = Path(__file__).parents[2] / "benchmarks" / "results.json"
 FAMILIES = ("elementwise", "dense", "bits", "sparse", "codes", "networks")
 
 
@@ -65,6 +68,24 @@ def run(name, *, threads=None, budget_s=6.0):
 
     row = find(name) if isinstance(name, str) else name
     return time_row(row, threads=threads, budget_s=budget_s, find=find)
+
+
+def saved(path=None):
+    """What ``make bench`` last wrote: a dict with the rows, the roofs measured beside them, versions and the load.
+
+    Parameters
+    ----------
+    path : by default ``benchmarks/results.json`` of this copy of the course
+
+    Raises
+    ------
+    FileNotFoundError
+        It has never run here.
+    """
+    path = RESULTS if path is None else Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no {path}; `make bench` (or `python course.py bench`) writes it")
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def _listed(some):

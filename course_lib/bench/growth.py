@@ -112,12 +112,11 @@ def cache_steps(values, ms_each, sizes, threads, first=0):
 
 def table(results):
     """Slopes of several rows in one text table, and the cache steps under it."""
-    lines = [
-        [one.name, f"{_text(one.values[0])} … {_text(one.values[-1])} {one.axis}", f"from {_text(one.values[one.first])}",
-         f"{one.slope:.2f}", f"{one.expected:g}"]
-        for one in results
-    ]  # fmt: skip
-    headers = ["row", "sizes", "fitted", "slope", "expected"]
+    lines = []
+    for one in results:
+        sizes = f"{_text(one.values[0])} … {_text(one.values[-1])}"
+        lines.append([one.name, sizes, one.axis, _text(one.values[one.first]), f"{one.slope:.2f}", f"{one.expected:g}"])
+    headers = ["row", "sizes", "time over", "fitted from", "slope", "expected"]
     steps = [f"{one.name}, {step}" for one in results for step in one.steps]
     return "\n".join([text_table(lines, headers=headers), *steps])
 

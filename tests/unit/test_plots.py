@@ -121,3 +121,46 @@ def test_tiles_are_words_over_a_picture():
     assert blue.sum() > 200, "the numbers are of the quantized thing"
     with pytest.raises(ValueError, match="1 tiles for a row of 2"):
         tiles.set("4 bits", ("8.2 dB", "SQNR"))
+
+
+@pytest.fixture
+def results():
+    """Two rows that compute, one that only moves bytes."""
+    def row(name, operations, ours_ms, best_ms, limit_ms):
+        return {
+            "name": name, "operations": operations, "bytes": 1e6, "ours_ms": ours_ms, "peers": {"peer": best_ms},
+            "best_peer": "peer", "limit_ms": limit_ms, "of_limit": limit_ms / ours_ms,
+        }  # fmt: skip
+
+    rows = [row("int8 product", 64e6, 0.1, 0.3, 0.05), row("dense", 2e6, 0.2, 0.1, 0.05), row("copy", 0, 0.1, 0.2, 0.09)]
+    peaks = {"float32": {"rate": 4e11}, "int8": {"rate": 2e12}}
+    return {"rows": rows, "roofs": {"peaks": peaks, "bandwidth": {str(1 << 24): 2e10}}}
+
+
+def test_the_roofline_of_a_benchmark(ax, results):
+    alt = plots.roofline(ax, results)
+    assert ax.get_xscale() == ax.get_yscale() == "log"
+    assert "1 of 2 lie above the fastest peer" in alt and "1 of 2 reach at least half" in alt
+    texts = [text.get_text() for text in ax.texts]
+    assert {"1", "2", "1  dense\n2  int8 product", "peak: float32", "peak: int8"} == set(texts)  # ordered by intensity
+    (ours,) = [line for line in ax.lines if line.get_color() == plots.QUANTIZED]
+    assert ours.get_xdata().tolist() == [2, 64] and ours.get_ydata() == pytest.approx([10, 640])
+    roof = [line for line in ax.lines if line.get_color() == plots.INK and len(line.get_xdata()) == 2 and line.get_marker() == "None"]
+    assert [line.get_xdata()[0] for line in roof] == pytest.approx([20, 100])  # the ridges
+
+
+def test_the_share_of_the_limit_of_every_row(ax, results):
+    alt = plots.limits_reached(ax, results)
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["copy", "dense", "int8 product"]
+    assert [bar.get_width() for bar in ax.patches] == pytest.approx([90, 25, 50])
+    assert "int8 product 50 %, dense 25 %, copy 90 %" in alt
+
+
+def test_numbers_cover_neither_each_other_nor_the_points(ax):
+    x, y = [0.50, 0.51, 0.5, 0.9], [0.5, 0.5, 0.52, 0.9]
+    labels = plots.spread_labels(ax, list("1234"), x, y)
+    renderer = ax.figure.canvas.get_renderer()
+    boxes = [label.get_window_extent(renderer) for label in labels]
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+    points = ax.transData.transform(np.column_stack([x, y]))
+    assert not any(box.contains(*point) for box in boxes for point in points)
