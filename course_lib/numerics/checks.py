@@ -55,3 +55,17 @@ def seed_from(rng, name="rounding='stochastic'"):
         raise ValueError(f"{name} needs rng, a NumPy generator, and got {rng!r}: make one with "
                          "rng = np.random.default_rng(0)")
     return rng.integers(0, 2**64, dtype=np.uint64)
+
+
+def result_array(out, shape, dtype, name="out"):
+    """``out`` if it can take a result of this shape and dtype, or a new array where it is None."""
+    if out is None:
+        return np.empty(shape, dtype)
+    if not isinstance(out, np.ndarray):
+        raise TypeError(f"{name} is {type(out).__name__}; it must be a NumPy array, or None for a new one")
+    if out.shape != tuple(shape) or out.dtype != dtype:
+        raise ValueError(f"{name} has shape {out.shape} and dtype {out.dtype}; the result has {tuple(shape)} and "
+                         f"{np.dtype(dtype)}")
+    if not (out.flags.c_contiguous and out.flags.writeable):
+        raise ValueError(f"{name} must be C-contiguous and writeable: use np.empty({tuple(shape)}, {np.dtype(dtype)})")
+    return out

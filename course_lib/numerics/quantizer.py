@@ -8,8 +8,8 @@ Jacob et al. 2018, "Quantization and training of neural networks for efficient i
 
 import numpy as np
 
-from course_lib.kernels import elementwise
-from course_lib.numerics.checks import choose, real_array, seed_from
+from course_lib.kernels import elementwise, pool
+from course_lib.numerics.checks import choose, float_array, real_array, result_array, seed_from
 from course_lib.numerics.layout import Granularity
 from course_lib.numerics.qparams import QParams, Scheme, qparams_from_range
 from course_lib.numerics.rounding import Rounding, round_one
@@ -24,6 +24,8 @@ _KERNEL_MODE = {
     Rounding.TOWARD_ZERO: elementwise.TOWARD_ZERO,
     Rounding.STOCHASTIC: elementwise.STOCHASTIC,
 }
+_GRAIN = 2**17                          # entries that are worth a thread
+_PAST_CACHES = 2**22                    # bytes of a result from which on it is written past the caches
 
 
 def quantize_one(r, scale, zero_point, qmin, qmax, rounding="nearest", u=None):
@@ -42,7 +44,7 @@ def dequantize_one(q, scale, zero_point):
     return scale * (q - zero_point)
 
 
-def quantize(x, qparams, *, rounding=Rounding.NEAREST, rng=None):
+def quantize(x, qparams, *, rounding=Rounding.NEAREST, rng=None, out=None, threads=None):
     """Map real numbers to integer codes, q = clip(round(r / S) + Z, qmin, qmax).
 
     NaN raises; ±inf and anything outside the clipping range saturates; -0.0 and +0.0 share a code; an empty array
@@ -56,7 +58,11 @@ def quantize(x, qparams, *, rounding=Rounding.NEAREST, rng=None):
         in the wider dtype of ``x`` and scale.
     rounding : Rounding
     rng : numpy.random.Generator, required for ``Rounding.STOCHASTIC``
-        One 64-bit seed is drawn from it; the rest is counted per element.
+        One 64-bit seed is drawn from it; the rest is counted per element, so the codes do not depend on ``threads``.
+    out : ndarray, optional
+        Takes the result, which is returned: in a loop this saves what a new array costs, more than the arithmetic. Its
+        shape and dtype must be those of the result. After an error it holds anything.
+    threads : int, by default ``cl.threads()``
 
     Returns
     -------
@@ -67,7 +73,8 @@ def quantize(x, qparams, *, rounding=Rounding.NEAREST, rng=None):
     TypeError
         ``x`` is neither float32 nor float64 (float16 and integers included).
     ValueError
-        ``x`` has a NaN or does not match the shape of ``qparams``; an unknown rounding; stochastic without ``rng``.
+        ``x`` has a NaN or does not match the shape of ``qparams``; an unknown rounding; stochastic without ``rng``;
+        ``out`` does not match.
 
     Source: Gholami et al. 2021, sec. III-B.
 
@@ -75,10 +82,7 @@ def quantize(x, qparams, *, rounding=Rounding.NEAREST, rng=None):
     >>> quantize(np.array([0.1, 0.2, -0.6, 5.0]), p)
     array([ 0,  1, -2,  3], dtype=int8)
     """
-    shape, rows, scale, zero_point, group, mode, seed = _prepare(x, qparams, rounding, rng)
-    codes = np.empty(rows.shape, np.int32)
-    elementwise.quantize_rows(rows, scale, zero_point, group, qparams.qmin, qparams.qmax, mode, seed, codes)
-    return qparams.unrows(codes.astype(qparams.code_dtype), shape)
+    return _run(elementwise.quantize_rows, x, qparams, rounding, rng, out, qparams.code_dtype, threads)
 
 
 def dequantize(codes, qparams):
@@ -119,10 +123,10 @@ def dequantize(codes, qparams):
         return qparams.unrows(scale * steps, codes.shape)
 
 
-def fake_quantize(x, qparams, *, rounding=Rounding.NEAREST, rng=None):
+def fake_quantize(x, qparams, *, rounding=Rounding.NEAREST, rng=None, out=None, threads=None):
     """Quantize and dequantize at once: ``dequantize(quantize(x))``, to the last bit, without making the codes.
 
-    Same edge contract, parameters and errors as :func:`quantize`.
+    Same edge contract, parameters and errors as :func:`quantize`; ``out`` may be ``x`` itself.
 
     Returns
     -------
@@ -130,21 +134,52 @@ def fake_quantize(x, qparams, *, rounding=Rounding.NEAREST, rng=None):
 
     Source: Gholami et al. 2021, sec. III-G (simulated quantization).
     """
-    shape, rows, scale, zero_point, group, mode, seed = _prepare(x, qparams, rounding, rng)
-    x_hat = np.empty(rows.shape, rows.dtype)
-    elementwise.fake_quantize_rows(rows, scale, zero_point, group, qparams.qmin, qparams.qmax, mode, seed, x_hat)
-    return qparams.unrows(x_hat.astype(qparams.scale.dtype, copy=False), shape)
+    return _run(elementwise.fake_quantize_rows, x, qparams, rounding, rng, out, qparams.scale.dtype, threads)
 
 
-def _prepare(x, qparams, rounding, rng):
-    """Check the arguments and lay them out for a kernel: rows, parameters and data in one dtype."""
-    x = real_array(x)
+def _run(kernel, x, qparams, rounding, rng, out, dtype, threads):
+    """Check the arguments, lay them out as rows in one dtype, share them among threads, and put the result in shape."""
+    x = float_array(x)
     rounding = choose(Rounding, rounding, "rounding")
     seed = seed_from(rng) if rounding is Rounding.STOCHASTIC else np.uint64(0)
     rows, scale, zero_point, group = qparams.rows(x)
-    dtype = np.result_type(rows, scale)
-    return (x.shape, rows.astype(dtype, copy=False), scale.astype(dtype, copy=False), zero_point, group,
-            _KERNEL_MODE[rounding], seed)
+    result = result_array(out, x.shape, dtype)
+    real = np.result_type(rows, scale)
+    rows, scale = rows.astype(real, copy=False), scale.astype(real, copy=False)
+    direct = (dtype == real or dtype.kind in "iu") and qparams.axis in (None, 0)        # rows lie in it as they are
+    lines = (result if direct else np.empty(rows.shape, real if dtype.kind == "f" else dtype)).reshape(rows.shape)
+    nan = _share(kernel, rows, scale, zero_point, group, (qparams.qmin, qparams.qmax, _KERNEL_MODE[rounding], seed),
+                 lines.view(f"u{dtype.itemsize}") if dtype.kind == "i" else lines, threads)
+    if nan:
+        real_array(x)                                       # raises, and says where
+    if not direct:
+        result[...] = qparams.unrows(lines, x.shape)
+    return result
+
+
+def _share(kernel, rows, scale, zero_point, group, rest, out, threads):
+    """Run the kernel on parts of the rows, or of the one row, side by side; whether x has a NaN."""
+    count, n = rows.shape
+    nans, past_caches = [], out.nbytes >= _PAST_CACHES
+
+    def some_rows(a, b):
+        nans.append(kernel(rows[a:b], scale[a:b], zero_point[a:b], group, *rest, a * n, past_caches, out[a:b]))
+
+    def some_groups(a, b):
+        first, last = a * group, min(b * group, n)
+        nans.append(kernel(rows[:, first:last], scale[:, a:b], zero_point[:, a:b], group, *rest, first, past_caches,
+                           out[:, first:last]))
+
+    def some_entries(a, b):
+        nans.append(kernel(rows[:, a:b], scale, zero_point, b - a, *rest, a, past_caches, out[:, a:b]))
+
+    if count != 1:
+        pool.run(some_rows, count, threads=threads, grain=-(-_GRAIN // max(n, 1)))
+    elif scale.size != 1:
+        pool.run(some_groups, scale.size, threads=threads, grain=-(-_GRAIN // group))
+    else:
+        pool.run(some_entries, n, threads=threads, grain=_GRAIN, align=elementwise.LANES)
+    return any(nans)
 
 
 def sqnr_db(x, x_hat):

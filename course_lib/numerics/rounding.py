@@ -9,7 +9,7 @@ from enum import Enum
 
 import numpy as np
 
-from course_lib.kernels import elementwise
+from course_lib.kernels import elementwise, pool
 from course_lib.numerics.checks import choose, real_array, seed_from
 
 
@@ -39,18 +39,22 @@ def round_one(x, mode, u=None):
     raise ValueError(f"unknown rounding mode {mode!r}")
 
 
-def uniform_one(seed, i):
+def uniform_one(seed, i, dtype=np.float64):
     """Element ``i`` of the random stream ``seed``, in [0, 1): SplitMix64 (Steele, Lea, Flood 2014). The definition.
 
     The number depends on ``seed`` and ``i`` alone: an array may be rounded in any order, by any number of threads.
+    For float64 it is a multiple of 2⁻⁵³. Two neighbours in float32 share one 64-bit number: the low half and the high half
+    give each a multiple of 2⁻²⁴.
     """
-    z = (seed + (i + 1) * 0x9E3779B97F4A7C15) % 2**64
+    single = dtype == np.float32
+    z = (seed + ((i // 2 if single else i) + 1) * 0x9E3779B97F4A7C15) % 2**64
     z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
     z = (z ^ (z >> 27)) * 0x94D049BB133111EB % 2**64
-    return ((z ^ (z >> 31)) >> 11) / 2**53
+    z ^= z >> 31
+    return (z >> (40 if i % 2 else 8)) % 2**24 / 2**24 if single else (z >> 11) / 2**53
 
 
-def round_to_integer(x, rounding=Rounding.NEAREST, *, rng=None):
+def round_to_integer(x, rounding=Rounding.NEAREST, *, rng=None, threads=None):
     """Round every entry to a whole number, kept in the dtype of ``x``.
 
     NaN raises; ±inf stays; a zero result is +0.0; an empty array stays empty; whole numbers never change.
@@ -60,6 +64,7 @@ def round_to_integer(x, rounding=Rounding.NEAREST, *, rng=None):
     x : array_like, any shape, float32 or float64
     rounding : Rounding
     rng : numpy.random.Generator, required for ``Rounding.STOCHASTIC``
+    threads : int, by default ``cl.threads()``; the result does not depend on it
 
     Returns
     -------
@@ -74,7 +79,9 @@ def round_to_integer(x, rounding=Rounding.NEAREST, *, rng=None):
     rounding = choose(Rounding, rounding, "rounding")
     if rounding is Rounding.STOCHASTIC:
         whole = np.empty(x.shape, x.dtype)
-        elementwise.round_stochastic(np.ascontiguousarray(x).reshape(-1), seed_from(rng), whole.reshape(-1))
+        flat, seed, lines = np.ascontiguousarray(x).reshape(-1), seed_from(rng), whole.reshape(-1)
+        pool.run(lambda a, b: elementwise.round_stochastic(flat[a:b], seed, a, lines[a:b]), flat.size, threads=threads,
+                 align=elementwise.LANES, grain=2**16)
     else:
         whole = _IN_NUMPY[rounding](x)
     return np.asarray(whole + x.dtype.type(0))          # −0 + 0 is +0

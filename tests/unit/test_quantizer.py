@@ -28,8 +28,8 @@ LAYOUTS = [
 
 def by_definition(x, q, mode, seed):
     kind = x.dtype.type
-    return [quantize_one(r, kind(q.scale), int(q.zero_point), q.qmin, q.qmax, mode.value, uniform_one(seed, i))
-            for i, r in enumerate(x)]
+    return [quantize_one(r, kind(q.scale), int(q.zero_point), q.qmin, q.qmax, mode.value,
+                         uniform_one(seed, i, kind)) for i, r in enumerate(x)]
 
 
 @pytest.mark.parametrize("mode", Rounding)

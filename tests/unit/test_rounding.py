@@ -86,12 +86,40 @@ def test_stochastic_follows_its_generator():
     assert (round_to_integer(HALVES, "stochastic", rng=rng) != round_to_integer(HALVES, "stochastic", rng=rng)).any()
 
 
-def test_random_stream_is_uniform_and_published():
-    # First outputs of SplitMix64 from seed 1234567, as its authors' C program prints them.
-    published = [6457827717110365317, 3203168211198807973, 9817491932198370423, 4593380528125082431,
-                 16408922859458223821]
-    assert [uniform_one(1234567, i) for i in range(5)] == [(z >> 11) / 2**53 for z in published]
-    u = np.array([uniform_one(42, i) for i in range(20_000)])
-    counts = np.bincount((u * 20).astype(int), minlength=20)
-    assert ((counts - 1000) ** 2 / 1000).sum() < 45                     # chi-square, 19 degrees of freedom, p < 0.001
-    assert abs(np.corrcoef(u[:-1], u[1:])[0, 1]) < 0.03
+PUBLISHED = [                           # of SplitMix64 from seed 1234567, as its authors' C program prints them
+    6457827717110365317, 3203168211198807973, 9817491932198370423, 4593380528125082431, 16408922859458223821]
+
+
+def test_random_stream_is_the_published_one():
+    assert [uniform_one(1234567, i) for i in range(5)] == [(z >> 11) / 2**53 for z in PUBLISHED]
+    halves = [half >> 8 for z in PUBLISHED for half in (z % 2**32, z >> 32)]
+    assert [uniform_one(1234567, i, np.float32) for i in range(10)] == [half / 2**24 for half in halves]
+
+
+def stream(dtype, n, seed):
+    """The first numbers of the stream, to 8 bits: where u < f flips as f grows says what u was."""
+    u = np.zeros(n, np.int64)
+    for bit in range(7, -1, -1):
+        fraction = (u + 2**bit) / 256
+        up = [round_to_integer(fraction.astype(dtype), "stochastic", rng=np.random.default_rng(seed))]
+        u += np.where(up[0] == 0, 2**bit, 0)                                # u ≥ f
+    return u
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_random_stream_is_uniform_and_its_neighbours_are_independent(dtype):
+    n = 1 << 20
+    u = stream(dtype, n, 5)
+    seed = int(np.random.default_rng(5).integers(0, 2**64, dtype=np.uint64))
+    assert u[:999].tolist() == [int(256 * uniform_one(seed, i, dtype)) for i in range(999)]
+    counts = np.bincount(u, minlength=256)
+    assert ((counts - n / 256) ** 2 / (n / 256)).sum() < 255 + 4 * np.sqrt(2 * 255)         # chi-square
+    centred = (u - u.mean()) / u.std()
+    for lag in (1, 2, 3, 16, 32, 4096):
+        assert abs((centred[:-lag] * centred[lag:]).mean()) < 4.5 / np.sqrt(n), lag
+        pairs = np.bincount((u[:-lag] >> 4) * 16 + (u[lag:] >> 4), minlength=256)
+        assert ((pairs - n / 256) ** 2 / (n / 256)).sum() < 255 + 5 * np.sqrt(2 * 255), lag
+    other = stream(dtype, n, 6)
+    assert abs((centred * (other - other.mean()) / other.std()).mean()) < 4.5 / np.sqrt(n)
+    ones = np.unpackbits(u.astype(np.uint8)[:, None], axis=1).mean(axis=0)
+    assert (abs(ones - 0.5) < 4.5 * 0.5 / np.sqrt(n)).all()
