@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numba
 from numba import types
 
-_SHARED_SOURCE = Path(__file__).with_name("simd.py")     # compiled into kernels of other files
+_SHARED_SOURCES = [Path(__file__).with_name(name) for name in ("simd.py", "tiles.py")]     # compiled into other files
 _KERNELS = {}               # "module.name" -> dispatcher
 _watchers = []              # callables told the name of a kernel just before it is compiled or loaded
 
@@ -72,10 +72,10 @@ def kernel(signatures, **options):
 
 
 def _watch_shared_source(dispatcher):
-    """Let the cache forget a kernel when ``simd.py`` changes: by itself it looks at the kernel's own file only."""
+    """Let the cache forget a kernel when shared source changes: by itself it looks at the kernel's own file only."""
     try:
-        index = dispatcher._cache._cache_file
-        index._source_stamp = (index._source_stamp, _SHARED_SOURCE.stat().st_mtime, _SHARED_SOURCE.stat().st_size)
+        index, stats = dispatcher._cache._cache_file, [source.stat() for source in _SHARED_SOURCES]
+        index._source_stamp = (index._source_stamp, *((stat.st_mtime, stat.st_size) for stat in stats))
     except (AttributeError, OSError):
         pass                            # another Numba, or a zipped package: a change needs a new cache folder
 

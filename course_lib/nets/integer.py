@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from course_lib.kernels import integer as kernels
+from course_lib.kernels.tiles import COLUMNS, ROWS, in_tiles
 from course_lib.nets.fixed_point import fixed_point
 from course_lib.numerics import Granularity
 
@@ -22,21 +23,21 @@ class Linear:
     """x: (batch, n) -> (batch, out)"""
 
     def __init__(self, layer, relu_follows):
-        self.weights = np.ascontiguousarray(layer.weight_codes, np.int8)
+        self.weights, self.rows = packed(layer.weight_codes), len(layer.weight_codes)
         self.constants = fixed_point(layer, relu_follows)
         self.out_dtype = code_array(layer.output_qparams)
 
     def plan(self, x):
-        out = np.empty((len(x), len(self.weights)), self.out_dtype)
-        acc = np.empty(out.shape, np.int32)
-        return [(kernels.linear, (x, self.weights, *self.constants, acc, out))], out
+        out = buffer((len(x), self.rows), self.out_dtype)
+        acc = np.empty((len(x), self.weights[1].size), np.int32)
+        return [(kernels.linear, (x, *self.weights, *self.constants, acc, out))], out
 
 
 class Conv2d:
     """x: (batch, channels, height, width) -> (batch, out, oh, ow), padded with the code of zero"""
 
     def __init__(self, layer, relu_follows):
-        self.weights = np.ascontiguousarray(layer.weight_codes.reshape(len(layer.weight_codes), -1), np.int8)
+        self.weights, self.rows = packed(layer.weight_codes), len(layer.weight_codes)
         self.constants = fixed_point(layer, relu_follows)
         self.out_dtype = code_array(layer.output_qparams)
         self.zero_point = int(layer.input_qparams.zero_point)
@@ -45,12 +46,12 @@ class Conv2d:
 
     def plan(self, x):
         height, width = window_shape(x.shape[2:], *self.window)
-        patches = np.empty((height * width, self.weights.shape[1]), np.uint8)
-        out = np.empty((len(x), len(self.weights), height, width), self.out_dtype)
-        acc = np.empty((height * width, len(self.weights)), np.int32)
+        patches = buffer((height * width, math.prod((x.shape[1], *self.window[0]))), np.uint8)
+        out = buffer((len(x), self.rows, height, width), self.out_dtype)
+        acc = np.empty((height * width, self.weights[1].size), np.int32)
         flat = out.reshape(*out.shape[:2], height * width)
         buffers = patches, acc, flat
-        return [(kernels.conv2d, (x, self.weights, *self.constants, *self.window, self.zero_point, *buffers))], out
+        return [(kernels.conv2d, (x, *self.weights, *self.constants, *self.window, self.zero_point, *buffers))], out
 
 
 class MaxPool2d:
@@ -61,7 +62,7 @@ class MaxPool2d:
         self.window = pair(size), pair(layer.options.get("stride") or size), pair(layer.options.get("padding", 0))
 
     def plan(self, x):
-        out = np.empty((*x.shape[:2], *window_shape(x.shape[2:], *self.window)), np.uint8)
+        out = buffer((*x.shape[:2], *window_shape(x.shape[2:], *self.window)), np.uint8)
         planes, out_planes = x.reshape(-1, *x.shape[2:]), out.reshape(-1, *out.shape[2:])
         return [(kernels.max_pool2d, (planes, *self.window, out_planes))], out
 
@@ -73,7 +74,7 @@ class ReLU:
         self.zero_point = int(layer.input_qparams.zero_point)
 
     def plan(self, x):
-        out = np.empty_like(x)
+        out = buffer(x.shape, x.dtype)
         return [(kernels.relu, (x.reshape(-1), self.zero_point, out.reshape(-1)))], out
 
 
@@ -182,7 +183,9 @@ class IntegerNet:
         if codes.dtype != np.uint8 or codes.size and codes.max() > layer.input_qparams.qmax:
             raise ValueError(f"input_codes must be uint8, none above {layer.input_qparams.qmax}, "
                              f"as layer {layer.name!r} reads them; got {codes.dtype}")
-        steps, out = self._layers[layer_index].plan(codes)
+        x = buffer(codes.shape, np.uint8)
+        x[...] = codes
+        steps, out = self._layers[layer_index].plan(x)
         for run, arguments in steps:
             run(*arguments)
         return out.astype(layer.output_qparams.code_dtype)
@@ -191,7 +194,7 @@ class IntegerNet:
         """For a new shape of input: check it, allocate the buffers, and list the kernel calls."""
         batch_shape, item_shape = split_shape(self.model.layers, x_shape)
         q = self.model.input_qparams
-        codes = np.empty((math.prod(batch_shape), *item_shape), np.uint8)
+        codes = buffer((math.prod(batch_shape), *item_shape), np.uint8)
         input_arguments = (q.scale.item(), int(q.zero_point), q.qmin, q.qmax, codes.reshape(-1))
         steps = []
         for layer in self._run:
@@ -260,6 +263,18 @@ def _check_weights(name, qparams):
     if qparams.zero_point.any() or qparams.qmin < -128 or qparams.qmax > 127:
         raise ValueError(f"{name}: weights must be symmetric int8 codes (zero point 0, from −128 to 127), "
                          f"not [{qparams.qmin}, {qparams.qmax}]")
+
+
+def packed(weight_codes):
+    """Weights, (out, …), as the kernels read them: in tiles, with zeros to start the sums from."""
+    tiles = in_tiles(weight_codes.reshape(len(weight_codes), -1))
+    return tiles, np.zeros(ROWS * len(tiles), np.int32)
+
+
+def buffer(shape, dtype):
+    """An array for codes, with 63 bytes behind it: the kernels read that far, whatever is there."""
+    memory = np.zeros(math.prod(shape) * np.dtype(dtype).itemsize + COLUMNS - 1, np.uint8)
+    return memory[: memory.size - (COLUMNS - 1)].view(dtype).reshape(shape)
 
 
 def pair(value):

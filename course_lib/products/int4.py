@@ -3,10 +3,10 @@
 import numpy as np
 
 from course_lib.coding import pack, unpack
-from course_lib.kernels import integer as kernels
+from course_lib.kernels import dense as kernels
 from course_lib.numerics.checks import whole_number
 from course_lib.products.int8 import matmul_int8_plain
-from course_lib.products.rows import check_codes, check_no_overflow, multiply
+from course_lib.products.rows import check_codes, check_no_overflow, images_of, split_rows
 
 
 def pack_int4(w):
@@ -50,7 +50,7 @@ def matmul_int4_plain(packed, x, n):
     return matmul_int8_plain(unpack_int4(packed, n), x)
 
 
-def matmul_int4(packed, x, n=None, *, threads=1):
+def matmul_int4(packed, x, n=None, *, threads=None):
     """Packed 4-bit codes of weights times integer codes of activations, exactly.
 
     The weights stay packed in memory; four rows at a time are unpacked into the cache. Empty as in ``matmul_int8``.
@@ -60,7 +60,7 @@ def matmul_int4(packed, x, n=None, *, threads=1):
     packed : uint8 ndarray, (m, ⌈n / 2⌉), from ``pack_int4``
     x : uint8 or int8 ndarray, (n,) or (batch, n)
     n : int, columns of the unpacked weights; by default the length of ``x``'s last axis
-    threads : int
+    threads : int, by default ``cl.threads()``
         How many threads share the rows; it changes the time and nothing else.
 
     Returns
@@ -84,7 +84,14 @@ def matmul_int4(packed, x, n=None, *, threads=1):
     if x.shape[-1] != n:
         raise ValueError(f"x has shape {x.shape}; its last axis must be n = {n} long")
     check_no_overflow(n, 8, x)
-    return multiply(kernels.matmul_int4, packed, x, threads)
+    images, offset = images_of(x, n)
+    second = -(-packed.shape[1] // 64) * 64                         # where the odd columns begin
+    halves = np.zeros((len(images), max(2 * second, 64)), np.uint8)
+    halves[:, : -(-n // 2)], halves[:, second : second + n // 2] = images[:, ::2], images[:, 1::2]
+    out = np.empty((len(images), len(packed)), np.int32)
+    split_rows(lambda first, stop: kernels.matmul_int4(packed[first:stop], halves, -offset, first, out), len(packed),
+               halves.shape[1] * (len(images) + 3), threads=threads, align=4)
+    return out.reshape(x.shape[:-1] + (len(packed),))
 
 
 def _check_width(packed, n):

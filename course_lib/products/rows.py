@@ -1,11 +1,8 @@
-"""What the products share: their checks, and a small pool of threads over which the rows of the weights are split."""
-
-from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
+"""What the products share: their checks, the form in which kernels read activations, and rows split over threads."""
 
 import numpy as np
 
-from course_lib.numerics.checks import whole_number
+from course_lib.kernels import pool
 
 LARGEST_SUM = 2**31 - 1
 
@@ -29,23 +26,22 @@ def check_no_overflow(n, largest_weight, x):
                          f"n must not exceed {longest}: split the sum and add the parts in 64 bits")
 
 
-def multiply(kernel, weights, x, threads):
-    """Run ``kernel(rows of weights, x, number of the first row, out)`` over all rows; the result as int32.
+def images_of(x, width):
+    """(images, offset): activations as the kernels read them, uint8 (batch, width), and what was added to them.
 
-    Rows are independent, so the result does not depend on how many threads share them.
+    Signed ones are moved up by 128. Columns behind the last are 0; they meet weights of 0.
     """
-    threads = whole_number(threads, "threads", 1, 256)
-    images = x.reshape(1 if x.ndim == 1 else len(x), x.shape[-1])   # (batch, n), one image where x is a vector
-    out = np.empty((len(images), len(weights)), np.int32)
-    if threads == 1:
-        kernel(weights, images, 0, out)
-    else:
-        step = max(4, -(-len(weights) // (4 * threads)) * 4)        # whole blocks of four rows
-        starts = range(0, len(weights), step)
-        list(_pool(threads).map(lambda first: kernel(weights[first : first + step], images, first, out), starts))
-    return out.reshape(x.shape[:-1] + (len(weights),))
+    images = x.reshape(1 if x.ndim == 1 else len(x), x.shape[-1])   # one image where x is a vector
+    if x.dtype == np.uint8 and width == images.shape[1]:
+        return images, 0
+    padded = np.zeros((len(images), width), np.uint8)
+    if x.dtype == np.uint8:
+        padded[:, : images.shape[1]] = images
+        return padded, 0
+    np.bitwise_xor(images.view(np.uint8), 128, out=padded[:, : images.shape[1]])    # the sign bit turned: + 128
+    return padded, 128
 
 
-@lru_cache
-def _pool(threads):
-    return ThreadPoolExecutor(threads, thread_name_prefix="course_lib.products")
+def split_rows(task, rows, work, *, threads, align):
+    """``task(first, stop)`` for parts of the rows, each of at least some 50 µs; ``work``: multiply-adds a row."""
+    pool.run(task, rows, threads=threads, align=align, grain=max(1, 2**23 // max(work, 1)))

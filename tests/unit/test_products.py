@@ -123,7 +123,7 @@ def test_pack_int4_round_trip_and_layout(n):
     (lambda w, x: matmul_int8(w[0], x), ValueError, r"w has shape \(4,\); it must have 2 axes"),
     (lambda w, x: matmul_int8(w, x[None]), ValueError, "x has shape .* 1 or 2 axes"),
     (lambda w, x: matmul_int8(w, x[:, :3]), ValueError, "equally long"),
-    (lambda w, x: matmul_int8(w, x, threads=0), ValueError, "threads=0 must be a whole number from 1"),
+    (lambda w, x: matmul_int8(w, x, threads=0), ValueError, "threads is 0; it should be a whole number from 1"),
     (lambda w, x: pack_int4(w + np.int8(9)), ValueError, "codes from 10 to 10; 4 bits hold"),
     (lambda w, x: pack_int4(w.astype(np.int64)), TypeError, "w has dtype int64"),
     (lambda w, x: matmul_int4(w, x), TypeError, "packed has dtype int8; it must be uint8"),
