@@ -9,7 +9,10 @@ The rules, and why:
 """
 
 import importlib
+import os
 import pkgutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -17,8 +20,11 @@ from typing import NamedTuple
 import numba
 from numba import types
 
+from course_lib.kernels import pool
+
 _SHARED_SOURCES = [Path(__file__).with_name(name) for name in ("simd.py", "tiles.py")]     # compiled into other files
 _KERNELS = {}               # "module.name" -> dispatcher
+_LIGHT = ("compiling", "pool", "simd")                   # modules of this folder that have no kernel
 _watchers = []              # callables told the name of a kernel just before it is compiled or loaded
 
 
@@ -81,19 +87,27 @@ def _watch_shared_source(dispatcher):
 
 
 def load_all(progress=True):
-    """Import every module of :mod:`course_lib.kernels`, which compiles its kernels or loads them from the cache."""
+    """Import every module of :mod:`course_lib.kernels`, which compiles its kernels or loads them from the cache.
+
+    Where there is much to compile and a second core, a second Python compiles the modules from the other end of the list
+    into the same cache; where the two meet, this one finds the rest compiled.
+    """
     from tqdm.auto import tqdm
 
-    package = importlib.import_module("course_lib.kernels")
-    names = [module.name for module in pkgutil.iter_modules(package.__path__)]
-    start = time.perf_counter()
+    names = _in_working_order(Path(__file__).parent)
+    start, helper = time.perf_counter(), None
     with tqdm(names, desc="kernels", disable=not progress) as bar:
         _watchers.append(bar.set_postfix_str)
         try:
-            for name in bar:
-                importlib.import_module(f"{package.__name__}.{name}")
+            for done, name in enumerate(bar, start=1):
+                importlib.import_module(f"course_lib.kernels.{name}")
+                if helper is None and len(names) - done > 1 and _compiles_into_a_cache():
+                    helper = _start_helper(names[:done:-1])
         finally:
             _watchers.remove(bar.set_postfix_str)
+            if helper is not None:
+                helper.kill()               # only what is done here already can be left
+                helper.wait()
     dispatchers = list(_KERNELS.values())
     uncached = tuple(name for name, d in _KERNELS.items() if not d.cached)
     if uncached and progress:
@@ -106,3 +120,28 @@ def load_all(progress=True):
         uncached=uncached,
         seconds=time.perf_counter() - start,
     )
+
+
+def _in_working_order(folder):
+    """The names of the kernel modules: a small one first, to see whether there is anything to compile; then inwards from
+    two large ones, so that two who begin at the two ends meet at small ones."""
+    size = {module.name: (folder / f"{module.name}.py").stat().st_size for module in pkgutil.iter_modules([str(folder)])}
+    light = [name for name in _LIGHT if name in size]
+    *large, first = sorted(size.keys() - light, key=size.get, reverse=True)
+    return [*light, first, *large[::2], *large[1::2][::-1]]
+
+
+def _compiles_into_a_cache():
+    """Whether a kernel had to be compiled, and was written down for others."""
+    return pool.threads() > 1 and any(d.cached and sum(d.stats.cache_misses.values()) for d in _KERNELS.values())
+
+
+def _start_helper(names):
+    """A Python that imports these kernel modules; None where there cannot be one. It keeps quiet: nothing depends on it."""
+    code = f"import importlib\nfor name in {names}: importlib.import_module('course_lib.kernels.' + name)"
+    path = os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")]))
+    quiet = {name: subprocess.DEVNULL for name in ("stdin", "stdout", "stderr")}
+    try:
+        return subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path}, **quiet)
+    except OSError:
+        return None
