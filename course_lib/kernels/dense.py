@@ -1,4 +1,5 @@
-"""Dense products of codes, summed exactly in 32 bits: weights prepared in tiles, or in rows as they are.
+"""Dense products of codes, summed exactly in 32 bits: weights prepared in tiles, or in rows as they are. Last, 4-bit
+weights with a scale for each group, times real numbers.
 
 In rows, 64 columns of four rows meet 64 columns of an image: four sums of sixteen lanes, added up at the end of the
 row. That suits weights that are used once; with many images the tiles (see ``tiles.py``) keep more in registers.
@@ -9,14 +10,16 @@ Activations are unsigned here. Where they are signed, the caller adds 128 to the
 
 import numba
 import numpy as np
-from numba import int8, int32, int64, types, uint8
+from numba import float32, int8, int32, int64, types, uint8
 
 from course_lib.kernels import simd
 from course_lib.kernels.compiling import array_of, kernel
-from course_lib.kernels.tiles import products
+from course_lib.kernels.tiles import ROWS, products
 
 _inline = numba.njit(nogil=True)
 _LANES = np.repeat(np.array([0, 255], np.uint8), 64)        # from 64 − i on: i lanes that do not count, then all do
+_FOUR_BITS = np.tile(np.array([*range(8), *range(-8, 0)], np.float32), 2)      # twice: a table look-up sees five bits
+_LOOK_UP = simd.has("avx512f")
 
 
 def _out(dtype, ndim):
@@ -83,3 +86,41 @@ def matmul_int4(packed, x, factor, column, out):
             for k in range(codes.size):
                 high[k] = np.int8(codes[k]) >> 4
         _rows_by_images(rows, x, ones, factor, column + r, out)
+
+
+@_inline
+def _code(eight, j):
+    """Code j of the eight that each lane of int32 holds, as float32; the lowest four bits are the first."""
+    if _LOOK_UP:
+        return simd.lookup32(_FOUR_BITS, eight >> simd.splat(np.int32(4 * j), 16))
+    return simd.convert((eight << simd.splat(np.int32(28 - 4 * j), 16)) >> simd.splat(np.int32(28), 16), np.float32)
+
+
+@kernel([types.void(array_of(int32, 2), array_of(float32, 2), array_of(float32, 2), int64, int64, int64,
+                    _out(float32, 2))])
+def matmul_int4_groups(tiles, scales, x, group, first, stop, out):
+    """out[b, r] = Σ_g s[r, g] Σ_k q[r, k] x[b, k], k in group g, for the rows of the tiles from ``first`` to ``stop``
+
+    tiles: (T, 2 n) int32, sixteen rows by eight columns in each 64 bytes, T even, n a multiple of 8; group: columns of
+    one, a multiple of 8; scales: (T, 16 ⌈n / group⌉), sixteen rows of a group together; x: (batch, n), out: (batch, 16 T)
+    """
+    zero = simd.splat(np.float32(0), 16)
+    for t in range(first, stop, 2):
+        u, v, s, r = tiles[t], tiles[t + 1], scales[t], scales[t + 1]
+        for b in range(x.shape[0]):
+            image, y, z, at = x[b], zero, zero, 0
+            for start in range(0, image.size, group):
+                a0 = a1 = b0 = b1 = zero                            # of even and of odd columns: they wait for less
+                for k in range(start, min(start + group, image.size), 8):
+                    p, q = simd.load(u, 2 * k), simd.load(v, 2 * k)
+                    for j in range(0, 8, 2):
+                        x0, x1 = simd.splat(image[k + j], 16), simd.splat(image[k + j + 1], 16)
+                        a0 = simd.multiply_add(_code(p, j), x0, a0)
+                        a1 = simd.multiply_add(_code(p, j + 1), x1, a1)
+                        b0 = simd.multiply_add(_code(q, j), x0, b0)
+                        b1 = simd.multiply_add(_code(q, j + 1), x1, b1)
+                y = simd.multiply_add(simd.load(s, at), a0 + a1, y)
+                z = simd.multiply_add(simd.load(r, at), b0 + b1, z)
+                at += ROWS
+            simd.store(out[b], ROWS * t, y)
+            simd.store(out[b], ROWS * (t + 1), z)
