@@ -102,6 +102,34 @@ def codebook(entries, group_starts, rows, table, x, out):
                 out[rows[16 * g + lane]] = sums[lane]
 
 
+@kernel([types.void(array_of(entry, 1), array_of(int64, 1), array_of(int32, 1), _floats, _floats,
+                    array_of(float32, 2, readonly=False)) for entry in (uint8, uint16)])
+def codebook_images(entries, group_starts, rows, table, x, out):
+    """The same for many images: sixteen rows are decoded, then multiplied as in ``csr_images``.   out: (m, width)
+
+    A filler is given column n, where x has zeros: so x is ((n + 1) · width,).
+    """
+    bits = np.int32(4 if entries.itemsize == 1 else 6)
+    code = simd.splat(np.int32((1 << bits) - 1), 16)
+    shift, one = simd.splat(bits, 16), simd.splat(np.int32(1), 16)
+    width, longest = out.shape[1], 0
+    nowhere = simd.splat(np.int32(x.size // max(1, width) - 1), 16)
+    for g in range(group_starts.size - 1):
+        longest = max(longest, group_starts[g + 1] - group_starts[g])
+    values, columns = np.empty(16 * longest, np.float32), np.empty(16 * longest, np.int32)
+    for g in range(group_starts.size - 1):
+        column = simd.splat(np.int32(-1), 16)
+        steps = group_starts[g + 1] - group_starts[g]
+        for t in range(steps):
+            entry = simd.convert(simd.load_lanes(entries, 16 * (group_starts[g] + t), 16), np.int32)
+            column = column + (entry >> shift) + one
+            simd.store(values, 16 * t, simd.lookup32(table, entry))
+            simd.store(columns, 16 * t, simd.select(entry & code, column, nowhere))
+        for lane in range(16):
+            if rows[16 * g + lane] < out.shape[0]:
+                _images(values, columns, lane, 16 * steps, 16, x, width, out[rows[16 * g + lane]])
+
+
 @kernel([types.void(array_of(weight, 1), array_of(uint32, 1), _floats, _out) for weight in (float32, int8)])
 def two_four(values, positions, x, out):
     """out[r] = Σ values x[column] with two of every four columns kept, two rows at a time.   x: (16 · steps,), out: (rows,)

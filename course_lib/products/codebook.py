@@ -9,15 +9,16 @@ shorter ones wait for the longest with empty entries.
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from course_lib.coding import relative_index
 from course_lib.kernels import sparse as kernels
-from course_lib.products.sparse import checked_shape, checked_vectors, checked_weights, share_rows
+from course_lib.products.sparse import FEW, checked_shape, checked_vectors, checked_weights, share_rows, transposed
 
 LANES = 16
-GRAIN = 10_000                  # steps of sixteen entries that are worth a thread of their own
+GRAIN = 16_000                  # steps of sixteen entries that are worth a thread of their own
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,33 @@ class DeepCompressed:
     rows: np.ndarray
     codebook: np.ndarray
     shape: tuple
+
+    def __post_init__(self):
+        m, n = checked_shape(self.shape)
+        groups = -(-m // LANES)
+        for name, array, dtypes in (("entries", self.entries, (np.uint8, np.uint16)), ("rows", self.rows, (np.int32,)),
+                                    ("group_starts", self.group_starts, (np.int64,)), ("codebook", self.codebook, (np.float32,))):
+            if array.dtype not in dtypes or array.ndim != 1 or not array.flags.c_contiguous:
+                raise TypeError(f"{name} is an array of {array.dtype} with {array.ndim} axes; it must be of "
+                                f"{' or '.join(np.dtype(d).name for d in dtypes)}, with one")
+        most = 15 if self.entries.dtype == np.uint8 else 32
+        if self.codebook.size > most:
+            raise ValueError(f"codebook has {self.codebook.size} values; {self.entries.dtype} entries have {most} at most")
+        starts = self.group_starts
+        if starts.size != groups + 1 or starts[0] != 0 or (np.diff(starts) < 0).any() or LANES * starts[-1] != self.entries.size:
+            raise ValueError(f"group_starts must have {groups + 1} numbers that ascend from 0 to {self.entries.size // LANES}")
+        if not np.array_equal(np.sort(self.rows)[:m], np.arange(m)) or self.rows.size != LANES * groups:
+            raise ValueError(f"rows must name each of the {m} rows once, and {m} in the lanes that are left over")
+        for columns, codes, _ in self._groups():
+            if codes.max(initial=0) > self.codebook.size or columns[codes > 0].max(initial=-1) >= n:
+                raise ValueError(f"entries lead past the {n} columns or past the {self.codebook.size} values of the codebook")
+
+    def _groups(self):
+        """Columns and codes of each group, (steps, 16), and its rows."""
+        bits = 4 if self.entries.dtype == np.uint8 else 6
+        for g, (start, stop) in enumerate(zip(self.group_starts[:-1], self.group_starts[1:])):
+            here = self.entries[LANES * start : LANES * stop].reshape(-1, LANES).astype(np.int64)
+            yield np.cumsum((here >> bits) + 1, axis=0) - 1, here % 2**bits, self.rows[LANES * g : LANES * (g + 1)]
 
     @classmethod
     def from_dense(cls, w):
@@ -87,15 +115,10 @@ class DeepCompressed:
 
     def to_dense(self):
         """The matrix with its zeros: float32 ndarray, (m, n)."""
-        dense = np.zeros(self.shape, np.float32)
-        bits = 4 if self.entries.dtype == np.uint8 else 6
-        values = np.concatenate([[0], self.codebook]).astype(np.float32)
-        for g, (start, stop) in enumerate(zip(self.group_starts[:-1], self.group_starts[1:])):
-            here = self.entries[LANES * start : LANES * stop].reshape(-1, LANES).astype(np.int64)
-            columns = np.cumsum((here >> bits) + 1, axis=0) - 1
-            codes = here % 2**bits
-            rows = np.broadcast_to(self.rows[LANES * g : LANES * (g + 1)], here.shape)
-            dense[rows[codes != 0], columns[codes != 0]] = values[codes[codes != 0]]
+        dense, values = np.zeros(self.shape, np.float32), np.append(np.float32(0), self.codebook)
+        for columns, codes, rows in self._groups():
+            step, lane = np.nonzero(codes)
+            dense[rows[lane], columns[step, lane]] = values[codes[step, lane]]
         return dense
 
     @property
@@ -104,33 +127,71 @@ class DeepCompressed:
         return self.entries.nbytes + self.group_starts.nbytes + self.rows.nbytes + self.codebook.nbytes
 
 
+def matmul_codebook_plain(gaps, codes, row_starts, codebook, x):
+    """One vector, with entries row by row as ``coding.relative_index`` gives them. The definition."""
+    y = []
+    for start, end in zip(row_starts[:-1], row_starts[1:]):
+        total, column = 0.0, -1
+        for gap, code in zip(gaps[start:end], codes[start:end]):
+            column += int(gap) + 1
+            if code:                                                            # 0 is a filler
+                total += float(codebook[code - 1]) * float(x[column])
+        y.append(total)
+    return y
+
+
 def matmul_codebook(w, x, *, threads=None):
-    """y[r] = Σ w[r, c] x[c] over the weights that are stored, from their codes and gaps.
+    """Deep Compression's weights times real vectors: y[r] = Σ w[r, c] x[c], straight from codes and gaps.
+
+    Nothing is multiplied for fillers and weights that are not stored, so an infinity or NaN in ``x`` meets stored weights
+    only. Sums are in float32, in an order that is another one for more than four vectors, as in ``matmul_csr``.
 
     Parameters
     ----------
     w : DeepCompressed, (m, n)
     x : float32 ndarray, (n,) or (batch, n)
-    threads : int, by default ``cl.threads()``; it changes the time and nothing else
+    threads : int, by default ``cl.threads()``
+        They share the rows, by the number of entries; it changes the time and nothing else.
 
     Returns
     -------
     y : float32 ndarray, (m,) or (batch, m)
+
+    Raises
+    ------
+    TypeError, ValueError
+        ``w`` is no DeepCompressed; ``x`` has another dtype or length.
+
+    Examples
+    --------
+    >>> w = DeepCompressed.from_dense(np.array([[0, 0, 5, 0, 7], [0, 0, 0, 0, 0]], np.float32))
+    >>> matmul_codebook(w, np.array([1, 2, 3, 4, 5], np.float32))
+    array([50.,  0.], dtype=float32)
     """
+    if not isinstance(w, DeepCompressed):
+        raise TypeError(f"w is a {type(w).__name__}; it must be a DeepCompressed: DeepCompressed.from_dense(w)")
     m, n = w.shape
-    x = checked_vectors(x, n)
-    y = np.empty(x.shape[:-1] + (m,), np.float32)
-    table = np.zeros(32, np.float32)
-    if w.entries.dtype == np.uint8:
-        table[1 : 1 + w.codebook.size] = w.codebook
-        table[16:] = table[:16]
-    else:
-        table[np.arange(1, 1 + w.codebook.size) % 32] = w.codebook
+    x, table = checked_vectors(x, n), _table(w)
 
-    def each(first, last):
+    def part(kernel, x, y, first, last):
+        kernel(w.entries, w.group_starts[first : last + 1], w.rows[LANES * first : LANES * last], table, x, y)
+
+    if x.ndim == 1 or len(x) <= FEW:
+        y = np.empty(x.shape[:-1] + (m,), np.float32)
         for image, out in zip(np.atleast_2d(x), np.atleast_2d(y)):
-            kernels.codebook(w.entries, w.group_starts[first : last + 1], w.rows[LANES * first : LANES * last], table,
-                             image, out)
+            share_rows(partial(part, kernels.codebook, image, out), w.group_starts, threads, GRAIN)
+        return y
+    x_t, width = transposed(x)
+    y = np.empty((m, width), np.float32)
+    share_rows(partial(part, kernels.codebook_images, x_t, y), w.group_starts, threads, max(1, GRAIN // width))
+    return np.ascontiguousarray(y[:, : len(x)].T)
 
-    share_rows(each, w.group_starts, threads, GRAIN)
-    return y
+
+def _table(w):
+    """The codebook as the kernel looks it up: by the low 5 bits of an entry, so 15 values are there twice."""
+    codes = np.arange(1, 1 + w.codebook.size)
+    table = np.zeros(32, np.float32)
+    table[codes % 32] = w.codebook
+    if w.entries.dtype == np.uint8:
+        table[codes + 16] = w.codebook
+    return table

@@ -36,6 +36,17 @@ class TwoFour:
     positions: np.ndarray
     shape: tuple
 
+    def __post_init__(self):
+        m, n = checked_shape(self.shape)
+        pairs, steps = -(-m // 2), -(-n // STEP)
+        for name, array, dtypes, shape in (
+            ("values", self.values, (np.float32, np.int8), (pairs, steps, 4, 2, 2)),
+            ("positions", self.positions, (np.uint32,), (pairs, -(-steps // 16), 16)),
+        ):
+            if array.dtype not in dtypes or array.shape != shape or not array.flags.c_contiguous:
+                raise ValueError(f"{name} has dtype {array.dtype} and shape {array.shape}; it must be "
+                                 f"{' or '.join(np.dtype(d).name for d in dtypes)}, {shape}, in C order")
+
     @classmethod
     def from_dense(cls, w):
         """``w`` itself, without any loss. Where a group has more zeros, some of the two weights kept are zeros.
