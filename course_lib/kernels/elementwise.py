@@ -4,121 +4,26 @@ Every kernel takes ``x`` as (rows, n) and the parameters as (rows, G): each row 
 (the last may be short) and each group has its own scale and zero point. One row is per tensor, one group a row is per
 channel.
 
-Memory is the limit here, so one pass does everything: it reads x once, a few lines ahead (``prefetch``), looks for NaN
-on the way, and writes results that no cache can hold past the caches. Clipping comes before rounding: the bounds are
-whole numbers, so the code is the same, and ±inf is never rounded.
-
-Stochastic rounding is counter-based: the random number of an element depends on the seed and on the element's position,
-and on nothing else. Source of the mixing function: Steele, Lea, Flood 2014, "Fast splittable pseudorandom number
-generators" (SplitMix64).
+One pass does everything, and looks for NaN on the way. Clipping comes before rounding: the bounds are whole numbers, so
+the code is the same, and ±inf is never rounded.
 """
 
 import numba
 import numpy as np
 from numba import boolean, float32, float64, int32, int64, types, uint8, uint16, uint64
-from numba.extending import overload
 
 from course_lib.kernels import simd
+from course_lib.kernels.blocks import (
+    DOWN, LANES, LONG, NEAREST, STOCHASTIC, TOWARD_ZERO, UP, block, inline, load_block, round_lanes, store_block,
+    until_aligned,
+)  # fmt: skip
 from course_lib.kernels.compiling import array_of, kernel
 
-NEAREST, DOWN, UP, TOWARD_ZERO, STOCHASTIC = range(5)
-
-LANES, PAIRS = 32, 16                   # numbers computed at a time; random numbers of 64 bits that serve so many float32
-AHEAD = 4096                            # bytes between what is computed and what is fetched
-LONG = 4096                             # entries
-
-_GAMMA = 0x9E3779B97F4A7C15              # the step between two elements of a random stream
-
-# Compiled as a part of the kernels that call it. NumPy's error model: a division has no branch that raises.
-_inline = numba.njit(nogil=True, error_model="numpy", forceinline=True)
+__all__ = ["DOWN", "LANES", "NEAREST", "STOCHASTIC", "TOWARD_ZERO", "UP", "fake_quantize_rows", "quantize_rows",
+           "round_stochastic", "squared_error_rows"]
 
 
-@_inline
-def uniform(seed, i):
-    """Element ``i`` of the random stream ``seed``: a float64 in [0, 1), a multiple of 2⁻⁵³."""
-    z = seed + (np.uint64(i) + np.uint64(1)) * np.uint64(_GAMMA)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    z = z ^ (z >> np.uint64(31))
-    return np.float64(z >> np.uint64(11)) * 2.0**-53
-
-
-@_inline
-def _uniform64(x, seed, i):
-    z = simd.splat(seed + (np.uint64(i) + np.uint64(1)) * np.uint64(_GAMMA), LANES) + simd.ramp(np.uint64(_GAMMA), LANES)
-    z = (z ^ (z >> simd.splat(np.uint64(30), LANES))) * simd.splat(np.uint64(0xBF58476D1CE4E5B9), LANES)
-    z = (z ^ (z >> simd.splat(np.uint64(27), LANES))) * simd.splat(np.uint64(0x94D049BB133111EB), LANES)
-    z = (z ^ (z >> simd.splat(np.uint64(31), LANES))) >> simd.splat(np.uint64(11), LANES)
-    return simd.convert(simd.reinterpret(z, np.int64), np.float64) * simd.splat(2.0**-53, LANES)
-
-
-@_inline
-def _halves(seed, number):
-    """Numbers ``number``, ``number`` + 1, … of 64 bits as twice as many of 32 bits, low half first."""
-    z = simd.splat(seed + (np.uint64(number) + np.uint64(1)) * np.uint64(_GAMMA), PAIRS)
-    z = z + simd.ramp(np.uint64(_GAMMA), PAIRS)
-    z = (z ^ (z >> simd.splat(np.uint64(30), PAIRS))) * simd.splat(np.uint64(0xBF58476D1CE4E5B9), PAIRS)
-    z = (z ^ (z >> simd.splat(np.uint64(27), PAIRS))) * simd.splat(np.uint64(0x94D049BB133111EB), PAIRS)
-    return simd.reinterpret(z ^ (z >> simd.splat(np.uint64(31), PAIRS)), np.uint32)
-
-
-@_inline
-def _uniform32(x, seed, i):
-    half = _halves(seed, i >> 1)
-    if i & 1:                                               # from the middle of a number on
-        half = simd.slide(half, _halves(seed, (i >> 1) + PAIRS), 1)
-    half = simd.reinterpret(half >> simd.splat(np.uint32(8), LANES), np.int32)
-    return simd.convert(half, np.float32) * simd.splat(np.float32(2.0**-24), LANES)
-
-
-def uniforms(x, seed, i):
-    """Elements i, i + 1, … of the random stream ``seed`` for the lanes of x, in its dtype, in [0, 1).
-
-    float64: ``uniform``, multiples of 2⁻⁵³. float32 takes half a number of 64 bits each, and multiples of 2⁻²⁴: element
-    i has the low half of number i / 2 if i is even, else the high half of number (i − 1) / 2.
-    """
-
-
-@overload(uniforms)
-def _uniforms_of(x, seed, i):
-    if x.dtype == float32:
-        return lambda x, seed, i: _uniform32(x, seed, i)
-    return lambda x, seed, i: _uniform64(x, seed, i)
-
-
-@_inline
-def round_lanes(t, mode, seed, i):
-    """t rounded to whole numbers; lane l is element i + l of a random stream."""
-    if mode == NEAREST:
-        r = simd.rint(t)
-    elif mode == TOWARD_ZERO:
-        r = simd.trunc(t)
-    elif mode == UP:
-        r = simd.ceil(t)
-    else:
-        r = simd.floor(t)
-        if mode == STOCHASTIC:
-            r = simd.select(simd.is_less(uniforms(t, seed, i), t - r), r + _like(t, 1), r)
-    return r
-
-
-@_inline
-def _like(x, value):
-    """``value`` in every lane, in the dtype of x."""
-    return simd.convert(simd.splat(np.int32(value), LANES), _dtype(x))
-
-
-def _dtype(x):
-    """The dtype of a vector."""
-
-
-@overload(_dtype)
-def _dtype_of(x):
-    kind = np.float32 if x.dtype == float32 else np.float64
-    return lambda x: kind
-
-
-@_inline
+@inline
 def _steps(x, scale, low, high, mode, seed, i):
     """round(clip(x / scale, low, high)), lane by lane: whole numbers of steps from zero, as floats.
 
@@ -131,37 +36,7 @@ def _steps(x, scale, low, high, mode, seed, i):
     return simd.select(simd.is_equal(k * scale, x), k, round_lanes(t, mode, seed, i))
 
 
-@_inline
-def until_aligned(array):
-    """How many entries stand before the first that a store past the caches takes."""
-    return min(-array.ctypes.data % min(simd.BYTES, LANES * array.itemsize) // array.itemsize, array.size)
-
-
-@_inline
-def block(i, head, size):
-    """How many entries the block at i has: LANES, unless the start or the end of the array cuts it short."""
-    return min(head if i < head else LANES, size - i)
-
-
-@_inline
-def load_block(x, i, count):
-    if count == LANES:
-        simd.prefetch_lanes(x, i, LANES, AHEAD)
-        return simd.load_lanes(x, i, LANES)
-    return simd.load_where(x, i, simd.first(count, LANES))
-
-
-@_inline
-def store_block(out, i, values, count, past_caches):
-    if count < LANES:
-        simd.store_where(out, i, values, simd.first(count, LANES))
-    elif past_caches:
-        simd.store_past_caches(out, i, values)
-    else:
-        simd.store(out, i, values)
-
-
-@_inline
+@inline
 def _quantize(x, scale, zero_point, qmin, qmax, mode, seed, first, past_caches, out):
     """The codes of numbers that share a scale; lanes other than 0 if one is NaN.   x, out: (n,)"""
     real = x.dtype.type
@@ -180,7 +55,7 @@ def _quantize(x, scale, zero_point, qmin, qmax, mode, seed, first, past_caches, 
     return nan
 
 
-@_inline
+@inline
 def _fake_quantize(x, scale, zero_point, qmin, qmax, mode, seed, first, past_caches, out):
     """The same for S (q − Z)."""
     real = x.dtype.type

@@ -1,11 +1,10 @@
-"""Round to a float format, and pack what was rounded into bit patterns, element by element.
+"""Round to a float format, and the bit patterns of what was rounded, element by element.
 
 Near x a float format is a grid: the spacing is 2^(e − m) for 2^e ≤ |x| < 2^(e + 1) and m stored bits, and does not
 shrink below the smallest normal number. So x is divided by the spacing, rounded to a whole number and multiplied again;
 both steps are exact, because the spacing is a power of two.
 
-The loops run over sliced views to ``.size``, one loop per rounding mode, because that is what the compiler vectorises.
-Stochastic rounding takes the random stream of ``elementwise``: one number per position, whatever thread comes by.
+Stochastic rounding takes the random stream of ``blocks``: one number per position, whatever thread comes by.
 """
 
 import numba
@@ -14,10 +13,12 @@ from llvmlite import ir
 from numba import boolean, float32, float64, int64, types, uint8, uint16, uint32, uint64
 from numba.extending import intrinsic
 
+from course_lib.kernels import simd
+from course_lib.kernels.blocks import (
+    DOWN, LANES, NEAREST, STOCHASTIC, TOWARD_ZERO, UP, block, inline, like, load_block, round_lanes, store_block, uniform,
+    uniforms, until_aligned,
+)  # fmt: skip
 from course_lib.kernels.compiling import array_of, kernel
-from course_lib.kernels.elementwise import DOWN, NEAREST, TOWARD_ZERO, UP, uniform
-
-CHUNK = 2048                            # numbers rounded at a time before they are packed: they stay in the L1 cache
 
 # Compiled as a part of the kernels below. NumPy's error model: a division has no branch that raises, and vectorises.
 _inline = numba.njit(nogil=True, error_model="numpy")
@@ -40,11 +41,17 @@ def shifted_bits(typingctx, x, shift):
 
 @intrinsic
 def power_of_two_below(typingctx, x):
-    """2^e for 2^e ≤ |x| < 2^(e + 1), by its exponent bits alone; 0 for subnormal x, inf for inf and NaN."""
+    """2^e for 2^e ≤ |x| < 2^(e + 1), by its exponent bits alone; 0 for subnormal x, inf for inf and NaN.
+
+    x is one float or a vector of them.
+    """
+    width = x.dtype.bitwidth if isinstance(x, simd.Vector) else x.bitwidth
 
     def generate(context, builder, signature, arguments):
-        integer = ir.IntType(x.bitwidth)
-        exponent = builder.and_(builder.bitcast(arguments[0], integer), ir.Constant(integer, _EXPONENT[x.bitwidth]))
+        integer, mask = ir.IntType(width), _EXPONENT[width]
+        if isinstance(x, simd.Vector):
+            integer, mask = ir.VectorType(integer, x.lanes), [mask] * x.lanes
+        exponent = builder.and_(builder.bitcast(arguments[0], integer), ir.Constant(integer, mask))
         return builder.bitcast(exponent, arguments[0].type)
 
     return x(x), generate
@@ -68,48 +75,47 @@ def _finish(r, x, grid):
     return np.copysign(r, x)                                            # zero and NaN keep the sign too
 
 
-@_inline
-def _round(x, grid, mode, seed, first, out):
-    """out[i] = x[i] rounded to the format.   grid: min_normal, ε, lowest spacing, max, then see ``_finish``"""
-    if mode == NEAREST:
-        for i in range(x.size):
-            s = _spacing(x[i], grid)
-            out[i] = _finish(np.rint(x[i] / s) * s, x[i], grid)
-    elif mode == DOWN:
-        for i in range(x.size):
-            s = _spacing(x[i], grid)
-            out[i] = _finish(np.floor(x[i] / s) * s, x[i], grid)
-    elif mode == UP:
-        for i in range(x.size):
-            s = _spacing(x[i], grid)
-            out[i] = _finish(np.ceil(x[i] / s) * s, x[i], grid)
-    elif mode == TOWARD_ZERO:
-        for i in range(x.size):
-            s = _spacing(x[i], grid)
-            out[i] = _finish(np.trunc(x[i] / s) * s, x[i], grid)
-    else:
-        for i in range(x.size):
-            s = _spacing(x[i], grid)
-            t = x[i] / s
-            down = np.floor(t)
-            up = uniform(seed, first + i) < np.float64(t) - np.float64(down)
-            out[i] = _finish((down + up) * s, x[i], grid)
-
-
 def _grid(real):
     return types.UniTuple(real, 7)
 
 
-@kernel([types.void(array_of(real, 1), _grid(real), int64, uint64, array_of(real, 1, readonly=False))
-         for real in (float32, float64)])
-def round_to_format(x, grid, mode, seed, out):
-    """out[i] = the number of the format that x[i] rounds to.   x, out: (n,)"""
-    _round(x, grid, mode, seed, 0, out)
+@inline
+def _finish_lanes(r, x, largest, above, below, infinite):
+    """``_finish`` for vectors."""
+    size, zero = simd.absolute(r), like(r, 0)
+    r = simd.select(simd.is_less(largest, size), simd.select(simd.is_less(zero, r), above, below), r)
+    r = simd.select(simd.is_equal(simd.absolute(x), like(x, 1) / zero), infinite, r)
+    return simd.copysign(r, x)
 
 
-@_inline
-def _pack(values, grid, layout, codes):
-    """codes[i] = the bit pattern of values[i], which is a number of the format, inf or NaN.
+@kernel([types.void(array_of(real, 1), _grid(real), int64, uint64, int64, boolean, array_of(real, 1, readonly=False))
+         for real in (float32, float64)], error_model="numpy")
+def round_to_format(x, grid, mode, seed, first, past_caches, out):
+    """out[i] = the number of the format that x[i] rounds to.   x, out: (n,); grid: see ``_spacing`` and ``_finish``
+
+    Entry 0 is element ``first`` of the random stream.
+    """
+    min_normal, epsilon, lowest = (simd.splat(grid[0], LANES), simd.splat(grid[1], LANES), simd.splat(grid[2], LANES))
+    largest, infinite = simd.splat(grid[3], LANES), simd.splat(grid[6], LANES)
+    above, below = simd.splat(grid[4], LANES), simd.splat(grid[5], LANES)
+    head, i = until_aligned(out) * past_caches, 0
+    while i < x.size:
+        count = block(i, head, x.size)
+        v = load_block(x, i, count)
+        power = power_of_two_below(v)
+        spacing = simd.select(simd.is_less(power, min_normal), lowest, power * epsilon)
+        r = round_lanes(v / spacing, mode, seed, first + i) * spacing
+        store_block(out, i, _finish_lanes(r, v, largest, above, below, infinite), count, past_caches)
+        i += count
+    simd.fence()
+
+
+@kernel([types.void(array_of(real, 1), _grid(real), array_of(bits, 1), array_of(bits, 1, readonly=False))
+         for real, bits in ((float32, uint32), (float64, uint64))])
+def pack(values, grid, layout, codes):
+    """codes[i] = the bit pattern of values[i], which is a number of the format, inf or NaN.   values, codes: (n,)
+
+    layout: bits to drop, code of the smallest normal number, codes of inf and NaN, sign bit; (5,)
 
     The significand bits that the format does not have are zero and are shifted out; what is left counts the numbers of
     the format upward, and only starts elsewhere. Adding the smallest normal number makes a subnormal one normal.
@@ -128,20 +134,85 @@ def _pack(values, grid, layout, codes):
         codes[i] = kind(code + (sign if shifted_bits(values[i], last) else kind(0)))
 
 
-@kernel([types.void(array_of(real, 1), _grid(real), array_of(bits, 1), int64, uint64, array_of(code, 1, readonly=False))
-         for real, bits, code in ((float32, uint32, uint8), (float32, uint32, uint16), (float32, uint32, uint32),
-                                  (float64, uint64, uint64))])
-def encode(x, grid, layout, mode, seed, out):
-    """out[i] = the bit pattern of the number that x[i] rounds to.   x, out: (n,)
+MAGIC = 2**23                   # a whole number 0 ≤ k < 2²³, added to it, stands in the last bits of a float32
 
-    layout: bits to drop, code of the smallest normal number, codes of inf and NaN, sign bit; (5,)
+
+@inline
+def _count_spacings(v, size, drop, min_normal, epsilon, mode, seed, i):
+    """The bit patterns of v without its sign: how many spacings r it is from zero, and 2^m for each power of two.
+
+    Below the smallest normal number a pattern counts spacings. Each power of two from there on adds 2^m patterns.
     """
-    buffer = np.empty(min(CHUNK, x.size), x.dtype)
-    for start in range(0, x.size, CHUNK):
-        part, codes = x[start : start + CHUNK], out[start : start + CHUNK]
-        rounded = buffer[: part.size]
-        _round(part, grid, mode, seed, start, rounded)
-        _pack(rounded, grid, layout, codes)
+    power = simd.maximum(simd.reinterpret(power_of_two_below(v), np.uint32), min_normal)
+    t = v / (simd.reinterpret(power, np.float32) * epsilon)
+    if mode == NEAREST:
+        r = simd.absolute(t)                                            # adding MAGIC rounds it, ties to even
+    else:
+        r = simd.absolute(round_lanes(t, mode, seed, i))
+    r = simd.reinterpret(r + simd.splat(np.float32(MAGIC), LANES), np.uint32)
+    return r + ((power - min_normal) >> drop) - simd.splat(np.uint32(0x4B000000), LANES)
+
+
+@inline
+def _cut(v, size, drop, mode, seed, i):
+    """The same for a format with the exponents of float32: its last bits are cut off, and what they say is rounded."""
+    one = simd.splat(np.uint32(1), LANES)
+    below = (one << drop) - one                                         # the bits to cut, all ones
+    if mode == NEAREST:
+        more = (below >> one) + ((size >> drop) & one)                  # half of a unit, a bit less if the last bit is 0
+    elif mode == STOCHASTIC:
+        u = simd.convert(uniforms(v, seed, i) * simd.splat(np.float32(2.0**24), LANES), np.int32)
+        more = simd.reinterpret(u, np.uint32) >> (simd.splat(np.uint32(24), LANES) - drop)
+        # x < 0 moves away from zero where u ≥ f, the share of its distance to the number below
+        more = more ^ simd.select(simd.is_less(v, simd.splat(np.float32(0), LANES)), one - one, below)
+    else:
+        away = simd.is_less(v, simd.splat(np.float32(0), LANES)) ^ simd.splat(np.int32(-1 if mode == UP else 0), LANES)
+        more = simd.select(away, below, one - one)
+        if mode == TOWARD_ZERO:
+            more = one - one
+    return (size + more) >> drop
+
+
+@kernel([boolean(array_of(float32, 1), _grid(float32), types.UniTuple(int64, 8), int64, uint64, int64, boolean,
+                 array_of(code, 1, readonly=False)) for code in (uint8, uint16)], error_model="numpy")
+def encode(x, grid, layout, mode, seed, first, past_caches, out):
+    """out[i] = the bit pattern of the number that x[i] rounds to; True if x has a NaN.   x, out: (n,)
+
+    Of a format that has subnormal numbers, in 8 or 16 bits. layout: its bits, the bits of float32 to drop, the codes of
+    its largest number and of what replaces larger ones (positive, negative, ±inf) and NaN, whether float32 has the same
+    exponents. Entry 0 is element ``first`` of the random stream.
+    """
+    epsilon = simd.splat(grid[1], LANES)
+    min_normal = simd.reinterpret(simd.splat(grid[0], LANES), np.uint32)
+    width, drop = np.uint32(layout[0]), simd.splat(np.uint32(layout[1]), LANES)
+    largest, above = simd.splat(np.uint32(layout[2]), LANES), simd.splat(np.uint32(layout[3]), LANES)
+    below, infinite = simd.splat(np.uint32(layout[4]), LANES), simd.splat(np.uint32(layout[5]), LANES)
+    nan, zero = simd.splat(np.uint32(layout[6]), LANES), simd.splat(np.float32(0), LANES)
+    sign_place = simd.splat(np.uint32(32 - width), LANES)
+    sign_bit = simd.splat(np.uint32(1 << (width - 1)), LANES)
+    not_sign, inf = simd.splat(np.uint32(0x7FFFFFFF), LANES), simd.splat(np.uint32(0x7F800000), LANES)
+    nans, head, i = simd.splat(np.int32(0), LANES), until_aligned(out) * past_caches, 0
+    while i < x.size:
+        count = block(i, head, x.size)
+        v = load_block(x, i, count)
+        bits = simd.reinterpret(v, np.uint32)
+        size = bits & not_sign
+        if layout[7]:
+            code = _cut(v, size, drop, mode, seed, first + i)
+        else:
+            code = _count_spacings(v, size, drop, min_normal, epsilon, mode, seed, first + i)
+        if mode == NEAREST or mode == STOCHASTIC:
+            code = simd.select(simd.is_less(largest, code), above, code)
+        else:
+            code = simd.select(simd.is_less(largest, code), simd.select(simd.is_less(v, zero), below, above), code)
+            code = simd.select(simd.is_equal(size, inf), infinite, code)
+        bad = simd.is_nan(v)
+        nans = nans | bad
+        code = simd.select(bad, nan, code) | ((bits >> sign_place) & sign_bit)
+        store_block(out, i, simd.convert(code, out.dtype), count, past_caches)
+        i += count
+    simd.fence()
+    return simd.sum(nans) != 0
 
 
 @_inline

@@ -614,6 +614,8 @@ minimum = _better("<", "The smaller of a and b; b where one of them is NaN.")
 floor = _same_name("llvm.floor", "Round each lane down.")
 ceil = _same_name("llvm.ceil", "Round each lane up.")
 trunc = _same_name("llvm.trunc", "Round each lane toward zero.")
+absolute = _same_name("llvm.fabs", "Each lane without its sign; NaN stays NaN.")
+copysign = _same_name("llvm.copysign", "The first number of each lane with the sign of the second.", 2)
 
 
 @intrinsic(prefer_literal=True)

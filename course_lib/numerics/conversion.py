@@ -9,8 +9,8 @@ import math
 
 import numpy as np
 
-from course_lib.kernels import elementwise, floats
-from course_lib.numerics.checks import choose, float_array, real_array, seed_from, whole_number
+from course_lib.kernels import elementwise, floats, pool
+from course_lib.numerics.checks import choose, float_array, real_array, result_array, seed_from, whole_number
 from course_lib.numerics.formats import Nans, as_format, exact
 from course_lib.numerics.rounding import Rounding, round_one
 
@@ -21,6 +21,8 @@ KERNEL_MODE = {
     Rounding.TOWARD_ZERO: elementwise.TOWARD_ZERO,
     Rounding.STOCHASTIC: elementwise.STOCHASTIC,
 }
+_GRAIN = 2**16                          # entries that are worth a thread
+_PAST_CACHES = 2**22                    # bytes of a result from which on it is written past the caches
 
 
 def decode_one(code, format):
@@ -69,7 +71,7 @@ def encode_one(x, format, rounding="nearest", u=None, saturate=None):
     return code + (2 ** (format.bits - 1) if math.copysign(1, r) < 0 else 0)
 
 
-def to_format(x, format, *, rounding=Rounding.NEAREST, rng=None, saturate=None):
+def to_format(x, format, *, rounding=Rounding.NEAREST, rng=None, saturate=None, out=None, threads=None):
     """Round every entry to a number of the format, kept in the dtype of ``x``.
 
     A number of the format never moves, in any mode. NaN stays NaN, its payload is not kept (a format without NaN
@@ -85,8 +87,12 @@ def to_format(x, format, *, rounding=Rounding.NEAREST, rng=None, saturate=None):
     rounding : Rounding
         Nearest sends a tie to the number whose last bit is 0.
     rng : numpy.random.Generator, required for ``Rounding.STOCHASTIC``
-        One 64-bit seed is drawn from it; the rest is counted per element.
+        One 64-bit seed is drawn from it; the rest is counted per element, so the result does not depend on ``threads``.
     saturate : bool, ``format.saturates`` by default
+    out : ndarray, optional
+        Takes the result, which is returned: in a loop this saves what a new array costs, more than the arithmetic. Its
+        shape and dtype must be those of the result; it may be ``x``. After an error it holds anything.
+    threads : int, by default ``cl.threads()``
 
     Returns
     -------
@@ -98,21 +104,31 @@ def to_format(x, format, *, rounding=Rounding.NEAREST, rng=None, saturate=None):
         ``x`` is neither float32 nor float64, or float32 does not hold the format.
     ValueError
         No such format or rounding; stochastic without ``rng``; NaN in a format without NaN; ``saturate=False`` in a
-        format that has nothing to overflow to.
+        format that has nothing to overflow to; ``out`` does not match.
 
     >>> to_format(np.array([1.06, 17.0, 500.0]), "e4m3")
     array([ 1., 16., nan])
     """
     x, format, mode, seed, grid = _prepare(x, format, rounding, rng, saturate)
-    out = np.empty(x.shape, x.dtype)
-    floats.round_to_format(np.ascontiguousarray(x).reshape(-1), grid, mode, seed, out.reshape(-1))
-    return out
+    if format.nans is Nans.NONE:
+        real_array(x)
+    result = result_array(out, x.shape, x.dtype)
+    rounded_into(result, x, grid, mode, seed, threads)
+    return result
 
 
-def encode(x, format, *, rounding=Rounding.NEAREST, rng=None, saturate=None):
+def rounded_into(result, x, grid, mode, seed, threads=None):
+    """Round x by the kernel, on all threads.   x, result: the same shape and dtype; x any layout, result contiguous"""
+    flat, out, past_caches = np.ascontiguousarray(x).reshape(-1), result.reshape(-1), result.nbytes >= _PAST_CACHES
+    pool.run(lambda a, b: floats.round_to_format(flat[a:b], grid, mode, seed, a, past_caches, out[a:b]), flat.size,
+             threads=threads, align=elementwise.LANES, grain=_GRAIN)
+
+
+def encode(x, format, *, rounding=Rounding.NEAREST, rng=None, saturate=None, out=None, threads=None):
     """The bit pattern of the number that each entry rounds to.
 
     Same edge contract, parameters and errors as :func:`to_format`; any NaN becomes ``format.nan_code``, with its sign.
+    Where ml_dtypes has the format, ``.view`` of the codes is an array of its dtype.
 
     Returns
     -------
@@ -123,14 +139,41 @@ def encode(x, format, *, rounding=Rounding.NEAREST, rng=None, saturate=None):
     """
     x, format, mode, seed, grid = _prepare(x, format, rounding, rng, saturate)
     dtype = code_dtype(format)
-    out = np.empty(x.shape, dtype if x.dtype == np.float32 else np.uint64)
+    result = result_array(out, x.shape, dtype)
+    flat, codes = np.ascontiguousarray(x).reshape(-1), result.reshape(-1)
+    if x.dtype == np.float32 and format.bits <= 16 and format.subnormals:
+        layout, past_caches, nans = _layout(format, grid), codes.nbytes >= _PAST_CACHES, []
+        pool.run(lambda a, b: nans.append(floats.encode(flat[a:b], grid, layout, mode, seed, a, past_caches, codes[a:b])),
+                 flat.size, threads=threads, align=elementwise.LANES, grain=_GRAIN)
+        if format.nans is Nans.NONE and any(nans):
+            real_array(x)                                       # raises, and says where
+        return result
+    if format.nans is Nans.NONE:
+        real_array(x)
+    bits = np.dtype(f"u{x.dtype.itemsize}")
     layout = np.array([np.finfo(x.dtype).nmant - format.significand_bits, 2**format.significand_bits,
-                       format.infinity_code or 0, format.nan_code or 0, 2 ** (format.bits - 1)], f"u{x.dtype.itemsize}")
-    floats.encode(np.ascontiguousarray(x).reshape(-1), grid, layout, mode, seed, out.reshape(-1))
-    return out.astype(dtype, copy=False)
+                       format.infinity_code or 0, format.nan_code or 0, 2 ** (format.bits - 1)], bits)
+
+    def some(a, b):
+        rounded, wide = np.empty(b - a, x.dtype), np.empty(b - a, bits)
+        floats.round_to_format(flat[a:b], grid, mode, seed, a, False, rounded)
+        floats.pack(rounded, grid, layout, wide)
+        codes[a:b] = wide
+
+    pool.run(some, flat.size, threads=threads, align=elementwise.LANES, grain=_GRAIN)
+    return result
 
 
-def decode(codes, format):
+@functools.lru_cache(maxsize=256)
+def _layout(format, grid):
+    """What the kernel ``encode`` has to know of the patterns of a format, for a grid of ``grid_of``."""
+    code = lambda number: (format.max_code if number == format.max else
+                           format.infinity_code if number == math.inf else format.nan_code or 0)    # noqa: E731
+    return (format.bits, 23 - format.significand_bits, format.max_code, *(code(float(v)) for v in grid[4:7]),
+            format.nan_code or 0, int(format.emin == np.finfo(np.float32).minexp))
+
+
+def decode(codes, format, *, out=None, threads=None):
     """The numbers that bit patterns stand for.
 
     NaN patterns give NaN with their sign, whatever their payload; an empty array stays empty.
@@ -139,6 +182,9 @@ def decode(codes, format):
     ----------
     codes : integer ndarray, any shape, 0 to 2^bits − 1
     format : FloatFormat or its name
+    out : ndarray, optional
+        Takes the result, which is returned. Its shape and dtype must be those of the result.
+    threads : int, by default ``cl.threads()``
 
     Returns
     -------
@@ -162,11 +208,13 @@ def decode(codes, format):
         raise ValueError(f"codes run from {codes.min()} to {codes.max()}; the {format.bits} bits of {format.name} have "
                          f"0 to {2**format.bits - 1}")
     single = format.holds(np.float32)
+    result = result_array(out, codes.shape, np.float32 if single else np.float64)
     if not single or format.bits > 16:
-        return np.asarray(_decode(codes.astype(np.uint64), format), np.float32 if single else np.float64)
-    out = np.empty(codes.shape, np.float32)
-    floats.look_up(np.ascontiguousarray(codes, narrow).reshape(-1), _table(format), out.reshape(-1))
-    return out
+        result[...] = _decode(codes.astype(np.uint64), format)
+        return result
+    flat, numbers, table = np.ascontiguousarray(codes, narrow).reshape(-1), result.reshape(-1), _table(format)
+    pool.run(lambda a, b: floats.look_up(flat[a:b], table, numbers[a:b]), flat.size, threads=threads, grain=_GRAIN)
+    return result
 
 
 def code_dtype(format):
@@ -206,8 +254,6 @@ def _prepare(x, format, rounding, rng, saturate):
         raise TypeError(f"x has dtype float32, which does not hold the numbers of {format.name}: "
                         "use x.astype(np.float64)")
     grid = grid_of(format, rounding, saturate, x.dtype)
-    if format.nans is Nans.NONE:
-        real_array(x)
     seed = seed_from(rng) if rounding is Rounding.STOCHASTIC else np.uint64(0)
     return x, format, KERNEL_MODE[rounding], seed, grid
 

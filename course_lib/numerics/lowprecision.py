@@ -14,7 +14,7 @@ import numpy as np
 
 from course_lib.kernels import floats
 from course_lib.numerics.checks import choose, float_array, real_array, seed_from, whole_number
-from course_lib.numerics.conversion import KERNEL_MODE, grid_of, to_format
+from course_lib.numerics.conversion import KERNEL_MODE, grid_of, rounded_into, to_format
 from course_lib.numerics.formats import as_format
 from course_lib.numerics.rounding import Rounding, round_one
 
@@ -103,7 +103,7 @@ def to_fixed(x, fixed, *, rounding=Rounding.NEAREST, rng=None):
     grid = tuple(map(x.dtype.type, _fixed_grid(fixed)))
     inside = np.clip(x, x.dtype.type(fixed.min), x.dtype.type(fixed.max))
     out = np.empty(x.shape, x.dtype)
-    floats.round_to_format(np.ascontiguousarray(inside).reshape(-1), grid, KERNEL_MODE[rounding], seed, out.reshape(-1))
+    rounded_into(out, inside, grid, KERNEL_MODE[rounding], seed)
     return np.asarray(out + x.dtype.type(0))                        # −0 + 0 is +0
 
 

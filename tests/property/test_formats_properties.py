@@ -75,7 +75,7 @@ def test_kernel_is_the_definition(case, mode, saturate):
     format, x = case
     saturate = saturate or format.nan_code is None
     seed = int(np.random.default_rng(9).integers(0, 2**64, dtype=np.uint64))
-    one = [(r, format, mode.value, uniform_one(seed, i), saturate) for i, r in enumerate(x.tolist())]
+    one = [(r, format, mode.value, uniform_one(seed, i, x.dtype), saturate) for i, r in enumerate(x.tolist())]
     assert bits(run(to_format, x, format, mode, saturate=saturate)) == bits(np.array(
         [to_format_one(*arguments) for arguments in one], x.dtype))
     assert run(encode, x, format, mode, saturate=saturate).tolist() == [encode_one(*arguments) for arguments in one]
