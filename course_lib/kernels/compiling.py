@@ -22,7 +22,7 @@ from numba import types
 
 from course_lib.kernels import pool
 
-_SHARED_SOURCES = [Path(__file__).with_name(name) for name in ("simd.py", "tiles.py")]     # compiled into other files
+_SHARED_SOURCES = [Path(__file__).with_name(name) for name in ("blocks.py", "simd.py", "tiles.py")]    # compiled into others
 _KERNELS = {}               # "module.name" -> dispatcher
 _LIGHT = ("compiling", "pool", "simd")                   # modules of this folder that have no kernel
 _watchers = []              # callables told the name of a kernel just before it is compiled or loaded
