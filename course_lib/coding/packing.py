@@ -6,7 +6,11 @@ stream is bit j mod 8 of byte ⌊j / 8⌋. Negative codes are in two's complemen
 
 import numpy as np
 
-from course_lib.numerics.checks import whole_number
+from course_lib.kernels import packing, pool
+from course_lib.numerics.checks import result_array, whole_number
+
+_GRAIN = 2**19                          # codes that are worth a thread
+_PAST_CACHES = 2**22                    # bytes of a result from which on it is written past the caches
 
 
 def pack_plain(codes, bits):
@@ -29,7 +33,7 @@ def packed_size(count, bits):
     return -(-count * bits // 8)
 
 
-def pack(codes, bits):
+def pack(codes, bits, *, out=None, threads=None):
     """Pack integer codes, ``bits`` bits each, into bytes.
 
     Parameters
@@ -37,6 +41,10 @@ def pack(codes, bits):
     codes : int8 or uint8 ndarray, any shape (read in C order)
         Within [−2^(b−1), 2^(b−1) − 1] for int8, [0, 2^b − 1] for uint8. Empty gives an empty result.
     bits : int, 1 to 8
+        1, 2 and 4 are the fast ones: a byte holds whole codes.
+    out : uint8 ndarray, optional
+        Takes the result, which is returned. After an error it holds anything.
+    threads : int, by default ``cl.threads()``
 
     Returns
     -------
@@ -45,23 +53,28 @@ def pack(codes, bits):
     Raises
     ------
     TypeError, ValueError
-        Another dtype; a code that does not fit.
+        Another dtype; a code that does not fit; ``out`` does not match.
     """
     bits = whole_number(bits, "bits", 1, 8)
     codes = np.asarray(codes)
     if codes.dtype not in (np.int8, np.uint8):
         raise TypeError(f"codes have dtype {codes.dtype}; they must be int8 (signed) or uint8 (unsigned)")
     signed = codes.dtype == np.int8
-    low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
-    if codes.size and not (low <= codes.min() and codes.max() <= high):
+    result = result_array(out, (packed_size(codes.size, bits),), np.uint8)
+    flat, half, beyond = np.ascontiguousarray(codes).reshape(-1).view(np.uint8), signed * 2 ** (bits - 1), []
+
+    def some(start, stop):
+        part = result[start * bits // 8 : packed_size(stop, bits)]
+        beyond.append(packing.pack(flat[start:stop], bits, half, result.size >= _PAST_CACHES, part))
+
+    pool.run(some, codes.size, threads=threads, align=512, grain=_GRAIN)
+    if any(beyond):
         raise ValueError(f"codes run from {codes.min()} to {codes.max()}; {bits} bits "
-                         f"({'signed' if signed else 'unsigned'}) hold {low} to {high}")
-    columns = np.ascontiguousarray(codes).view(np.uint8).reshape(-1, 1)
-    planes = np.unpackbits(columns, axis=1, count=bits, bitorder="little")      # (count, bits), low bit first
-    return np.packbits(planes.reshape(-1), bitorder="little")
+                         f"({'signed' if signed else 'unsigned'}) hold {-half} to {2**bits - 1 - half}")
+    return result
 
 
-def unpack(packed, bits, count, *, signed):
+def unpack(packed, bits, count, *, signed, out=None, threads=None):
     """The reverse of :func:`pack`.
 
     Parameters
@@ -70,6 +83,9 @@ def unpack(packed, bits, count, *, signed):
     bits : int, 1 to 8
     count : int, how many codes
     signed : bool, two's complement (int8 result) or not (uint8 result)
+    out : int8 or uint8 ndarray (count,), optional
+        Takes the result, which is returned.
+    threads : int, by default ``cl.threads()``
 
     Returns
     -------
@@ -78,7 +94,7 @@ def unpack(packed, bits, count, *, signed):
     Raises
     ------
     TypeError, ValueError
-        Another dtype; a length that does not match ``count``; bits set after the last code.
+        Another dtype; a length that does not match ``count``; bits set after the last code; ``out`` does not match.
     """
     bits = whole_number(bits, "bits", 1, 8)
     count = whole_number(count, "count", 0, 2**62)
@@ -88,12 +104,14 @@ def unpack(packed, bits, count, *, signed):
     if packed.size != packed_size(count, bits):
         raise ValueError(f"packed has {packed.size} bytes; "
                          f"{count} codes of {bits} bits take {packed_size(count, bits)}")
-    stream = np.unpackbits(packed, bitorder="little")
-    if stream[count * bits:].any():
+    if packed.size and int(packed[-1]) >> (count * bits - 1) % 8 + 1:
         raise ValueError("packed has bits set after its last code: it is damaged, or bits or count is wrong")
-    planes = stream[: count * bits].reshape(count, bits)
-    codes = np.packbits(planes, axis=1, bitorder="little").reshape(count)
-    if not signed:
-        return codes
-    shift = 8 - bits                                     # move the sign bit to the top, then back with its copies
-    return (codes << shift).view(np.int8) >> shift
+    result = result_array(out, (count,), np.int8 if signed else np.uint8)
+    flat, codes, half = np.ascontiguousarray(packed), result.view(np.uint8), signed * 2 ** (bits - 1)
+
+    def some(start, stop):
+        part = flat[start * bits // 8 : packed_size(stop, bits)]
+        packing.unpack(part, bits, half, count >= _PAST_CACHES, codes[start:stop])
+
+    pool.run(some, count, threads=threads, align=512, grain=_GRAIN)
+    return result

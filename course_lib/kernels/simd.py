@@ -710,3 +710,28 @@ def prefetch_lanes(typingctx, array, i, lanes, ahead):
         return context.get_dummy_value()
 
     return types.void(array, types.unliteral(i), lanes, ahead), generate
+
+
+# ---- one bit a lane
+
+
+@intrinsic
+def to_bits(typingctx, vector):
+    """A number with a bit for each of 8, 16, 32 or 64 lanes, the first lane lowest: 1 where the lane is not 0."""
+    kind = types.Integer.from_bitwidth(vector.lanes, signed=False)
+
+    def generate(context, builder, sig, args):
+        return builder.bitcast(_chosen(builder, args[0]), ir.IntType(vector.lanes))
+
+    return kind(vector), generate
+
+
+@intrinsic
+def from_bits(typingctx, bits):
+    """Bytes, one for each bit of an unsigned number, the lowest first: 1 where the bit is set, else 0."""
+    kind = Vector(types.uint8, bits.bitwidth)
+
+    def generate(context, builder, sig, args):
+        return builder.zext(builder.bitcast(args[0], ir.VectorType(ir.IntType(1), kind.lanes)), _llvm(kind))
+
+    return kind(bits), generate

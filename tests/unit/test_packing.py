@@ -63,3 +63,39 @@ def test_refusals():
         unpack(np.zeros(0, np.uint8), 4, -1, signed=False)
     with pytest.raises(TypeError, match="packed has dtype int8"):
         unpack(np.zeros(2, np.int8), 4, 3, signed=False)
+
+
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("bits", range(1, 9))
+def test_long_streams_at_every_address_on_any_number_of_threads(bits, signed):
+    rng = np.random.default_rng(bits)
+    codes = rng.choice(all_codes(bits, signed), 5003)
+    plain = np.frombuffer(pack_plain(codes.tolist(), bits), np.uint8)
+    room = np.empty(plain.size + 9, np.uint8)
+    for shift in range(9):
+        part = room[shift : shift + plain.size]
+        assert pack(codes, bits, out=part) is part and (part == plain).all()
+        back = np.empty(codes.size + 9, codes.dtype)[shift:][: codes.size]
+        assert unpack(part, bits, codes.size, signed=signed, out=back) is back and (back == codes).all()
+    many = np.tile(codes, 900)
+    one = pack(many, bits, threads=1)
+    for threads in (2, 3):
+        assert (pack(many, bits, threads=threads) == one).all()
+        assert (unpack(one, bits, many.size, signed=signed, threads=threads) == many).all()
+    for place in (0, 70, many.size // 2, many.size - 1) if bits < 8 else ():
+        wrong = many.copy()
+        wrong[place] = 2 ** (bits - 1) if signed else 2**bits
+        with pytest.raises(ValueError, match="codes run from"):
+            pack(wrong, bits)
+
+
+def test_one_bit_is_numpys():
+    codes = np.random.default_rng(0).integers(0, 2, 10_001).astype(np.uint8)
+    assert (pack(codes, 1) == np.packbits(codes, bitorder="little")).all()
+
+
+def test_a_result_that_does_not_match_is_refused():
+    with pytest.raises(ValueError, match=r"out has shape \(3,\) and dtype uint8; the result has \(2,\) and uint8"):
+        pack(np.zeros(3, np.int8), 4, out=np.zeros(3, np.uint8))
+    with pytest.raises(ValueError, match="dtype uint8; the result has .* int8"):
+        unpack(np.zeros(2, np.uint8), 4, 3, signed=True, out=np.zeros(3, np.uint8))
