@@ -36,9 +36,8 @@ def dynamic_map(signed=True):
     Signed: 127 levels below 0 (the lowest is −0.993), 0, 127 above, and 1. Unsigned: 0, 254 levels, and 1. A level is
     rounded once from the straight line it lies on, which is within 4 · 10⁻⁷ of the middle of its part.
 
-    >>> dynamic_map()[[0, 126, 127, 128, 255]]
-    array([-9.9296874e-01, -5.5000001e-07,  0.0000000e+00,  5.5000001e-07,
-            1.0000000e+00], dtype=float32)
+    >>> [f"{level:.2g}" for level in dynamic_map()[[0, 126, 127, 128, 255]]]
+    ['-0.99', '-5.5e-07', '0', '5.5e-07', '1']
     """
     start, slope, _, _, _, first, last = (a.astype(np.float64) for a in kernels.decade_lines(signed))
     segment = np.repeat(np.arange(9), (last - first + 1).astype(int))
@@ -57,7 +56,7 @@ def nearest_code(x, signed=True):
     segment = np.searchsorted(border, a)                                    # how many borders are below a
     k = _once(steps[segment], a, offset[segment]).astype(np.int32)
     k = np.minimum(k, last[segment])
-    return np.maximum(kernels.ZERO + np.where(np.signbit(x), -k, k), 0) .astype(np.uint8) if signed else k.astype(np.uint8)
+    return np.maximum(kernels.ZERO + np.where(np.signbit(x), -k, k), 0).astype(np.uint8) if signed else k.astype(np.uint8)
 
 
 def quantize_blocks(x, *, block_size=2048, signed=True):
@@ -240,7 +239,7 @@ def _step32(p, g, m, v, numbers):
 def _once(a, b, c):
     """a · b + c of float32, rounded once."""
     with np.errstate(over="ignore", invalid="ignore"):
-        return np.asarray(np.asarray(a, np.float64) * b + np.float64(c), np.float64).astype(np.float32)
+        return np.float32(np.asarray(a, np.float64) * b + c)
 
 
 def _inverse(scales):

@@ -20,7 +20,7 @@ def monarch_dense_plain(left, right):
     """The whole matrix, (r·s, p·q): the definition, factor by factor.   left: (s, r, p), right: (p, s, q)"""
     p, s, _ = right.shape
     r = left.shape[1]
-    gather, scatter = _transposition(p, s), _transposition(s, r)
+    gather, scatter = (_transposition(*shape).to(left.dtype) for shape in ((p, s), (s, r)))
     return scatter @ torch.block_diag(*left) @ gather @ torch.block_diag(*right)
 
 

@@ -1,0 +1,186 @@
+"""Monarch products: against the dense matrix and against PyTorch, projected and trained."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from course_lib.nets import MonarchLinear, monarch_dense_plain, monarch_matmul, project_monarch
+
+SHAPES = [  # s, r, p, q
+    (2, 2, 2, 2),
+    (3, 4, 5, 2),
+    (4, 1, 3, 7),
+    (1, 6, 1, 6),
+    (1, 1, 1, 1),
+    (16, 16, 16, 16),
+    (24, 5, 7, 40),
+]
+
+
+def factors(s, r, p, q, *, seed=0, dtype=torch.float32):
+    rng = torch.Generator().manual_seed(seed)
+    return (torch.randn(*shape, generator=rng, dtype=dtype) for shape in ((s, r, p), (p, s, q)))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_dense_matrix_is_what_the_formula_says(shape):
+    left, right = factors(*shape)
+    s, r, p, q = shape
+    right_answer = torch.einsum("jlk,kji->ljki", left, right).reshape(r * s, p * q)
+    torch.testing.assert_close(monarch_dense_plain(left, right), right_answer)
+
+
+def test_a_matrix_by_hand():
+    left = torch.tensor([[[1.0, 2.0]], [[3.0, 4.0]]])                       # s = 2, r = 1, p = 2
+    right = torch.tensor([[[1.0, 0.0], [0.0, 1.0]], [[5.0, 6.0], [7.0, 8.0]]])
+    assert monarch_dense_plain(left, right).tolist() == [[1, 0, 10, 12], [0, 3, 28, 32]]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("batch", [None, 0, 1, 5, 64, 67])
+def test_product_against_the_dense_matrix(shape, batch):
+    left, right = factors(*shape, dtype=torch.float64)
+    n = shape[2] * shape[3]
+    x = torch.randn(*([] if batch is None else [batch]), n, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    dense = monarch_dense_plain(left, right).to(torch.float64)
+    for dtype, tolerance in ((torch.float64, 1e-12), (torch.float32, 1e-4)):
+        y = monarch_matmul(x.to(dtype), left.to(dtype), right.to(dtype))
+        assert y.dtype == dtype
+        torch.testing.assert_close(y.double(), x @ dense.T, rtol=tolerance, atol=tolerance)
+
+
+def test_inputs_with_gaps():
+    left, right = factors(3, 4, 5, 2)
+    x = torch.randn(20, 14)[::2, 2:12]
+    torch.testing.assert_close(monarch_matmul(x, left, right), monarch_matmul(x.contiguous(), left, right))
+
+
+def test_the_fourier_transform_is_a_monarch_matrix():
+    """Cooley and Tukey: transforms of the pieces, twiddle factors, transforms across. Inputs in their order k + p i."""
+    p = q = 8
+    n, k = p * q, np.arange(p)
+    right = np.exp(-2j * np.pi * np.outer(np.arange(q), np.arange(q)) / q)[None].repeat(p, 0)   # (p, s, q)
+    twiddle = np.exp(-2j * np.pi * np.outer(np.arange(q), k) / n)                               # (s, p)
+    left = np.exp(-2j * np.pi * np.outer(np.arange(p), k) / p)[None] * twiddle[:, None]         # (s, r, p)
+    x = np.random.default_rng(0).standard_normal(n)
+    y = monarch_matmul(*(torch.from_numpy(a) for a in (x.reshape(q, p).T.reshape(-1) + 0j, left, right)))
+    np.testing.assert_allclose(y, np.fft.fft(x), atol=1e-12)
+
+
+def test_gradients():
+    left, right = factors(3, 2, 4, 3, dtype=torch.float64)
+    x = torch.randn(5, 12, dtype=torch.float64)
+    inputs = [t.requires_grad_(True) for t in (x, left, right)]
+    assert torch.autograd.gradcheck(monarch_matmul, inputs)
+
+
+def test_every_way_to_infer_gives_the_same():
+    layer = MonarchLinear(48, 60)
+    x = torch.randn(33, 48)
+    trained = layer(x)
+    with torch.inference_mode():
+        inferred = layer(x)
+    assert trained.requires_grad and not inferred.requires_grad
+    torch.testing.assert_close(trained.detach(), inferred)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_projection_finds_a_monarch_matrix_again(shape):
+    left, right = factors(*shape)
+    dense = monarch_dense_plain(left, right)
+    again = project_monarch(dense, blocks=(shape[2], shape[0]))
+    assert [t.shape for t in again] == [left.shape, right.shape]
+    torch.testing.assert_close(monarch_dense_plain(*again), dense, rtol=1e-4, atol=1e-4)
+
+
+def test_projection_is_the_nearest():
+    """Its error is what the other singular values weigh, and no step away from it makes it smaller."""
+    matrix = torch.randn(12, 20, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    left, right = project_monarch(matrix, blocks=(4, 3))
+
+    def error(left, right):
+        return (torch.einsum("jlk,kji->ljki", left, right).reshape(12, 20) - matrix).square().sum()
+
+    slices = matrix.numpy().reshape(4, 3, 4, 5).transpose(1, 2, 0, 3).reshape(12, 4, 5)
+    lost = sum(np.linalg.svd(piece, compute_uv=False)[1:] @ np.linalg.svd(piece, compute_uv=False)[1:] for piece in slices)
+    assert error(left, right).item() == pytest.approx(lost, rel=1e-12)
+    rng = torch.Generator().manual_seed(4)
+    for size in (1e-3, 1e-1):
+        for _ in range(20):
+            near = (t + size * torch.randn(t.shape, generator=rng, dtype=t.dtype) for t in (left, right))
+            assert error(*near) > lost
+
+
+def test_zeros_project_to_zeros():
+    left, right = project_monarch(torch.zeros(6, 4))
+    assert not left.any() and not right.any()
+
+
+def test_layer_from_linear_keeps_the_bias_and_the_input():
+    linear = torch.nn.Linear(30, 24)
+    before = copy.deepcopy(linear.state_dict())
+    layer = MonarchLinear.from_linear(linear)
+    dense = monarch_dense_plain(*project_monarch(linear.weight.detach()))
+    x = torch.randn(7, 30)
+    torch.testing.assert_close(layer(x), x @ dense.T + linear.bias)
+    assert all(torch.equal(linear.state_dict()[name], value) for name, value in before.items())
+    assert MonarchLinear.from_linear(torch.nn.Linear(4, 4, bias=False)).bias is None
+
+
+def test_size_blocks_and_text():
+    layer = MonarchLinear(1024)
+    assert sum(p.numel() for p in layer.parameters()) == 2 * 1024 * 32 + 1024
+    assert str(layer) == "MonarchLinear(1024, 1024, blocks=(32, 32), bias=True)"
+    assert MonarchLinear(12, 30, blocks=(2, 3)).left.shape == (3, 10, 2)
+    assert MonarchLinear(7, bias=False)(torch.ones(7)).shape == (7,)            # a prime: one piece
+    assert layer.extra_repr() and layer(torch.zeros(2, 1024)).shape == (2, 1024)
+
+
+def test_a_new_layer_has_the_variance_of_a_dense_one():
+    torch.manual_seed(0)
+    layer = MonarchLinear(1024, 512, bias=False)
+    variance = monarch_dense_plain(layer.left.detach(), layer.right.detach()).var().item()
+    assert variance == pytest.approx(1 / (3 * 1024), rel=0.05)  # 81 920 numbers make it: its spread is about 1 %
+
+
+def test_it_trains():
+    """A layer that may be any Monarch matrix learns one from examples."""
+    torch.manual_seed(0)
+    layer, truth = MonarchLinear(16, bias=False), MonarchLinear(16, bias=False)
+    x = torch.randn(64, 16)
+    y = truth(x).detach()
+    optimizer = torch.optim.Adam(layer.parameters(), lr=0.02)
+    for _ in range(400):
+        optimizer.zero_grad()
+        loss = (layer(x) - y).square().mean()
+        loss.backward()
+        optimizer.step()
+    assert loss.item() < 1e-2 * y.square().mean().item()
+
+
+def test_state_dict_and_copy():
+    layer, other = MonarchLinear(20, 15), MonarchLinear(20, 15)
+    other.load_state_dict(layer.state_dict())
+    x = torch.randn(3, 20)
+    assert torch.equal(layer(x), other(x)) and torch.equal(layer(x), copy.deepcopy(layer)(x))
+    with torch.no_grad():                                                   # a changed weight is seen at once
+        other.left.mul_(2)
+        torch.testing.assert_close(other(x) - other.bias, 2 * (layer(x) - layer.bias))
+
+
+@pytest.mark.parametrize("call, words", [
+    (lambda: monarch_matmul(torch.ones(2, 7), torch.ones(2, 2, 2), torch.ones(2, 2, 4)), r"\(2, 7\).*takes \(8,\)"),
+    (lambda: monarch_matmul(torch.ones(2, 2, 2), torch.ones(2, 2, 2), torch.ones(2, 2, 1)), r"\(2, 2, 2\).*takes \(2,\)"),
+    (lambda: monarch_matmul(torch.ones(8), torch.ones(2, 2, 3), torch.ones(2, 2, 4)), r"\(s, r, p\)"),
+    (lambda: monarch_matmul(torch.ones(8), torch.ones(2, 2), torch.ones(2, 2, 4)), r"\(s, r, p\)"),
+    (lambda: project_monarch(torch.ones(3)), r"shape \(3,\)"),
+    (lambda: project_monarch(torch.ones(4, 4, dtype=torch.int64)), "int64"),
+    (lambda: project_monarch(torch.ones(4, 6), blocks=(4, 2)), r"4 should be a whole number that divides in_features = 6"),
+    (lambda: MonarchLinear(0), "in_features is 0"),
+    (lambda: MonarchLinear(4, 2.5), "out_features is 2.5"),
+    (lambda: MonarchLinear(4, 6, blocks=(2, 4)), "4 should be a whole number that divides out_features = 6"),
+])
+def test_errors(call, words):
+    with pytest.raises(ValueError, match=words):
+        call()
