@@ -127,7 +127,7 @@ def huffman_encode(symbols, code=None, *, limit=None, threads=None):
         code = HuffmanCode.from_counts(total[:alphabet], limit=whole_number(default if limit is None else limit, "limit", 1, LONGEST))
     lengths = _lengths_for(code, total)
     if symbols.dtype == np.uint8:
-        strand_bits = counts @ lengths
+        strand_bits = counts[:, :alphabet] @ lengths[:alphabet]
     else:
         running = np.concatenate([[0], np.cumsum(lengths[symbols])])
         strand_bits = np.diff(running[_strand_bounds(symbols.size)])
@@ -135,7 +135,13 @@ def huffman_encode(symbols, code=None, *, limit=None, threads=None):
     starts = np.concatenate([[0], np.cumsum(sizes)])
     payload, words = np.empty(starts[-1], np.uint8), np.zeros(lengths.size, np.uint32)
     words[: code.lengths.size] = _words(code)[: lengths.size]
-    pool.run(lambda a, b: kernels.write_strands(symbols, words, starts, BLOCK, a, b, payload), blocks, threads=threads)
+    if symbols.dtype == np.uint8 and code.longest <= kernels.TABLE_BITS and symbols.size > 8 * alphabet**2:
+        pairs = _pairs(words, alphabet)
+        pool.run(lambda a, b: kernels.write_strands_fast(symbols, words, pairs, starts, BLOCK, a, b, payload), blocks,
+                 threads=threads)
+    else:
+        wide = symbols.astype(np.uint16, copy=False)
+        pool.run(lambda a, b: kernels.write_strands(wide, words, starts, BLOCK, a, b, payload), blocks, threads=threads)
     return HuffmanStream(code, symbols.size, sizes.astype(np.uint16), payload, symbols.dtype)
 
 
@@ -151,19 +157,22 @@ def huffman_decode(stream, *, threads=None):
     if not isinstance(stream, HuffmanStream):
         raise TypeError(f"stream is a {type(stream).__name__}; it should be a HuffmanStream: HuffmanStream.from_bytes makes one")
     starts = _check(stream)
-    out, ends = np.empty(stream.count, stream.dtype), np.empty(stream.sizes.size, np.int64)
-    if stream.count:
-        single, blocks, payload = _single_table(stream.code), stream.sizes.size // kernels.STRANDS, stream.payload
-        if stream.dtype == np.uint8 and stream.code.longest <= kernels.TABLE_BITS:
-            table = _table(single)
-            pool.run(lambda a, b: kernels.read_strands_fast(payload, starts, table, single, BLOCK, a, b, out, ends), blocks,
-                     threads=threads)
-        else:
-            pool.run(lambda a, b: kernels.read_strands(payload, starts, single, BLOCK, a, b, out, ends), blocks, threads=threads)
+    if not stream.count:
+        return np.empty(0, stream.dtype)
+    fast = stream.dtype == np.uint8 and stream.code.longest <= kernels.TABLE_BITS
+    out = np.empty(stream.count, stream.dtype if fast else np.uint16)
+    ends, payload, blocks = np.empty(stream.sizes.size, np.int64), stream.payload, stream.sizes.size // kernels.STRANDS
+    single = _single_table(stream.code)
+    if fast:
+        table = _table(single)
+        pool.run(lambda a, b: kernels.read_strands_fast(payload, starts, table, single, BLOCK, a, b, out, ends), blocks,
+                 threads=threads)
+    else:
+        pool.run(lambda a, b: kernels.read_strands(payload, starts, single, BLOCK, a, b, out, ends), blocks, threads=threads)
     cut = ends % 8 > 0                                  # these strands end inside a byte, whose other bits are 0
     if (-(-ends // 8) != starts[1:]).any() or (stream.payload[starts[1:] - 1][cut] >> ends[cut] % 8).any():
         raise ValueError("payload is damaged: its code words do not end where the strands do")
-    return out
+    return out.astype(stream.dtype, copy=False)
 
 
 def _check_symbols(symbols):
@@ -245,6 +254,15 @@ def _words(code):
     words = np.zeros(code.lengths.size, np.uint32)
     words[symbols] = _reversed(code.longest)[np.cumsum(patterns) - patterns] | lengths << np.uint32(16)
     return words
+
+
+def _pairs(words, alphabet):
+    """The code words of each pair of symbols, joined, as the fast kernel wants them: uint32, (65536,)"""
+    words = words[:alphabet]
+    word, length = words & np.uint32(0xFFFF), words >> np.uint32(16)
+    pairs = np.zeros((256, 256), np.uint32)                             # second symbol, first symbol
+    pairs[:alphabet, :alphabet] = (word | word[:, None] << length) << np.uint32(8) | length + length[:, None]
+    return pairs.reshape(-1)
 
 
 def _single_table(code):

@@ -96,46 +96,71 @@ def _write_rest(symbols, words, bits, used, byte, stream):
     """Write the last symbols of a strand byte by byte, after the ``used`` bits that wait in ``bits``."""
     for i in range(symbols.size):
         word = words[symbols[i]]
-        bits |= np.uint64(word & np.uint32(0xFFFF)) << np.uint64(used)
-        used += np.int64(word >> np.uint32(16))
-        while used >= 8:
+        bits |= np.uint64(word & np.uint32(0xFFFF)) << used
+        used += np.uint64(word >> np.uint32(16))
+        while used >= np.uint64(8):
             stream[byte] = bits & np.uint64(0xFF)
             bits >>= np.uint64(8)
-            used -= 8
-            byte += 1
-    if used > 0:
+            used -= np.uint64(8)
+            byte += np.uint64(1)
+    if used > np.uint64(0):
         stream[byte] = bits & np.uint64(0xFF)
 
 
-@kernel([types.void(array_of(symbol, 1), array_of(uint32, 1), array_of(int64, 1), int64, int64, int64, _out(uint8))
-         for symbol in (uint8, uint16)])
+@_inline
+def _flush(bits, used, byte, stream):
+    """Write eight bytes, of which the next call overwrites what is not yet full: what is left of bits, used and byte."""
+    _put(stream, byte, bits)
+    return bits >> (used & np.uint64(56)), used & np.uint64(7), byte + (used >> np.uint64(3))
+
+
+@kernel([types.void(array_of(uint16, 1), array_of(uint32, 1), array_of(int64, 1), int64, int64, int64, _out(uint8))])
 def write_strands(symbols, words, starts, block_size, first_block, last_block, stream):
     """Put each symbol's code word into the stream, strand s into bytes starts[s] to starts[s + 1].
 
     words[v] = the code word of symbol v, first bit lowest, + its length · 2¹⁶.   symbols: (n,), stream: (bytes,)
 
-    Three words of at most 16 bits are collected, then eight bytes written, of which the next round overwrites what was
-    not yet full. The last bytes of a strand are written one by one: the next strand's may stand behind them already.
+    Three words of at most 16 bits are collected, then eight bytes written. The last bytes of a strand are written one by
+    one: the next strand's may stand behind them already.
     """
-    low, three = np.uint32(0xFFFF), 3
+    low, sixteen = np.uint32(0xFFFF), np.uint32(16)
     for block in range(first_block, last_block):
         for strand in range(STRANDS):
             first, stop = _strand(block, strand, block_size, symbols.size)
-            place = block * STRANDS + strand
-            byte, end = starts[place], starts[place + 1]
-            bits, used, i = np.uint64(0), np.uint64(0), first
-            while i + three <= stop and byte + 8 <= end:
-                a, b, c = words[symbols[i]], words[symbols[i + 1]], words[symbols[i + 2]]
-                a_bits, b_bits, c_bits = np.uint64(a >> 16), np.uint64(b >> 16), np.uint64(c >> 16)
+            byte, end = np.uint64(starts[block * STRANDS + strand]), np.uint64(starts[block * STRANDS + strand + 1])
+            bits, used, i = np.uint64(0), np.uint64(0), np.uint64(first)     # unsigned: no check for x[-1]
+            while i + np.uint64(3) <= np.uint64(stop) and byte + np.uint64(8) <= end:
+                a, b, c = words[symbols[i]], words[symbols[i + np.uint64(1)]], words[symbols[i + np.uint64(2)]]
+                a_bits, b_bits, c_bits = np.uint64(a >> sixteen), np.uint64(b >> sixteen), np.uint64(c >> sixteen)
                 two = np.uint64(a & low) | np.uint64(b & low) << a_bits
                 bits |= (two | np.uint64(c & low) << (a_bits + b_bits)) << used
-                used += a_bits + b_bits + c_bits
-                _put(stream, byte, bits)
-                byte += np.int64(used >> np.uint64(3))
-                bits >>= used & np.uint64(56)
-                used &= np.uint64(7)
-                i += three
-            _write_rest(symbols[i:stop], words, bits, np.int64(used), byte, stream)
+                bits, used, byte = _flush(bits, used + a_bits + b_bits + c_bits, byte, stream)
+                i += np.uint64(3)
+            _write_rest(symbols[np.int64(i) : stop], words, bits, used, byte, stream)
+
+
+@kernel([types.void(array_of(uint8, 1), array_of(uint32, 1), array_of(uint32, 1), array_of(int64, 1), int64, int64, int64,
+                    _out(uint8))])
+def write_strands_fast(symbols, words, pairs, starts, block_size, first_block, last_block, stream):
+    """The same for uint8 and code words of up to TABLE_BITS bits: two symbols a look-up.
+
+    pairs[v + 256 w] = the code words of v and w, 24 bits at most, · 2⁸ + how many bits.   pairs: (65536,), words: (256,)
+    """
+    for block in range(first_block, last_block):
+        for strand in range(STRANDS):
+            first, stop = _strand(block, strand, block_size, symbols.size)
+            byte, end = np.uint64(starts[block * STRANDS + strand]), np.uint64(starts[block * STRANDS + strand + 1])
+            bits, used, i = np.uint64(0), np.uint64(0), np.uint64(first)
+            while i + np.uint64(8) <= np.uint64(stop) and byte + np.uint64(14) <= end:      # 6 bytes, then 8 written
+                eight = _word_at(symbols, i)
+                for _ in range(2):
+                    a = np.uint64(pairs[eight & np.uint64(0xFFFF)])
+                    b = np.uint64(pairs[(eight >> np.uint64(16)) & np.uint64(0xFFFF)])
+                    bits |= (a >> np.uint64(8) | b >> np.uint64(8) << (a & np.uint64(63))) << used
+                    bits, used, byte = _flush(bits, used + ((a + b) & np.uint64(0xFF)), byte, stream)
+                    eight >>= np.uint64(32)
+                i += np.uint64(8)
+            _write_rest(symbols[np.int64(i) : stop], words, bits, used, byte, stream)
 
 
 @_inline
@@ -148,8 +173,8 @@ def _read_one(stream, position, single, mask):
     return single[(word >> np.uint64(position & 7)) & mask]
 
 
-@kernel([types.void(array_of(uint8, 1), array_of(int64, 1), array_of(uint32, 1), int64, int64, int64, _out(symbol),
-                    _out(int64)) for symbol in (uint8, uint16)])
+@kernel([types.void(array_of(uint8, 1), array_of(int64, 1), array_of(uint32, 1), int64, int64, int64, _out(uint16),
+                    _out(int64))])
 def read_strands(stream, starts, single, block_size, first_block, last_block, out, ends):
     """Read every strand, a code word after the other: out = the symbols, ends[s] = the bit after strand s.
 

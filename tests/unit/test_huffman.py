@@ -133,6 +133,18 @@ def test_round_trip_at_every_limit(limit, dtype):
     assert (huffman_decode(HuffmanStream.from_bytes(stream.to_bytes())) == symbols).all()
 
 
+@pytest.mark.parametrize("k", [2, 3, 32, 200, 256])
+def test_pairs_at_a_time(k):
+    """Many symbols take the kernel with a table of pairs, few the other: the same stream of bits."""
+    symbols = clusters(8 * k**2 + 70_001, k)
+    stream, words = huffman_encode(symbols), HuffmanCode(huffman_encode(symbols).code.lengths).words
+    assert (huffman_decode(stream) == symbols).all()
+    strand = next(strands_of(symbols.tolist(), 1 << 15))
+    assert bits_of(stream.payload[: stream.sizes[0]]).startswith(huffman_encode_plain(strand, words))
+    few = huffman_encode(symbols[:50], stream.code)
+    assert (huffman_decode(few) == symbols[:50]).all()
+
+
 def test_large_alphabets():
     rng = np.random.default_rng(0)
     for symbols in (rng.integers(0, 2**16, 150_000), rng.geometric(0.01, 50_000), np.array([65_535]), np.arange(2**16)):
