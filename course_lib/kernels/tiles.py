@@ -16,7 +16,7 @@ from course_lib.kernels import simd
 
 ROWS, COLUMNS = 16, 64                  # of a tile: the columns are a multiple
 WIDE = simd.has("avx512f")              # 32 registers of 64 bytes: enough for sixteen sums
-AHEAD = 512                             # bytes: a tile is asked for so far in advance, from the second-level cache
+AHEAD, FAR_AHEAD = 512, 4096            # bytes: so far in advance a tile is asked for, from the caches and from memory
 
 _inline = numba.njit(nogil=True)
 
@@ -45,6 +45,10 @@ def _one_image(tiles, t, image, start, out):
     a0, b0 = simd.load(start, ROWS * t), simd.load(start, ROWS * (t + 1))
     a1 = b1 = simd.splat(np.int32(0), 16)
     for k in range(0, u.size // ROWS, 8):
+        simd.prefetch_l2(u, 16 * k + FAR_AHEAD)
+        simd.prefetch_l2(u, 16 * k + FAR_AHEAD + 64)
+        simd.prefetch_l2(v, 16 * k + FAR_AHEAD)
+        simd.prefetch_l2(v, 16 * k + FAR_AHEAD + 64)
         x0, x1 = simd.splat4(image, k), simd.splat4(image, k + 4)
         a0, b0 = simd.dot4(a0, x0, simd.load(u, 16 * k)), simd.dot4(b0, x0, simd.load(v, 16 * k))
         a1, b1 = simd.dot4(a1, x1, simd.load(u, 16 * k + 64)), simd.dot4(b1, x1, simd.load(v, 16 * k + 64))

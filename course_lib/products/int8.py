@@ -1,6 +1,7 @@
 """int8 weights times 8-bit activations."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -100,11 +101,16 @@ def matmul_int8(w, x, *, threads=None):
 
 def _by_tiles(w, x, threads):
     images, offset = images_of(x, w.tiles.shape[1] // ROWS)
-    start = w.minus_128_sums if offset else np.zeros_like(w.minus_128_sums)
+    start = w.minus_128_sums if offset else _zeros(w.minus_128_sums.size)
     out = np.empty((len(images), start.size), np.int32)
     split_rows(lambda first, stop: kernels.matmul_tiles(w.tiles, images, start, first, stop, out), len(w.tiles),
                ROWS * images.shape[1] * (len(images) + 3), threads=threads, align=2)
     return np.ascontiguousarray(out[:, : w.shape[0]])
+
+
+@lru_cache(8)
+def _zeros(size):
+    return np.zeros(size, np.int32)
 
 
 def _by_rows(w, x, threads):
