@@ -8,6 +8,7 @@ nine bytes more a block. See ``kernels/huffman.py`` for what the strands buy.
 import struct
 import zlib
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -164,7 +165,8 @@ def huffman_decode(stream, *, threads=None):
     ends, payload, blocks = np.empty(stream.sizes.size, np.int64), stream.payload, stream.sizes.size // kernels.STRANDS
     single = _single_table(stream.code)
     if fast:
-        table = _table(single)
+        table = np.empty(1 << kernels.TABLE_BITS, np.uint64)
+        kernels.fill_table(single, table)
         pool.run(lambda a, b: kernels.read_strands_fast(payload, starts, table, single, BLOCK, a, b, out, ends), blocks,
                  threads=threads)
     else:
@@ -232,8 +234,9 @@ def _check(stream):
     return starts
 
 
+@lru_cache
 def _reversed(bits):
-    """0 … 2^bits − 1 with their bits in reverse order."""
+    """0 … 2^bits − 1 with their bits in reverse order: (2^bits,) uint32, not to be written to."""
     numbers = np.arange(1 << bits, dtype=np.uint32)
     result = np.zeros_like(numbers)
     for _ in range(bits):
@@ -272,18 +275,3 @@ def _single_table(code):
     if entries.size == 1:                               # a symbol alone: its word is 0, and 1 shall not lead nowhere
         entries = entries.repeat(2)
     return entries[_reversed(code.longest)]
-
-
-def _table(single):
-    """For each pattern of TABLE_BITS bits all symbols that are complete in it, up to four, as the fast kernel wants them."""
-    patterns = np.arange(1 << kernels.TABLE_BITS)
-    held, used = np.zeros(patterns.size, np.uint64), np.zeros(patterns.size, np.int64)
-    number, complete = np.zeros(patterns.size, np.int64), np.ones(patterns.size, bool)
-    for place in range(kernels.PER_ENTRY):
-        entry = single[(patterns >> used) & (single.size - 1)]
-        length = (entry >> np.uint32(16)).astype(np.int64)
-        complete &= used + length <= kernels.TABLE_BITS
-        held |= np.where(complete, (entry & np.uint32(0xFFFF)).astype(np.uint64) << np.uint64(32 + 8 * place), np.uint64(0))
-        used += np.where(complete, length, 0)
-        number += complete
-    return held | number.astype(np.uint64) << np.uint64(8) | used.astype(np.uint64)

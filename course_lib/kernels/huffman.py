@@ -193,6 +193,26 @@ def read_strands(stream, starts, single, block_size, first_block, last_block, ou
             ends[place] = position
 
 
+@kernel([types.void(array_of(uint32, 1), _out(uint64))])
+def fill_table(single, table):
+    """table[b] = all symbols that the bits b begin with, as many as are complete in them and at most PER_ENTRY.
+
+    They stand in the upper half, the first one lowest; how many in byte 1, all their bits in byte 0.
+    single: as in :func:`read_strands`, table: (2^TABLE_BITS,)
+    """
+    for b in range(table.size):
+        symbols, number, used = np.uint64(0), np.uint64(0), np.uint64(0)
+        while number < np.uint64(PER_ENTRY):
+            entry = single[(np.uint64(b) >> used) & np.uint64(single.size - 1)]
+            length = np.uint64(entry >> np.uint32(16))
+            if used + length > np.uint64(TABLE_BITS):
+                break
+            symbols |= np.uint64(entry & np.uint32(0xFF)) << (np.uint64(8) * number)
+            used += length
+            number += np.uint64(1)
+        table[b] = symbols << np.uint64(32) | number << np.uint64(8) | used
+
+
 @_inline
 def _read_word(stream, position, table, out, place):
     """READS look-ups, each of up to PER_ENTRY symbols: the new position and place."""
@@ -218,8 +238,7 @@ def _rounds(position, last, place, stop):
 def read_strands_fast(stream, starts, table, single, block_size, first_block, last_block, out, ends):
     """The same for uint8 and code words of up to TABLE_BITS bits: several symbols a look-up, four strands in turn.
 
-    table[b] = the symbols that the bits b begin with, as many as are complete in them and at most four: in the upper half,
-    the first one lowest; then how many, in byte 1, and all their bits, in byte 0.   table: (4096,), single: as above
+    table: from :func:`fill_table`, single: as above
     """
     last, mask = stream.size * 8 - 64, np.uint64(single.size - 1)
     for block in range(first_block, last_block):
