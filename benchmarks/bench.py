@@ -152,7 +152,8 @@ def main(arguments=None):
     report = {"date": date.today().isoformat(), "versions": versions(), "machine": machine(), "threads": options.threads}
     results, grown, start, broken = [], [], None, {}
 
-    cl.warm_up(progress=sys.stderr.isatty())
+    if everything:
+        cl.warm_up(progress=sys.stderr.isatty())
     if everything or not (options.growth or options.cold):
         report["roofs"] = roofs(options.threads)
         run = lambda row: cl.bench.run(row, threads=options.threads, budget_s=options.seconds)
@@ -160,10 +161,10 @@ def main(arguments=None):
         print(cl.bench.table(results) if len(results) > 1 else "\n".join(map(str, results)), flush=True)
     if everything or options.growth:
         growing = [row for row in rows if row.growth]
-        run = lambda row: growth.measure_growth(row, threads=options.threads, budget_s=options.seconds / 2)
+        run = lambda row: growth.measure_growth(row, budget_s=options.seconds / 2)
         grown, failed = each(growing, run, "growth")
         broken |= {f"growth of {name}": error for name, error in failed.items()}
-        print("\nHow cost grows with the work:\n" + growth.table(grown), flush=True)
+        print("\nHow cost grows with the work, on one thread:\n" + growth.table(grown), flush=True)
     if everything or options.cold:
         start = cold.measure_cold_start()
         print(f"\n{start}", flush=True)

@@ -1,8 +1,8 @@
 """How cost grows with the work: time over size, a line through the logarithms, and a word on each cache that is left.
 
-Every call has a fixed cost (checks, a few microseconds; handing a part to a second thread, some more), which would
-flatten the line. So the fit takes the sizes past it: those that take at least eight times as long as the smallest,
-and the three largest in any case.
+On one thread: where a second one joins in, time makes a step down that says nothing about the work. Every call has a
+fixed cost of some microseconds, which would flatten the line. So the fit takes the sizes past it: those that take at
+least eight times as long as the smallest, and the three largest in any case.
 """
 
 from dataclasses import asdict, dataclass
@@ -11,12 +11,12 @@ import numpy as np
 
 from course_lib.bench import limits
 from course_lib.bench.runner import on_threads
-from course_lib.kernels import pool
 from course_lib.measure import compare, time_text
 from course_lib.measure import table as text_table
 
 PAST_OVERHEAD = 8
 FEWEST = 3
+CLOSE = 0.1                                 # a slope so close to the expected one is the expected one
 
 
 @dataclass(frozen=True)
@@ -41,19 +41,26 @@ class GrowthResult:
         """A dict of plain numbers, texts and lists."""
         return asdict(self)
 
+    @property
+    def word(self):
+        """What the slope says."""
+        if abs(self.slope - self.expected) <= CLOSE:
+            return "as the work does"
+        return "faster: caches are left" if self.slope > self.expected else "slower: the fixed cost still shows"
+
     def __str__(self):
         span = f"{_text(self.values[self.first])} to {_text(self.values[-1])}"
         line = f"{self.name}: time grows as {self.axis} to the power {self.slope:.2f} (expected {self.expected:g}), {span}"
         return "\n".join([line, *(f"    {step}" for step in self.steps)])
 
 
-def measure_growth(row, *, threads=None, budget_s=4.0):
+def measure_growth(row, *, threads=1, budget_s=4.0):
     """Time a row at every size that its ``growth`` names, all of them in one loop.
 
     Parameters
     ----------
     row : Row with a ``growth``
-    threads : int, by default what ``cl.threads()`` says
+    threads : int
     budget_s : float, seconds for timing, after the sizes have been prepared
 
     Returns
@@ -68,7 +75,6 @@ def measure_growth(row, *, threads=None, budget_s=4.0):
     growth = row.growth
     if growth is None or len(growth.values) < FEWEST:
         raise ValueError(f"{row.name!r} names no growth; it should have one with {FEWEST} sizes at least")
-    threads = pool.threads() if threads is None else threads
     values = tuple(sorted(growth.values, key=growth.work))
     with on_threads(threads):
         calls = {value: growth.prepare(value) for value in values}
@@ -78,7 +84,8 @@ def measure_growth(row, *, threads=None, budget_s=4.0):
     ms = np.array([1e3 * times[value].median_s for value in values])
     first = first_fitted(ms)
     sizes = [growth.bytes(value) for value in values] if growth.bytes else None
-    steps = cache_steps(values, ms / work, sizes, threads, first) if sizes else ()
+    each = np.append(np.nan, (ms[1:] - ms[0]) / (work[1:] - work[0]))       # without the fixed cost
+    steps = cache_steps(values, each, sizes, threads) if sizes else ()
     slope = fitted_slope(work[first:], ms[first:])
     return GrowthResult(
         row.name, growth.axis, values, tuple(work.tolist()), tuple(ms.tolist()), slope, growth.slope, first, steps
@@ -97,12 +104,12 @@ def fitted_slope(work, ms):
     return float(np.polyfit(np.log(work), np.log(ms), 1)[0])
 
 
-def cache_steps(values, ms_each, sizes, threads, first=0):
-    """A sentence for each cache that the data outgrow between one size and the next, from number ``first`` on."""
+def cache_steps(values, ms_each, sizes, threads):
+    """A sentence for each cache that the data outgrow between one size and the next: the time for each unit of work."""
     steps = []
-    for before in range(first, len(values) - 1):
+    for before in range(1, len(values) - 1):
         small, large = (limits.fits_in(sizes[number], threads) for number in (before, before + 1))
-        if small != large:
+        if small != large and ms_each[before] > 0 and ms_each[before + 1] > 0:
             cost = [time_text(ms_each[number] / 1e3) for number in (before, before + 1)]
             ratio = ms_each[before + 1] / ms_each[before]
             word = "no step" if 0.9 < ratio < 1.1 else f"{ratio:.2g} × the time"
@@ -115,8 +122,9 @@ def table(results):
     lines = []
     for one in results:
         sizes = f"{_text(one.values[0])} … {_text(one.values[-1])}"
-        lines.append([one.name, sizes, one.axis, _text(one.values[one.first]), f"{one.slope:.2f}", f"{one.expected:g}"])
-    headers = ["row", "sizes", "time over", "fitted from", "slope", "expected"]
+        slopes = f"{one.slope:.2f}", f"{one.expected:g}", one.word
+        lines.append([one.name, sizes, one.axis, _text(one.values[one.first]), *slopes])
+    headers = ["row", "sizes", "time over", "fitted from", "slope", "expected", "cost grows"]
     steps = [f"{one.name}, {step}" for one in results for step in one.steps]
     return "\n".join([text_table(lines, headers=headers), *steps])
 

@@ -5,6 +5,10 @@ from dataclasses import asdict, dataclass, field
 from course_lib.measure import table as text_table
 from course_lib.measure import time_text
 
+PAST_THE_LIMIT = (
+    "More than 100 % reached: the limit is a copy, which reads one byte for each byte that it writes, through the caches; "
+    "a row may read more than it writes, or write past the caches."
+)
 HEADERS = ["time (median)", "against ours", "goal"]
 
 
@@ -36,8 +40,8 @@ class RowResult:
     """A row, timed. Times are medians in milliseconds, spreads interquartile ranges; None where not measured.
 
     ``speedup`` is the best peer's time over ours. ``limit_ms`` is the least time that the row's bytes or its operations
-    take on this machine, whichever is longer (``limited_by`` says which), and ``of_limit`` its share of our time: a row
-    that reads more than it writes may pass 100 %, because the copy beside it does both alike. ``in_cache`` is the
+    take on this machine, whichever is longer (``limited_by`` says which), and ``of_limit`` its share of our time; why
+    that may pass 1, ``PAST_THE_LIMIT`` tells. ``in_cache`` is the
     smallest cache that the bytes fit in. ``beside`` has other rows of ours, timed in the same loop; ``skipped`` the
     peers that could not be timed, each with the reason. ``goal`` is the first of the ``goals``, ``met`` says whether all
     were that could be judged.
@@ -94,6 +98,7 @@ class RowResult:
     def remarks(self):
         """One line for each goal, and the reason after those that were missed."""
         reason = [f"why: {self.why}"] if self.met is False and self.why else []
+        reason += [PAST_THE_LIMIT] if self.of_limit is not None and self.of_limit > 1 else []
         return [goal.in_words() for goal in self.goals] + reason
 
     def title(self):
@@ -120,6 +125,8 @@ def table(results):
     parts = [text_table(lines, headers=["row", "", *HEADERS])]
     if missed:
         parts += ["Goals missed, and why:", *missed]
+    if any(one.of_limit is not None and one.of_limit > 1 for one in results):
+        parts.append(PAST_THE_LIMIT)
     judged = [goal.met for one in results for goal in one.goals if goal.met is not None]
     if judged:
         parts.append(f"{sum(judged)} of {len(judged)} goals met, in {len(results)} rows.")

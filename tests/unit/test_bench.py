@@ -258,14 +258,17 @@ def test_the_slope_is_that_of_the_power():
 
 def test_a_word_on_each_cache_that_is_left(monkeypatch):
     monkeypatch.setattr(limits, "caches", lambda: {"L1": limits.Cache(1000, 1), "L2": limits.Cache(10_000, 1)})
-    steps = growth.cache_steps([1024, 4096, 16384], np.array([1e-6, 1.02e-6, 3e-6]), [800, 5000, 50_000], threads=1)
-    assert steps == ("from L1 to L2 at 4096: 1 ns → 1.02 ns each, no step", "from L2 to memory at 2^14: 1.02 ns → 3 ns each, 2.9 × the time")
+    steps = growth.cache_steps([16, 1024, 4096, 16384], [np.nan, 1e-6, 1.02e-6, 3e-6], [10, 800, 5000, 50_000], 1)
+    assert steps == (
+        "from L1 to L2 at 4096: 1 ns → 1.02 ns each, no step",
+        "from L2 to memory at 2^14: 1.02 ns → 3 ns each, 2.9 × the time",
+    )
 
 
 def test_growth_of_a_row(two_rows):
     got = growth.measure_growth(two_rows[0], threads=1, budget_s=0.1)
     assert got.values == (1024, 4096, 16384) and got.work == (1024.0, 4096.0, 16384.0) and len(got.ms) == 3
-    assert got.expected == 1.0 and "time grows as n to the power" in str(got)
+    assert got.expected == 1.0 and got.word.split(":")[0] in ("as the work does", "faster", "slower") and "time grows as n to the power" in str(got)
     assert "sum, easy" in growth.table([got])
     with pytest.raises(ValueError, match="'sum, hopeless' names no growth"):
         growth.measure_growth(two_rows[1])
