@@ -25,6 +25,8 @@ import traceback
 from datetime import date
 from pathlib import Path
 
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before PyTorch: its threads sleep while the others are timed
+
 import course_lib as cl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
