@@ -4,6 +4,7 @@ import numba
 import numpy as np
 import pytest
 from course_lib.kernels import simd
+from llvmlite import binding, ir
 from numba.core.errors import TypingError
 from tests.unit import portable_simd
 
@@ -39,3 +40,27 @@ def test_wrong_use_is_refused_by_the_compiler():
         variable_lanes(np.zeros(16, np.float32), 16)
     with pytest.raises(TypingError, match="dot4 takes int32, uint8 and int8"):
         dot_of_floats(np.zeros(16, np.float32))
+
+
+@pytest.mark.parametrize(("features", "way", "instruction"), [
+    ("+i8mm,+dotprod", simd._dot4_by("llvm.aarch64.neon.usdot.v4i32.v16i8"), "usdot"),
+    ("+dotprod", simd._dot4_signed, "sdot"),
+    ("", simd._dot4_plain, "smlal"),
+])
+def test_arm_processors_get_their_own_dot_product(features, way, instruction):
+    """Translated for a processor that is not here: the code is accepted, and it is the instruction that was meant."""
+    binding.initialize_all_targets()
+    binding.initialize_all_asmprinters()
+    try:
+        arm = binding.Target.from_triple("aarch64-unknown-linux-gnu")
+    except RuntimeError:
+        pytest.skip("this LLVM does not know Arm processors")
+    sums, numbers = ir.VectorType(ir.IntType(32), 4), ir.VectorType(ir.IntType(8), 16)
+    module = ir.Module()
+    module.triple = "aarch64-unknown-linux-gnu"
+    function = ir.Function(module, ir.FunctionType(sums, [sums, numbers, numbers]), "dot4")
+    builder = ir.IRBuilder(function.append_basic_block())
+    builder.ret(way(builder, *function.args))
+    parsed = binding.parse_assembly(str(module))
+    parsed.verify()
+    assert instruction in arm.create_target_machine(features=features, opt=3).emit_assembly(parsed)
