@@ -121,7 +121,7 @@ def huffman_encode(symbols, code=None, *, limit=None, threads=None):
     if code is not None and limit is not None:
         raise ValueError(f"limit={limit} is for the default code; a code was given as well")
     counts = _strand_counts(symbols, blocks, threads)
-    total = counts.sum(0) if symbols.dtype == np.uint8 else counts
+    total = counts.sum(0, dtype=np.int64) if symbols.dtype == np.uint8 else counts
     alphabet = int(np.flatnonzero(total)[-1]) + 1 if symbols.size else 0
     if code is None:
         default = 12 if symbols.dtype == np.uint8 else LONGEST
@@ -204,7 +204,7 @@ def _strand_counts(symbols, blocks, threads):
     """How often each symbol occurs: strand by strand for uint8, in all for uint16."""
     if symbols.dtype != np.uint8:
         return np.bincount(symbols, minlength=2**16)
-    counts = np.zeros((blocks * kernels.STRANDS, 256), np.uint32)
+    counts = np.empty((blocks * kernels.STRANDS, 256), np.uint16)       # a strand has 8192 symbols at most
     pool.run(lambda a, b: kernels.count_strands(symbols, BLOCK, a, b, counts), blocks, threads=threads)
     return counts
 

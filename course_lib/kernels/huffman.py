@@ -68,27 +68,28 @@ def _strand(block, strand, block_size, count):
     return first + min(strand * step, length), first + min((strand + 1) * step, length)
 
 
-@kernel([types.void(array_of(uint8, 1), int64, int64, int64, _out(uint32, 2))])
+@kernel([types.void(array_of(uint8, 1), int64, int64, int64, _out(uint16, 2))])
 def count_strands(symbols, block_size, first_block, last_block, counts):
-    """counts[s, v] = how often symbol v stands in strand s.   symbols: (n,), counts: (strands, 256) zeroed
+    """counts[s, v] = how often symbol v stands in strand s.   symbols: (n,), counts: (strands, 256)
 
     Two counters a symbol value, in turn: the processor need not wait for a count before it adds to it again.
     """
-    other = np.zeros(256, np.uint32)
+    one, other = np.empty(256, np.uint32), np.empty(256, np.uint32)
     for block in range(first_block, last_block):
         for strand in range(STRANDS):
             first, stop = _strand(block, strand, block_size, symbols.size)
             part, row = symbols[first:stop], counts[block * STRANDS + strand]
-            other[:] = 0
+            for v in range(256):
+                one[v], other[v] = 0, 0
             half = part.size // 2
             left, right = part[:half], part[half : 2 * half]
             for i in range(half):
-                row[left[i]] += np.uint32(1)
+                one[left[i]] += np.uint32(1)
                 other[right[i]] += np.uint32(1)
             for i in range(2 * half, part.size):
-                row[part[i]] += np.uint32(1)
+                one[part[i]] += np.uint32(1)
             for v in range(256):
-                row[v] += other[v]
+                row[v] = one[v] + other[v]
 
 
 @_inline
