@@ -18,7 +18,7 @@ from course_lib.kernels import simd
 NEAREST, DOWN, UP, TOWARD_ZERO, STOCHASTIC = range(5)
 
 LANES, PAIRS = 32, 16                   # numbers computed at a time; random numbers of 64 bits that serve so many float32
-AHEAD = 4096                            # bytes between what is computed and what is fetched
+AHEAD = 2048                            # bytes between what is computed and what is fetched
 LONG = 4096                             # entries that are worth an aligned start
 
 _GAMMA = 0x9E3779B97F4A7C15              # the step between two elements of a random stream

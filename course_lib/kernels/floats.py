@@ -134,23 +134,25 @@ def pack(values, grid, layout, codes):
         codes[i] = kind(code + (sign if shifted_bits(values[i], last) else kind(0)))
 
 
-MAGIC = 2**23                   # a whole number 0 ≤ k < 2²³, added to it, stands in the last bits of a float32
+MAGIC = 0x4B000000                      # the bits of 2²³: added to it, a whole number below stands in the last bits
 
 
 @inline
-def _count_spacings(v, size, drop, min_normal, epsilon, mode, seed, i):
+def _count_spacings(v, size, drop, min_normal, mode, seed, i):
     """The bit patterns of v without its sign: how many spacings r it is from zero, and 2^m for each power of two.
 
-    Below the smallest normal number a pattern counts spacings. Each power of two from there on adds 2^m patterns.
+    Below the smallest normal number a pattern counts spacings. Each power of two from there on adds 2^m patterns. The
+    spacing is the power 2^e without m; one over it has the exponent bits 254 + m less those of 2^e.
     """
     power = simd.maximum(simd.reinterpret(power_of_two_below(v), np.uint32), min_normal)
-    t = v / (simd.reinterpret(power, np.float32) * epsilon)
+    fields = simd.splat(np.uint32(23), LANES)
+    one_over_spacing = simd.reinterpret((simd.splat(np.uint32(254 + 23), LANES) - drop << fields) - power, np.float32)
     if mode == NEAREST:
-        r = simd.absolute(t)                                            # adding MAGIC rounds it, ties to even
+        r = simd.reinterpret(size, np.float32) * one_over_spacing       # adding 2²³ rounds it, ties to even
     else:
-        r = simd.absolute(round_lanes(t, mode, seed, i))
-    r = simd.reinterpret(r + simd.splat(np.float32(MAGIC), LANES), np.uint32)
-    return r + ((power - min_normal) >> drop) - simd.splat(np.uint32(0x4B000000), LANES)
+        r = simd.absolute(round_lanes(v * one_over_spacing, mode, seed, i))
+    r = simd.reinterpret(r + simd.reinterpret(simd.splat(np.uint32(MAGIC), LANES), np.float32), np.uint32)
+    return r + (power >> drop) - ((min_normal >> drop) + simd.splat(np.uint32(MAGIC), LANES))
 
 
 @inline
@@ -182,7 +184,6 @@ def encode(x, grid, layout, mode, seed, first, past_caches, out):
     its largest number and of what replaces larger ones (positive, negative, ±inf) and NaN, whether float32 has the same
     exponents. Entry 0 is element ``first`` of the random stream.
     """
-    epsilon = simd.splat(grid[1], LANES)
     min_normal = simd.reinterpret(simd.splat(grid[0], LANES), np.uint32)
     width, drop = np.uint32(layout[0]), simd.splat(np.uint32(layout[1]), LANES)
     largest, above = simd.splat(np.uint32(layout[2]), LANES), simd.splat(np.uint32(layout[3]), LANES)
@@ -200,14 +201,15 @@ def encode(x, grid, layout, mode, seed, first, past_caches, out):
         if layout[7]:
             code = _cut(v, size, drop, mode, seed, first + i)
         else:
-            code = _count_spacings(v, size, drop, min_normal, epsilon, mode, seed, first + i)
+            code = _count_spacings(v, size, drop, min_normal, mode, seed, first + i)
         if mode == NEAREST or mode == STOCHASTIC:
             code = simd.select(simd.is_less(largest, code), above, code)
         else:
             code = simd.select(simd.is_less(largest, code), simd.select(simd.is_less(v, zero), below, above), code)
             code = simd.select(simd.is_equal(size, inf), infinite, code)
         bad = simd.is_nan(v)
-        nans = nans | bad
+        if layout[6] == 0:                                              # a format that has none
+            nans = nans | bad
         code = simd.select(bad, nan, code) | ((bits >> sign_place) & sign_bit)
         store_block(out, i, simd.convert(code, out.dtype), count, past_caches)
         i += count

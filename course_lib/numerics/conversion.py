@@ -21,8 +21,9 @@ KERNEL_MODE = {
     Rounding.TOWARD_ZERO: elementwise.TOWARD_ZERO,
     Rounding.STOCHASTIC: elementwise.STOCHASTIC,
 }
+_EMIN = np.finfo(np.float32).minexp
 _GRAIN = 2**16                          # entries that are worth a thread
-_PAST_CACHES = 2**22                    # bytes of a result from which on it is written past the caches
+_PAST_CACHES = 2**22                    # bytes of a result from which on it is written past the caches; codes are few
 
 
 def decode_one(code, format):
@@ -141,8 +142,10 @@ def encode(x, format, *, rounding=Rounding.NEAREST, rng=None, saturate=None, out
     dtype = code_dtype(format)
     result = result_array(out, x.shape, dtype)
     flat, codes = np.ascontiguousarray(x).reshape(-1), result.reshape(-1)
-    if x.dtype == np.float32 and format.bits <= 16 and format.subnormals:
-        layout, past_caches, nans = _layout(format, grid), codes.nbytes >= _PAST_CACHES, []
+    if x.dtype == np.float32 and format.bits <= 16 and format.subnormals and (
+            format.emin == _EMIN or format.emin >= format.significand_bits - 127):
+        layout, nans = _layout(format, grid), []
+        past_caches = codes.itemsize > 1 and codes.nbytes >= _PAST_CACHES
         pool.run(lambda a, b: nans.append(floats.encode(flat[a:b], grid, layout, mode, seed, a, past_caches, codes[a:b])),
                  flat.size, threads=threads, align=elementwise.LANES, grain=_GRAIN)
         if format.nans is Nans.NONE and any(nans):
@@ -170,7 +173,7 @@ def _layout(format, grid):
     code = lambda number: (format.max_code if number == format.max else
                            format.infinity_code if number == math.inf else format.nan_code or 0)    # noqa: E731
     return (format.bits, 23 - format.significand_bits, format.max_code, *(code(float(v)) for v in grid[4:7]),
-            format.nan_code or 0, int(format.emin == np.finfo(np.float32).minexp))
+            format.nan_code or 0, int(format.emin == _EMIN))
 
 
 def decode(codes, format, *, out=None, threads=None):

@@ -25,7 +25,7 @@ _KERNEL_MODE = {
     Rounding.STOCHASTIC: elementwise.STOCHASTIC,
 }
 _GRAIN = 2**17                          # entries that are worth a thread
-_PAST_CACHES = 2**22                    # bytes of a result from which on it is written past the caches
+_PAST_CACHES = 2**22                    # bytes of a result from which on it is written past the caches; codes are few
 
 
 def quantize_one(r, scale, zero_point, qmin, qmax, rounding="nearest", u=None):
@@ -160,7 +160,7 @@ def _run(kernel, x, qparams, rounding, rng, out, dtype, threads):
 def _share(kernel, rows, scale, zero_point, group, rest, out, threads):
     """Run the kernel on parts of the rows, or of the one row, side by side; whether x has a NaN."""
     count, n = rows.shape
-    nans, past_caches = [], out.nbytes >= _PAST_CACHES
+    nans, past_caches = [], out.itemsize > 1 and out.nbytes >= _PAST_CACHES
 
     def some_rows(a, b):
         nans.append(kernel(rows[a:b], scale[a:b], zero_point[a:b], group, *rest, a * n, past_caches, out[a:b]))
