@@ -22,14 +22,14 @@ class GoalResult:
     met: bool | None
 
     def __str__(self):
-        wanted = f"{self.at_least:.0%}" if self.peer == "limit" else f"{self.at_least:g} ×"
+        wanted = f"{self.at_least:.0%}" if self.peer == "limit" else times(self.at_least)
         return f"{wanted} {({True: 'met', False: 'missed', None: 'not judged'})[self.met]}"
 
     def in_words(self):
         """The goal with its peer and the number reached, for a line of its own."""
         of = {"limit": "of the limit", "best": "the best peer"}.get(self.peer, self.peer)
         reached = self.reached is not None and (f"{self.reached:.0%}" if self.peer == "limit" else times(self.reached))
-        wanted = f"{self.at_least:.0%} {of}" if self.peer == "limit" else f"{self.at_least:g} × {of}"
+        wanted = f"{self.at_least:.0%} {of}" if self.peer == "limit" else f"{times(self.at_least)} {of}"
         if self.met is None:
             return f"goal {wanted}: not judged, it was not timed here"
         return f"goal {wanted}: {'met' if self.met else 'missed'}, {reached}"

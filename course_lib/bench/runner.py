@@ -1,6 +1,7 @@
 """Timing one row: ours, its peers and a copy of as many bytes take turns in one loop."""
 
 import contextlib
+import warnings
 from functools import partial
 from time import perf_counter
 
@@ -35,7 +36,8 @@ def on_threads(count):
 def time_row(row, *, threads=None, budget_s=6.0, find=None):
     """See ``bench.run``. ``find`` looks up the rows that a goal "ours: NAME" names."""
     threads = pool.threads() if threads is None else threads
-    with on_threads(threads):
+    with on_threads(threads), warnings.catch_warnings():
+        warnings.simplefilter("ignore")     # what the peers find out of date in each other is no news here
         case = row.prepare()
         others = {goal.peer: find(goal.peer.removeprefix("ours: ")) for goal in row.goals if goal.peer[:6] == "ours: "}
         beside = {name: other.prepare().ours for name, other in others.items()}
