@@ -5,7 +5,10 @@ import copy
 import numpy as np
 import pytest
 import torch
+from course_lib.kernels import monarch as kernels
+from course_lib.kernels import pool
 from course_lib.nets import MonarchLinear, monarch_dense_plain, monarch_matmul, project_monarch
+from tests.unit import portable_monarch
 
 SHAPES = [  # s, r, p, q
     (2, 2, 2, 2),
@@ -15,6 +18,7 @@ SHAPES = [  # s, r, p, q
     (1, 1, 1, 1),
     (16, 16, 16, 16),
     (24, 5, 7, 40),
+    (70, 3, 2, 65),
 ]
 
 
@@ -50,10 +54,41 @@ def test_product_against_the_dense_matrix(shape, batch):
         torch.testing.assert_close(y.double(), x @ dense.T, rtol=tolerance, atol=tolerance)
 
 
-def test_inputs_with_gaps():
-    left, right = factors(3, 4, 5, 2)
+@pytest.mark.parametrize("batch", [1, 7, 8, 9, 30])
+@pytest.mark.parametrize("shape", [(16, 1, 1, 1), (17, 2, 3, 130), (31, 9, 65, 4), (32, 4, 4, 64), (64, 64, 64, 64)])
+def test_kernel_is_exact_on_whole_numbers(shape, batch):
+    portable_monarch.compare(*shape, batch, parts=1 + batch % 3)
+
+
+@pytest.mark.parametrize("s", [3, 20])
+def test_inputs_with_gaps(s):
+    left, right = factors(s, 4, 5, 2)
+    left, right = (t.transpose(1, 2).contiguous().transpose(1, 2) for t in (left, right))
     x = torch.randn(20, 14)[::2, 2:12]
-    torch.testing.assert_close(monarch_matmul(x, left, right), monarch_matmul(x.contiguous(), left, right))
+    right_answer = monarch_matmul(*(t.contiguous() for t in (x, left, right)))
+    torch.testing.assert_close(monarch_matmul(x, left, right), right_answer)
+
+
+def test_threads_change_nothing(monkeypatch):
+    monkeypatch.setattr("course_lib.nets.monarch.GRAIN", 1)
+    left, right = factors(50, 9, 11, 13)
+    x, before, found = torch.randn(40, 143), pool.threads(), []
+    try:
+        for count in (1, 2, 3):
+            pool.set_threads(count)
+            found.append(monarch_matmul(x, left, right))
+    finally:
+        pool.set_threads(before)
+    assert torch.equal(found[0], found[1]) and torch.equal(found[0], found[2])
+
+
+def test_nan_and_infinities_stay_where_they_belong():
+    left, right = factors(16, 4, 4, 4)
+    x = torch.randn(9, 16)
+    x[3, 5], x[7, 2] = torch.nan, torch.inf
+    y = monarch_matmul(x, left, right)
+    assert y[3].isnan().all() and not y[7].isfinite().any()
+    assert y[[0, 1, 2, 4, 5, 6, 8]].isfinite().all()
 
 
 def test_the_fourier_transform_is_a_monarch_matrix():
@@ -75,13 +110,17 @@ def test_gradients():
     assert torch.autograd.gradcheck(monarch_matmul, inputs)
 
 
-def test_every_way_to_infer_gives_the_same():
-    layer = MonarchLinear(48, 60)
-    x = torch.randn(33, 48)
+def test_every_way_to_infer_gives_the_same(monkeypatch):
+    layer = MonarchLinear(256, 512)
+    x = torch.randn(33, 256)
     trained = layer(x)
+    used = []
+    kernel = kernels.monarch
+    monkeypatch.setattr(kernels, "monarch", lambda *arguments: used.append(1) or kernel(*arguments))
+    assert layer(x).requires_grad and not used
     with torch.inference_mode():
         inferred = layer(x)
-    assert trained.requires_grad and not inferred.requires_grad
+    assert used and not inferred.requires_grad
     torch.testing.assert_close(trained.detach(), inferred)
 
 
