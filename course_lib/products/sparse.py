@@ -157,18 +157,13 @@ def matmul_csr(w, x, *, threads=None):
 
 def share_rows(task, row_starts, threads, grain):
     """Call ``task(first row, row after the last)`` for parts with about as many weights each; every row is in one part."""
-    rows, weights = len(row_starts) - 1, int(row_starts[-1])
-
-    def part(start, stop):
-        first = int(np.searchsorted(row_starts[:-1], start)) if start else 0
-        last = int(np.searchsorted(row_starts[:-1], stop)) if stop < weights else rows
-        if first < last:
-            task(first, last)
-
-    if weights:
-        pool.run(part, weights, threads=threads, grain=grain)
-    elif rows:
-        task(0, rows)
+    weights = int(row_starts[-1])
+    most = max(1, weights // grain)                                 # parts that are worth a thread
+    parts = min(pool.threads() if threads is None else whole_number(threads, "threads", 1, pool.LARGEST_COUNT), most)
+    cuts = np.searchsorted(row_starts, [weights * part // parts for part in range(1, parts)])
+    edges = [0, *map(int, cuts), len(row_starts) - 1]               # before the threads start: it needs Python's lock
+    if edges[-1]:
+        pool.run(lambda first, last: task(edges[first], edges[last]), parts, threads=parts)
 
 
 def transposed(x):

@@ -270,7 +270,7 @@ W = f32([[0, 5, 0, 0], [0, 0, 0, 7]])
     (lambda: csr(W, W[0].astype(np.float64)), TypeError, "x has dtype float64"),
     (lambda: csr(W, W[0, :3]), ValueError, r"x has shape \(3,\); it must be \(4,\) or \(batch, 4\)"),
     (lambda: csr(W, W[None]), ValueError, "x has shape"),
-    (lambda: csr(W, W[0], threads=0), ValueError, "threads is 0"),
+    (lambda: csr(W, W[0], threads=0), ValueError, "threads=0 must be"),
     (lambda: DeepCompressed.from_dense(f32([range(34)])), ValueError, "33 different values .* has 32 at most"),
     (lambda: DeepCompressed.from_dense(W.astype(int)), TypeError, "w has dtype int64"),
     (lambda: matmul_codebook(W, W[0]), TypeError, "w is a ndarray; it must be a DeepCompressed"),
