@@ -1,7 +1,7 @@
 """Huffman codes: frequent symbols get short code words, rare ones long, and no word is the beginning of another.
 
-Only the lengths of the words matter and are stored: the words follow from them (canonical codes: ascending by length, then
-by symbol). On average a word is less than one bit longer than the entropy.
+Only the lengths of the words matter and are stored: the words follow from them (canonical codes: ascending by length,
+then by symbol). On average a word is less than one bit longer than the entropy.
 
 Sources: Huffman 1952, "A method for the construction of minimum-redundancy codes"; Larmore, Hirschberg 1990, "A fast
 algorithm for optimal length-limited Huffman codes" (package-merge); Han et al. 2016, "Deep Compression", sec. 4.
@@ -92,9 +92,11 @@ def huffman_lengths(counts, *, limit=None):
     if counts.size == 0:
         counts = counts.astype(np.int64)
     if counts.dtype.kind not in "iu" or counts.ndim != 1:
-        raise TypeError(f"counts have dtype {counts.dtype} and shape {counts.shape}; they should be whole numbers, (alphabet,)")
+        raise TypeError(f"counts have dtype {counts.dtype} and shape {counts.shape}; "
+                        "they should be whole numbers, (alphabet,)")
     if counts.size and (counts.min() < 0 or counts.sum(dtype=np.float64) > 2**48):
-        raise ValueError(f"counts run from {counts.min()} to {counts.max()}; they should be from 0 on, and 2⁴⁸ in all at most")
+        raise ValueError(f"counts run from {counts.min()} to {counts.max()}; "
+                         "they should be from 0 on, and 2⁴⁸ in all at most")
     used = np.flatnonzero(counts)
     if limit is None:
         return np.array(huffman_lengths_plain(counts.tolist()), np.uint8)
@@ -146,17 +148,18 @@ class HuffmanCode:
     def __post_init__(self):
         lengths = np.asarray(self.lengths)
         if lengths.ndim != 1 or lengths.size > 2**16 or (lengths.size and lengths.dtype.kind not in "iu"):
-            raise ValueError(f"lengths have dtype {lengths.dtype} and shape {lengths.shape}; they should be whole numbers, "
-                             "(alphabet,), at most 65536")
+            raise ValueError(f"lengths have dtype {lengths.dtype} and shape {lengths.shape}; "
+                             "they should be whole numbers, (alphabet,), at most 65536")
         if lengths.size and not 0 <= lengths.min() <= lengths.max() <= 255:
             raise ValueError(f"lengths run from {lengths.min()} to {lengths.max()}; they should be from 0 to 255")
         lengths = lengths.astype(np.uint8)
         lengths.flags.writeable = False
         object.__setattr__(self, "lengths", lengths)
         longest, used = self.longest, np.bincount(lengths)[1:].tolist()
-        filled = sum(count << (longest - length) for length, count in enumerate(used, start=1))     # exact, however long
+        filled = sum(count << longest - length for length, count in enumerate(used, start=1))   # exact, however long
         if filled != 1 << longest and used not in ([], [1]):
-            raise ValueError(f"Σ 2^−length is {filled / (1 << longest):g}; it should be 1: no two words overlap, none is left over")
+            raise ValueError(f"Σ 2^−length is {filled / (1 << longest):g}; it should be 1: "
+                             "more is no code, less leaves bits that mean nothing")
 
     @classmethod
     def from_counts(cls, counts, *, limit=None):
@@ -187,5 +190,6 @@ class HuffmanCode:
         """How many bits so many of each symbol take, the table of lengths not counted."""
         counts = np.asarray(counts)
         if counts.shape != self.lengths.shape or (counts[self.lengths == 0] != 0).any():
-            raise ValueError(f"counts have shape {counts.shape}; {self.lengths.size} are wanted, 0 where there is no word")
+            raise ValueError(f"counts have shape {counts.shape}; "
+                             f"{self.lengths.size} are wanted, 0 where there is no word")
         return int(counts.astype(np.int64) @ self.lengths)

@@ -19,6 +19,7 @@ from course_lib.kernels import pool
 from course_lib.numerics.checks import whole_number
 
 BLOCK = 1 << 15                         # symbols
+GRAIN = 4                               # blocks: about 50 µs of writing or reading
 LONGEST = 16                            # bits of a code word in a stream
 MAGIC = b"HUF1"
 _HEADER = struct.Struct("<4sQIBB")      # magic, symbols, size of the alphabet, bits of a length, bytes of a symbol
@@ -52,8 +53,8 @@ class HuffmanStream:
         """The stream as a file, ``nbytes`` long."""
         width = self._bits_of_a_length
         header = _HEADER.pack(MAGIC, self.count, self.code.lengths.size, width, self.dtype.itemsize)
-        parts = [header, pack(self.code.lengths, width).tobytes(), self.sizes.astype("<u2").tobytes(), self.payload.tobytes()]
-        data = b"".join(parts)
+        table, sizes = pack(self.code.lengths, width), self.sizes.astype("<u2")
+        data = b"".join([header, table.tobytes(), sizes.tobytes(), self.payload.tobytes()])
         return data + struct.pack("<I", zlib.crc32(data))
 
     @classmethod
@@ -67,7 +68,7 @@ class HuffmanStream:
         """
         data = bytes(data)
         if len(data) < _HEADER.size + 4 or data[:4] != MAGIC:
-            raise ValueError(f"data ({len(data)} bytes) does not begin as a Huffman file does, with {MAGIC} and a header")
+            raise ValueError(f"data ({len(data)} bytes) does not begin as such a file does, with {MAGIC} and a header")
         if zlib.crc32(data[:-4]) != struct.unpack("<I", data[-4:])[0]:
             raise ValueError(f"data ({len(data)} bytes) does not match its check sum: it is cut short or damaged")
         _, count, alphabet, width, itemsize = _HEADER.unpack_from(data)
@@ -124,8 +125,9 @@ def huffman_encode(symbols, code=None, *, limit=None, threads=None):
     total = counts.sum(0, dtype=np.int64) if symbols.dtype == np.uint8 else counts
     alphabet = int(np.flatnonzero(total)[-1]) + 1 if symbols.size else 0
     if code is None:
-        default = 12 if symbols.dtype == np.uint8 else LONGEST
-        code = HuffmanCode.from_counts(total[:alphabet], limit=whole_number(default if limit is None else limit, "limit", 1, LONGEST))
+        if limit is None:
+            limit = kernels.TABLE_BITS if symbols.dtype == np.uint8 else LONGEST
+        code = HuffmanCode.from_counts(total[:alphabet], limit=whole_number(limit, "limit", 1, LONGEST))
     lengths = _lengths_for(code, total)
     if symbols.dtype == np.uint8:
         strand_bits = counts[:, :alphabet] @ lengths[:alphabet]
@@ -139,10 +141,11 @@ def huffman_encode(symbols, code=None, *, limit=None, threads=None):
     if symbols.dtype == np.uint8 and code.longest <= kernels.TABLE_BITS and symbols.size > 8 * alphabet**2:
         pairs = _pairs(words, alphabet)
         pool.run(lambda a, b: kernels.write_strands_fast(symbols, words, pairs, starts, BLOCK, a, b, payload), blocks,
-                 threads=threads)
+                 threads=threads, grain=GRAIN)
     else:
         wide = symbols.astype(np.uint16, copy=False)
-        pool.run(lambda a, b: kernels.write_strands(wide, words, starts, BLOCK, a, b, payload), blocks, threads=threads)
+        pool.run(lambda a, b: kernels.write_strands(wide, words, starts, BLOCK, a, b, payload), blocks, threads=threads,
+                 grain=GRAIN)
     return HuffmanStream(code, symbols.size, sizes.astype(np.uint16), payload, symbols.dtype)
 
 
@@ -156,7 +159,7 @@ def huffman_decode(stream, *, threads=None):
         all ends in place is found by :meth:`HuffmanStream.from_bytes` alone, which has a check sum.
     """
     if not isinstance(stream, HuffmanStream):
-        raise TypeError(f"stream is a {type(stream).__name__}; it should be a HuffmanStream: HuffmanStream.from_bytes makes one")
+        raise TypeError(f"stream is a {type(stream).__name__}; it should be a HuffmanStream")
     starts = _check(stream)
     if not stream.count:
         return np.empty(0, stream.dtype)
@@ -168,9 +171,10 @@ def huffman_decode(stream, *, threads=None):
         table = np.empty(1 << kernels.TABLE_BITS, np.uint64)
         kernels.fill_table(single, table)
         pool.run(lambda a, b: kernels.read_strands_fast(payload, starts, table, single, BLOCK, a, b, out, ends), blocks,
-                 threads=threads)
+                 threads=threads, grain=GRAIN)
     else:
-        pool.run(lambda a, b: kernels.read_strands(payload, starts, single, BLOCK, a, b, out, ends), blocks, threads=threads)
+        pool.run(lambda a, b: kernels.read_strands(payload, starts, single, BLOCK, a, b, out, ends), blocks,
+                 threads=threads)
     cut = ends % 8 > 0                                  # these strands end inside a byte, whose other bits are 0
     if (-(-ends // 8) != starts[1:]).any() or (stream.payload[starts[1:] - 1][cut] >> ends[cut] % 8).any():
         raise ValueError("payload is damaged: its code words do not end where the strands do")
@@ -187,7 +191,7 @@ def _check_symbols(symbols):
         return symbols
     low, high = (int(symbols.min()), int(symbols.max())) if symbols.size else (0, 0)
     if low < 0 or high >= 2**16:
-        raise ValueError(f"symbols run from {low} to {high}; they should be from 0 to 65535: subtract the smallest first")
+        raise ValueError(f"symbols run from {low} to {high}; they should be from 0 to 65535: subtract the smallest")
     return symbols.astype(np.uint8 if high < 256 else np.uint16)
 
 
@@ -205,14 +209,15 @@ def _strand_counts(symbols, blocks, threads):
     if symbols.dtype != np.uint8:
         return np.bincount(symbols, minlength=2**16)
     counts = np.empty((blocks * kernels.STRANDS, 256), np.uint16)       # a strand has 8192 symbols at most
-    pool.run(lambda a, b: kernels.count_strands(symbols, BLOCK, a, b, counts), blocks, threads=threads)
+    pool.run(lambda a, b: kernels.count_strands(symbols, BLOCK, a, b, counts), blocks, threads=threads, grain=GRAIN)
     return counts
 
 
 def _lengths_for(code, total):
     """The lengths of the code, one for each count; checked."""
     if code.longest > LONGEST:
-        raise ValueError(f"the longest code word has {code.longest} bits; a stream takes {LONGEST}: make the code with limit={LONGEST}")
+        raise ValueError(f"the longest code word has {code.longest} bits; a stream takes {LONGEST}: "
+                         f"make the code with limit={LONGEST}")
     lengths = np.zeros(total.size, np.int64)
     lengths[: code.lengths.size] = code.lengths[: total.size]
     missing = np.flatnonzero((lengths == 0) & (total > 0))
@@ -245,7 +250,7 @@ def _reversed(bits):
 
 
 def _in_order(code):
-    """(symbols that have words in canonical order, their lengths, how many of the 2^longest patterns begin with each)."""
+    """Symbols that have words, in canonical order; their lengths; how many of 2^longest patterns begin with each."""
     symbols = np.argsort(code.lengths, kind="stable")[np.count_nonzero(code.lengths == 0):]
     lengths = code.lengths[symbols].astype(np.uint32)
     return symbols.astype(np.uint32), lengths, np.uint32(1) << (np.uint32(code.longest) - lengths)

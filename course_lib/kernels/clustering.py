@@ -1,8 +1,8 @@
 """k-means of numbers on a line.
 
-Sorted, the numbers of a cluster are neighbours, so that k clusters are k − 1 cuts. A cut is found by binary search and a
-sum between two cuts by two running sums: an iteration costs k log n, not k n, and sorting once is what takes the time.
-Running sums are kept for every ``BLOCK``-th number only; the few numbers after the last of them are added up on the spot.
+Sorted, the numbers of a cluster are neighbours, so that k clusters are k − 1 cuts. A cut is found by binary search and
+a sum between two cuts by two running sums: an iteration costs k log n, not k n, and sorting once takes the time.
+Running sums are kept for every ``BLOCK``-th number only; the few numbers after the last of them are added on the spot.
 
 Sources: Lloyd 1982, "Least squares quantization in PCM"; Wang, Song 2011, "Ckmeans.1d.dp: optimal k-means clustering in
 one dimension by dynamic programming"; Grønlund et al. 2017, "Fast exact k-means, k-medians and Bregman divergence
@@ -11,7 +11,7 @@ clustering in 1D".
 
 import numba
 import numpy as np
-from numba import float32, float64, int64, types, uint8
+from numba import float32, float64, int32, int64, types, uint8
 
 from course_lib.kernels import simd
 from course_lib.kernels.compiling import array_of, kernel
@@ -54,7 +54,7 @@ def _sum_before(x, running, i):
 
 @_inline
 def _first_above(x, value, near):
-    """The index of the first x[i] > value in ascending x, its size if there is none; searched outwards from ``near``."""
+    """The index of the first x[i] > value in ascending x, its size if there is none; sought outwards from ``near``."""
     low, high, step = near, near, 1                     # x[low − 1] ≤ value < x[high] once both have stopped
     while low > 0 and x[low - 1] > value:
         high = low - 1
@@ -100,18 +100,19 @@ def _move(centres, c, value):
 
 @kernel([int64(_numbers, _out(float64), _out(int64), int64)])
 def lloyd(x, centres, starts, most):
-    """Assign, take means, until nothing changes or ``most`` times; how many times. Cluster c is x[starts[c]:starts[c + 1]].
+    """Assign, take means, until nothing changes or ``most`` times; how many times. Cluster c is x[starts[c] … − 1].
 
-    x: (n,) ascending, centres: (k,) ascending, changed in place, starts: (k + 1,). What is in the middle between two
-    centres belongs to the lower one. An empty cluster moves to the number farthest from its centre, one a round.
+    x: (n,) ascending, centres: (k,) ascending, changed in place, starts: (k + 1,), cluster c ends before starts[c + 1].
+    What is in the middle between two centres belongs to the lower one. An empty cluster moves to the number farthest
+    from its centre, one a round.
     """
     running = np.empty(x.size // BLOCK + 1)
     running[0] = 0.0
     for b in range(x.size // BLOCK):
         running[b + 1] = running[b] + _sum(x[b * BLOCK : (b + 1) * BLOCK])
     k = centres.size
-    starts[:] = 0
-    starts[k] = x.size
+    for c in range(k + 1):
+        starts[c] = x.size if c == k else 0
     changed = True
     for iteration in range(most):
         for c in range(1, k):
@@ -171,23 +172,20 @@ def _cost(mass, first, second, i, j):
     return max(second[j] - second[i] - total * total / (mass[j] - mass[i]), 0.0)
 
 
-@kernel([types.void(_numbers, _numbers, _out(int64))])
-def optimal_starts(x, weights, starts):
-    """The k clusters of least Σ w (x − mean)², as in :func:`lloyd`.   x: (n,) strictly ascending, n ≥ k, starts: (k + 1,)
+@kernel([types.void(_numbers, _numbers, _numbers, array_of(int32, 2, readonly=False), _out(int64))])
+def optimal_starts(mass, first, second, cut, starts):
+    """The k clusters of least Σ w (x − mean)², as in :func:`lloyd`, for n ≥ k numbers in strictly ascending order.
 
-    best[c, j] = min over i of best[c − 1, i] + cost(i … j − 1). The i that is best moves up with j, so that the j in the
-    middle halves the search of both sides: k n log n steps in all.
+    mass, first, second: (n + 1,), the sums of w, w x and w x² over the numbers before each; cut: (k, n + 1) zeroed.
+
+    best[c, j] = min over i of best[c − 1, i] + cost(i … j − 1). The i that is best moves up with j, so that the j in
+    the middle halves the search of both sides: k n log n steps in all.
     """
-    n, k = x.size, starts.size - 1
-    mass, first, second = np.zeros(n + 1), np.zeros(n + 1), np.zeros(n + 1)
-    for i in range(n):
-        mass[i + 1] = mass[i] + weights[i]
-        first[i + 1] = first[i] + weights[i] * x[i]
-        second[i + 1] = second[i] + weights[i] * x[i] * x[i]
-    best, better = np.full(n + 1, np.inf), np.full(n + 1, np.inf)
-    cut = np.zeros((k, n + 1), np.int32)
-    for j in range(1, n + 1):
-        best[j] = _cost(mass, first, second, 0, j)
+    n, k = mass.size - 1, starts.size - 1
+    best, better = np.empty(n + 1), np.empty(n + 1)
+    for j in range(n + 1):
+        best[j] = _cost(mass, first, second, 0, j) if j > 0 else np.inf
+        better[j] = np.inf
     half = 1
     while half <= n:
         half *= 2
@@ -205,7 +203,6 @@ def optimal_starts(x, weights, starts):
                 cut[c, j], better[j] = found, least
             step //= 2
         best, better = better, best
-    starts[k] = n
+    starts[0], starts[k] = 0, n
     for c in range(k - 1, 0, -1):
         starts[c] = cut[c, starts[c + 1]]
-    starts[0] = 0

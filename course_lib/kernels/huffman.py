@@ -1,15 +1,16 @@
 """Huffman codes: counting, writing and reading streams of bits.
 
-Bits lie in the stream as ``coding.packing`` has them: bit j is bit j mod 8 of byte ⌊j / 8⌋, and a code word begins with
-its first bit. So the next code word is at the bottom of a 64-bit word read at the byte of its first bit, shifted by what
-is left over, and 57 bits of that word are certain to be good. (Little-endian machines, as all that Numba compiles for.)
+Bits lie in the stream as ``coding.packing`` has them: bit j is bit j mod 8 of byte ⌊j / 8⌋, and a code word begins
+with its first bit. So the next code word is at the bottom of a 64-bit word read at the byte of its first bit, shifted
+by what is left over, and 57 bits of that word are certain to be good. (Little-endian machines, as all are that Numba
+compiles for.)
 
-Symbols are cut into blocks and every block into four strands, each a stream of its own that starts at a byte. A strand is
-read one code word after the other, and each look-up waits for the one before; four strands in turn keep the processor busy,
-and blocks go to different threads.
+Symbols are cut into blocks and every block into four strands, each a stream of its own that starts at a byte. A strand
+is read one code word after the other, and each look-up waits for the one before; four strands in turn keep the
+processor busy, and blocks go to different threads.
 
-Sources: Huffman 1952, "A method for the construction of minimum-redundancy codes"; interleaved streams as in Giesen 2014,
-"Interleaved entropy coders", and Zstandard's format.
+Sources: Huffman 1952, "A method for the construction of minimum-redundancy codes"; interleaved streams as in Giesen
+2014, "Interleaved entropy coders", and Zstandard's format.
 """
 
 import numba
@@ -110,7 +111,7 @@ def _write_rest(symbols, words, bits, used, byte, stream):
 
 @_inline
 def _flush(bits, used, byte, stream):
-    """Write eight bytes, of which the next call overwrites what is not yet full: what is left of bits, used and byte."""
+    """Write eight bytes, of which the next call overwrites what is not yet full: the new bits, used and byte."""
     _put(stream, byte, bits)
     return bits >> (used & np.uint64(56)), used & np.uint64(7), byte + (used >> np.uint64(3))
 
@@ -121,8 +122,8 @@ def write_strands(symbols, words, starts, block_size, first_block, last_block, s
 
     words[v] = the code word of symbol v, first bit lowest, + its length · 2¹⁶.   symbols: (n,), stream: (bytes,)
 
-    Three words of at most 16 bits are collected, then eight bytes written. The last bytes of a strand are written one by
-    one: the next strand's may stand behind them already.
+    Three words of at most 16 bits are collected, then eight bytes written. The last bytes of a strand are written one
+    by one: the next strand's may stand behind them already.
     """
     low, sixteen = np.uint32(0xFFFF), np.uint32(16)
     for block in range(first_block, last_block):
@@ -140,12 +141,12 @@ def write_strands(symbols, words, starts, block_size, first_block, last_block, s
             _write_rest(symbols[np.int64(i) : stop], words, bits, used, byte, stream)
 
 
-@kernel([types.void(array_of(uint8, 1), array_of(uint32, 1), array_of(uint32, 1), array_of(int64, 1), int64, int64, int64,
-                    _out(uint8))])
+@kernel([types.void(array_of(uint8, 1), array_of(uint32, 1), array_of(uint32, 1), array_of(int64, 1), int64, int64,
+                    int64, _out(uint8))])
 def write_strands_fast(symbols, words, pairs, starts, block_size, first_block, last_block, stream):
     """The same for uint8 and code words of up to TABLE_BITS bits: two symbols a look-up.
 
-    pairs[v + 256 w] = the code words of v and w, 24 bits at most, · 2⁸ + how many bits.   pairs: (65536,), words: (256,)
+    pairs[v + 256 w] = the words of v and w, 24 bits at most, · 2⁸ + how many bits.   pairs: (65536,), words: (256,)
     """
     for block in range(first_block, last_block):
         for strand in range(STRANDS):
@@ -234,8 +235,8 @@ def _rounds(position, last, place, stop):
     return min((last - position) // (READS * TABLE_BITS), (stop - place) // (READS * PER_ENTRY))
 
 
-@kernel([types.void(array_of(uint8, 1), array_of(int64, 1), array_of(uint64, 1), array_of(uint32, 1), int64, int64, int64,
-                    _out(uint8), _out(int64))])
+@kernel([types.void(array_of(uint8, 1), array_of(int64, 1), array_of(uint64, 1), array_of(uint32, 1), int64, int64,
+                    int64, _out(uint8), _out(int64))])
 def read_strands_fast(stream, starts, table, single, block_size, first_block, last_block, out, ends):
     """The same for uint8 and code words of up to TABLE_BITS bits: several symbols a look-up, four strands in turn.
 
@@ -258,7 +259,8 @@ def read_strands_fast(stream, starts, table, single, block_size, first_block, la
                 p1, i1 = _read_word(stream, p1, table, out, i1)
                 p2, i2 = _read_word(stream, p2, table, out, i2)
                 p3, i3 = _read_word(stream, p3, table, out, i3)
-        for strand, position, i, stop in ((0, p0, i0, stop0), (1, p1, i1, stop1), (2, p2, i2, stop2), (3, p3, i3, stop3)):
+        rest = ((p0, i0, stop0), (p1, i1, stop1), (p2, i2, stop2), (p3, i3, stop3))
+        for strand, (position, i, stop) in enumerate(rest):
             while i < stop:
                 entry = _read_one(stream, position, single, mask)
                 out[i] = entry & np.uint32(0xFFFF)

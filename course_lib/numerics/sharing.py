@@ -97,8 +97,9 @@ def kmeans(x, k, *, start=Start.LINEAR, rng=None, most_iterations=1000, threads=
 
     Examples
     --------
-    >>> kmeans(np.float32([0.1, 0.2, 0.9, 1.0, 1.1]), 2)
-    KMeans(codebook=array([0.15, 1.  ], dtype=float32), codes=array([0, 0, 1, 1, 1], dtype=uint8), sse=..., iterations=1)
+    >>> shared = kmeans(np.float32([0.1, 0.2, 0.9, 1.0, 1.1]), 2)
+    >>> shared.codebook, shared.codes, round(shared.sse, 3)
+    (array([0.15, 1.  ], dtype=float32), array([0, 0, 1, 1, 1], dtype=uint8), 0.025)
 
     Source: Han et al. 2016, sec. 3.1 and 3.2, who found that the linear start keeps the most accuracy.
     """
@@ -137,8 +138,9 @@ def kmeans_optimal(x, k, *, threads=None):
                          "take kmeans, which is not exact, or fewer numbers")
     wide = values.astype(np.float64)
     centred = wide - np.average(wide, weights=counts)   # small numbers keep more digits of a sum of squares
+    sums = (np.concatenate([[0.0], np.cumsum(counts * centred**power)]) for power in range(3))
     starts = np.zeros(k + 1, np.int64)
-    clustering.optimal_starts(centred, counts.astype(np.float64), starts)
+    clustering.optimal_starts(*sums, np.zeros((k, values.size + 1), np.int32), starts)
     centres = np.array([np.average(wide[a:b], weights=counts[a:b]) for a, b in zip(starts, starts[1:])])
     return _shared(x, np.repeat(wide, counts), centres, 0, threads)
 
@@ -194,7 +196,7 @@ def _centres(ascending, k, start, rng):
 
 
 def _plus_plus(ascending, k, rng):
-    """Each next centre is a number drawn with a probability in proportion to its squared distance from the nearest one."""
+    """Each next centre is a number drawn with a chance in proportion to its squared distance from the nearest one."""
     wide = ascending.astype(np.float64)
     wide -= wide.mean()
     first, second = (np.concatenate([[0], np.cumsum(wide**power)]) for power in (1, 2))

@@ -27,7 +27,7 @@ def clusters(n, k=32, seed=0):
 
 
 def least_bits(counts, limit):
-    """The fewest bits of all codes with words of 1 to ``limit`` bits, by trying all ascending lengths. The definition."""
+    """The fewest bits of all codes with words of 1 to ``limit`` bits, by trying all there are. The definition."""
     counts = sorted((count for count in counts if count), reverse=True)
     best = [float("inf")]
 
@@ -44,7 +44,7 @@ def least_bits(counts, limit):
 
 
 def strands_of(symbols, block):
-    """The symbols of each strand, by the words of the format: blocks, each in four equal parts, the last ones shorter."""
+    """The symbols of each strand, as the format has them: blocks, each in four equal parts, the last shorter."""
     for first in range(0, len(symbols), block):
         part = symbols[first : first + block]
         step = -(-len(part) // 4)
@@ -76,7 +76,8 @@ def test_lengths_are_the_best_there_are(limit):
 
 def test_lengths_without_a_limit():
     rng = np.random.default_rng(0)
-    for counts in (rng.integers(0, 50, 40), rng.exponential(50, 300).astype(int), np.ones(256, int), np.array(FIBONACCI)):
+    some = (rng.integers(0, 50, 40), rng.exponential(50, 300).astype(int), np.ones(256, int), np.array(FIBONACCI))
+    for counts in some:
         lengths = huffman_lengths(counts)
         assert lengths.tolist() == huffman_lengths_plain(counts.tolist())
         assert counts @ lengths == counts @ huffman_lengths(counts, limit=64)           # the limit does not bind
@@ -97,7 +98,8 @@ def test_words_as_dahuffman_has_them():
 
 
 def test_mean_length_is_within_a_bit_of_the_entropy():
-    for symbols in (clusters(10_000), clusters(999, 256), np.arange(256), np.array([0, 1] * 9), np.repeat([0, 1], [1, 99])):
+    some = (clusters(10_000), clusters(999, 256), np.arange(256), np.array([0, 1] * 9), np.repeat([0, 1], [1, 99]))
+    for symbols in some:
         counts = np.bincount(symbols)
         mean = HuffmanCode.from_counts(counts).bits(counts) / symbols.size
         assert entropy(symbols) - 1e-12 <= mean < entropy(symbols) + 1
@@ -153,7 +155,8 @@ def test_large_alphabets():
         assert back.dtype == (np.uint16 if symbols.max() > 255 else np.uint8) and (back == symbols).all()
         assert (huffman_decode(HuffmanStream.from_bytes(stream.to_bytes())) == symbols).all()
     counts = np.bincount(rng.geometric(0.01, 50_000))
-    assert HuffmanCode.from_counts(counts, limit=16).bits(counts) <= 1.001 * HuffmanCode.from_counts(counts).bits(counts)
+    limited, free = HuffmanCode.from_counts(counts, limit=16), HuffmanCode.from_counts(counts)
+    assert free.bits(counts) <= limited.bits(counts) <= 1.001 * free.bits(counts)
 
 
 @pytest.mark.parametrize("p", [0.5, 0.9, 0.999, 1.0])
@@ -216,8 +219,8 @@ def test_headers_that_lie():
     import zlib
     data = huffman_encode(clusters(400)).to_bytes()
     for count, alphabet, width, itemsize in (
-            (2**62, 32, 4, 1), (401 + 2**15, 32, 4, 1), (0, 32, 4, 1), (400, 2**31, 4, 1), (400, 300, 4, 1), (400, 31, 4, 1),
-            (400, 32, 3, 1), (400, 32, 9, 1), (400, 32, 0, 1), (400, 32, 4, 4), (400, 0, 4, 1)):
+            (2**62, 32, 4, 1), (401 + 2**15, 32, 4, 1), (0, 32, 4, 1), (400, 2**31, 4, 1), (400, 300, 4, 1),
+            (400, 31, 4, 1), (400, 32, 3, 1), (400, 32, 9, 1), (400, 32, 0, 1), (400, 32, 4, 4), (400, 0, 4, 1)):
         forged = struct.pack("<4sQIBB", b"HUF1", count, alphabet, width, itemsize) + data[18:-4]
         with pytest.raises(ValueError):
             huffman_decode(HuffmanStream.from_bytes(forged + struct.pack("<I", zlib.crc32(forged))))
