@@ -151,7 +151,7 @@ def matmul_csr(w, x, *, threads=None):
     def batch(first, last):
         kernels.csr_images(w.values, w.indices, w.row_starts[first : last + 1], x_t, y[first:last])
 
-    share_rows(batch, w.row_starts, threads, GRAIN // max(1, width))
+    share_rows(batch, w.row_starts, threads, max(1, GRAIN // max(1, width)))
     return np.ascontiguousarray(y[:, : len(x)].T)
 
 
