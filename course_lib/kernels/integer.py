@@ -43,14 +43,14 @@ _constants = (array_of(int64, 1), array_of(int64, 1), int64, int64, int64)      
 _pair = types.UniTuple(int64, 2)
 
 
-@kernel([types.void(array_of(uint8, 2), *_weights, *_constants, _out(int32, 2), _out(codes, 2))
+@kernel([types.void(array_of(uint8, 2), *_weights, *_constants, int64, _out(int32, 2), _out(codes, 2))
          for codes in (uint8, int32)])
-def linear(x, tiles, start, multiplier, offset, shift, low, high, acc, out):
+def linear(x, tiles, start, multiplier, offset, shift, low, high, done, acc, out):
     """out[b, c] = requantize(Σ_k w[c, k] x[b, k]).   x: (batch, n), w: (m, n) as T tiles, M0, B0: (m,), out: (batch, m)
 
-    acc: (batch, 16 T), start: (16 T,)
+    acc: (batch, 16 T), start: (16 T,); done: for how many of the first images acc holds the sums already
     """
-    products(tiles, x, start, 0, tiles.shape[0], acc)
+    products(tiles, x[done:], start, 0, tiles.shape[0], acc[done:])
     for b in range(out.shape[0]):
         sums, row = acc[b], out[b]
         for c in range(row.size):

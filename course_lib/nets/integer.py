@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from course_lib.kernels import amx
 from course_lib.kernels import integer as kernels
 from course_lib.kernels.tiles import COLUMNS, ROWS, in_tiles
 from course_lib.nets.fixed_point import fixed_point
@@ -29,8 +30,10 @@ class Linear:
 
     def plan(self, x):
         out = buffer((len(x), self.rows), self.out_dtype)
-        acc = np.empty((len(x), self.weights[1].size), np.int32)
-        return [(kernels.linear, (x, *self.weights, *self.constants, acc, out))], out
+        (tiles, start), done = self.weights, amx.images_at_once(len(x))
+        acc = np.empty((len(x), start.size), np.int32)
+        steps = [(amx.matmul_amx, (tiles, x[:done], start, 0, len(tiles), acc[:done]))] if done else []
+        return steps + [(kernels.linear, (x, tiles, start, *self.constants, done, acc, out))], out
 
 
 class Conv2d:

@@ -5,6 +5,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from course_lib.kernels import amx
 from course_lib.kernels import dense as kernels
 from course_lib.kernels.tiles import ROWS, from_tiles, in_tiles
 from course_lib.products.rows import check_codes, check_no_overflow, images_of, split_rows
@@ -103,8 +104,15 @@ def _by_tiles(w, x, threads):
     images, offset = images_of(x, w.tiles.shape[1] // ROWS)
     start = w.minus_128_sums if offset else _zeros(w.minus_128_sums.size)
     out = np.empty((len(images), start.size), np.int32)
-    split_rows(lambda first, stop: kernels.matmul_tiles(w.tiles, images, start, first, stop, out), len(w.tiles),
-               ROWS * images.shape[1] * (len(images) + 3), threads=threads, align=2)
+    done = amx.images_at_once(len(images))
+
+    def part(first, stop):
+        if done:
+            amx.matmul_amx(w.tiles, images[:done], start, first, stop, out[:done])
+        if done < len(images):
+            kernels.matmul_tiles(w.tiles, images[done:], start, first, stop, out[done:])
+
+    split_rows(part, len(w.tiles), ROWS * images.shape[1] * (len(images) + 3), threads=threads, align=2)
     return np.ascontiguousarray(out[:, : w.shape[0]])
 
 

@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from course_lib.kernels import amx
 from course_lib.kernels import integer as kernels
 from course_lib.nets import LeNet5, LeNet300100, QuantizedLayer, QuantizedModel, quantize_model
 from course_lib.nets.fixed_point import fixed_point, requantize_one
@@ -239,7 +240,8 @@ def test_input_codes_are_those_of_quantize():
 
 def test_no_floating_point_between_input_and_output(images):
     """The kernels between the first and the last have no floating-point argument and make no floating-point number."""
-    for kernel in (kernels.linear, kernels.conv2d, kernels.max_pool2d, kernels.relu):
+    whole = {kernels.linear, kernels.conv2d, kernels.max_pool2d, kernels.relu} | ({amx.matmul_amx} - {None})
+    for kernel in whole:
         for signature in kernel.signatures:
             for argument in signature:
                 inner = getattr(argument, "dtype", argument)
@@ -247,7 +249,7 @@ def test_no_floating_point_between_input_and_output(images):
     net = quantize_model(LeNet5(), images[:8]).integer_only()
     net(images[:2])
     for plan in net._plans.values():
-        assert {run for run, _ in plan.steps} <= {kernels.linear, kernels.conv2d, kernels.max_pool2d, kernels.relu}
+        assert {run for run, _ in plan.steps} <= whole
         arrays = [a for _, arguments in plan.steps for a in arguments if isinstance(a, np.ndarray)]
         assert all(a.dtype.kind in "iu" for a in arrays)
 
