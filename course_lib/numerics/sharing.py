@@ -105,13 +105,12 @@ def kmeans(x, k, *, start=Start.LINEAR, rng=None, most_iterations=1000, threads=
     """
     k = whole_number(k, "k", 1, 2**16)
     most_iterations = whole_number(most_iterations, "most_iterations", 1, 2**31)
-    x = np.asarray(x)
+    x, start = np.asarray(x), _checked_start(start, k, rng)
     ascending = _sorted(x)
-    centres = _centres(ascending, k, start, rng)
     new = ascending[1:] != ascending[:-1]
     if np.count_nonzero(new) < k:
         return _exact(x, ascending[np.concatenate([[True], new])], threads)
-    wide = ascending.astype(np.float64)
+    wide, centres = ascending.astype(np.float64), _centres(ascending, k, start, rng)
     iterations = clustering.lloyd(wide, centres, np.zeros(k + 1, np.int64), most_iterations)
     return _shared(x, wide, centres, iterations, threads)
 
@@ -174,18 +173,25 @@ def _shared(x, ascending, centres, iterations, threads):
     return KMeans(codebook, codes, clustering.squared_error(ascending, starts, rounded), iterations)
 
 
-def _centres(ascending, k, start, rng):
-    """k centres to begin with, ascending, float64."""
+def _checked_start(start, k, rng):
+    """A member of Start, or k centres in float64."""
     if not isinstance(start, str):
-        centres = np.sort(finite_array(np.asarray(start, np.float64), "start"), axis=None)
-        if centres.shape != (k,) or np.shape(start) != (k,):
-            raise ValueError(f"start has shape {np.shape(start)}; k={k} takes as many centres, ({k},)")
+        centres = finite_array(np.asarray(start, np.float64), "start")
+        if centres.shape != (k,):
+            raise ValueError(f"start has shape {centres.shape}; k={k} takes as many centres, ({k},)")
         return centres
     start = choose(Start, start, "start")
     if start in (Start.RANDOM, Start.PLUS_PLUS) and not isinstance(rng, np.random.Generator):
         raise ValueError(f"start={start.value!r} needs rng, a NumPy generator, and got {rng!r}: make one with "
                          "rng = np.random.default_rng(0)")
+    return start
+
+
+def _centres(ascending, k, start, rng):
+    """k centres to begin with, ascending, float64."""
     n = ascending.size
+    if not isinstance(start, Start):
+        return np.sort(start)
     if start == Start.LINEAR:
         return np.linspace(float(ascending[0]), float(ascending[-1]), k)
     if start == Start.DENSITY:
@@ -219,5 +225,6 @@ def _plus_plus(ascending, k, rng):
         while low < high:
             middle = (low + high) // 2
             low, high = (middle + 1, high) if mass(c, middle + 1) <= drawn else (low, middle)
-        centres = np.insert(centres, np.searchsorted(centres, wide[low]), wide[low])
+        new = wide[min(low, wide.size - 1)]             # a draw that rounding put past the end takes the last
+        centres = np.insert(centres, np.searchsorted(centres, new), new)
     return np.sort(centres + np.mean(ascending, dtype=np.float64))

@@ -195,7 +195,7 @@ def test_file_size_counts_everything():
 
 @pytest.mark.parametrize("threads", [2, 3])
 def test_threads_change_nothing(threads):
-    symbols = clusters(300_001)
+    symbols = clusters(500_001)
     one, some = huffman_encode(symbols, threads=1), huffman_encode(symbols, threads=threads)
     assert one.to_bytes() == some.to_bytes()
     assert (huffman_decode(some, threads=threads) == symbols).all()

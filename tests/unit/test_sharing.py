@@ -30,7 +30,7 @@ def test_equals_the_definition(start, dtype):
     """From each start, the same centres and codes as plain Python, round by round and at the end."""
     from course_lib.numerics.sharing import _centres
     x = normal(300, dtype)
-    begin = _centres(np.sort(x), 7, start, np.random.default_rng(3))
+    begin = _centres(np.sort(x), 7, Start(start), np.random.default_rng(3))
     for rounds in (1, 2, 5, 1000):
         result = kmeans(x, 7, start=start, rng=np.random.default_rng(3), most_iterations=rounds)
         centres, _ = kmeans_plain(x.tolist(), begin.tolist(), rounds)
@@ -47,7 +47,7 @@ def test_no_worse_than_scikit_learn(start):
     from course_lib.numerics.sharing import _centres
     from sklearn.cluster import KMeans as Theirs
     x = normal(20_000)
-    begin = _centres(np.sort(x), 32, start, np.random.default_rng(0))
+    begin = _centres(np.sort(x), 32, Start(start), np.random.default_rng(0))
     theirs = Theirs(32, init=begin[:, None], n_init=1).fit(x[:, None])
     ours = kmeans(x, 32, start=begin)
     assert ours.sse <= theirs.inertia_ * (1 + 1e-6)
@@ -63,6 +63,16 @@ def test_starts():
         one = kmeans(normal(500), 9, start=start, rng=np.random.default_rng(1))
         two = kmeans(normal(500), 9, start=start, rng=np.random.default_rng(1))
         assert one.sse == two.sse and (one.codebook == two.codebook).all()
+
+
+@pytest.mark.parametrize("start", list(Start))
+def test_any_start_with_few_numbers(start):
+    rng = np.random.default_rng(0)
+    for x in (np.full(9, 2.0), np.array([1.0]), np.repeat([0.0, 1, 5], [50, 1, 1]), np.repeat([-1.0, 3], 20)):
+        for k in (1, 2, 3, 20):
+            result = kmeans(x, k, start=start, rng=rng)
+            assert result.sse == pytest.approx(sse_of(x, result))
+            assert result.codebook.size == min(k, np.unique(x).size) and (np.diff(result.codebook) > 0).all()
 
 
 def test_plus_plus_draws_by_squared_distance():
