@@ -178,12 +178,12 @@ def matmul_codebook(w, x, *, threads=None):
 
     if x.ndim == 1 or len(x) <= FEW:
         y = np.empty(x.shape[:-1] + (m,), np.float32)
-        for image, out in zip(np.atleast_2d(x), np.atleast_2d(y)):
+        for image, out in ((x, y),) if x.ndim == 1 else zip(x, y):
             share_rows(partial(part, kernels.codebook, image, out), w.group_starts, threads, GRAIN)
         return y
     x_t, width = transposed(x)
     y = np.empty((m, width), np.float32)
-    share_rows(partial(part, kernels.codebook_images, x_t, y), w.group_starts, threads, max(1, GRAIN // width))
+    share_rows(partial(part, kernels.codebook_images, x_t, y), w.group_starts, threads, GRAIN // width)
     return np.ascontiguousarray(y[:, : len(x)].T)
 
 

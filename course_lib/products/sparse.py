@@ -5,6 +5,7 @@ row r begins: with a values and m rows, 2a + m + 1 numbers in place of m · n.
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -138,32 +139,34 @@ def matmul_csr(w, x, *, threads=None):
     x = checked_vectors(x, n)
     if x.ndim == 1 or len(x) <= FEW:
         y = np.empty(x.shape[:-1] + (m,), np.float32)
-
-        def each(first, last):
-            for image, out in zip(np.atleast_2d(x), np.atleast_2d(y)):
-                kernels.csr(w.values, w.indices, w.row_starts[first : last + 1], image, out[first:last])
-
-        share_rows(each, w.row_starts, threads, GRAIN)
+        for image, out in ((x, y),) if x.ndim == 1 else zip(x, y):
+            share_rows(partial(_csr, w, image, out), w.row_starts, threads, GRAIN)
         return y
     x_t, width = transposed(x)
     y = np.empty((m, width), np.float32)
-
-    def batch(first, last):
-        kernels.csr_images(w.values, w.indices, w.row_starts[first : last + 1], x_t, y[first:last])
-
-    share_rows(batch, w.row_starts, threads, max(1, GRAIN // max(1, width)))
+    share_rows(partial(_csr_images, w, x_t, y), w.row_starts, threads, GRAIN // width)
     return np.ascontiguousarray(y[:, : len(x)].T)
+
+
+def _csr(w, x, y, first, last):
+    kernels.csr(w.values, w.indices, w.row_starts[first : last + 1], x, y[first:last])
+
+
+def _csr_images(w, x, y, first, last):
+    kernels.csr_images(w.values, w.indices, w.row_starts[first : last + 1], x, y[first:last])
 
 
 def share_rows(task, row_starts, threads, grain):
     """Call ``task(first row, row after the last)`` for parts with about as many weights each; every row is in one part."""
-    weights = int(row_starts[-1])
-    most = max(1, weights // grain)                                 # parts that are worth a thread
-    parts = min(pool.threads() if threads is None else whole_number(threads, "threads", 1, pool.LARGEST_COUNT), most)
+    rows, weights = len(row_starts) - 1, int(row_starts[-1])
+    parts = pool.threads() if threads is None else whole_number(threads, "threads", 1, pool.LARGEST_COUNT)
+    parts = min(parts, weights // max(1, grain))
+    if parts < 2:
+        task(0, rows)
+        return
     cuts = np.searchsorted(row_starts, [weights * part // parts for part in range(1, parts)])
-    edges = [0, *map(int, cuts), len(row_starts) - 1]               # before the threads start: it needs Python's lock
-    if edges[-1]:
-        pool.run(lambda first, last: task(edges[first], edges[last]), parts, threads=parts)
+    edges = [0, *map(int, cuts), rows]                              # now, because it needs Python's lock
+    pool.run(lambda first, last: task(edges[first], edges[last]), parts, threads=parts)
 
 
 def transposed(x):
