@@ -10,7 +10,6 @@ from course_lib.kernels import packing, pool
 from course_lib.numerics.checks import result_array, whole_number
 
 _GRAIN = 2**19                          # codes that are worth a thread
-_PAST_CACHES = 2**22                    # bytes of a result from which on it is written past the caches
 
 
 def pack_plain(codes, bits):
@@ -65,7 +64,7 @@ def pack(codes, bits, *, out=None, threads=None):
 
     def some(start, stop):
         part = result[start * bits // 8 : packed_size(stop, bits)]
-        beyond.append(packing.pack(flat[start:stop], bits, half, result.size >= _PAST_CACHES, part))
+        beyond.append(packing.pack(flat[start:stop], bits, half, part))
 
     pool.run(some, codes.size, threads=threads, align=512, grain=_GRAIN)
     if any(beyond):
@@ -111,7 +110,7 @@ def unpack(packed, bits, count, *, signed, out=None, threads=None):
 
     def some(start, stop):
         part = flat[start * bits // 8 : packed_size(stop, bits)]
-        packing.unpack(part, bits, half, count >= _PAST_CACHES, codes[start:stop])
+        packing.unpack(part, bits, half, codes[start:stop])
 
     pool.run(some, count, threads=threads, align=512, grain=_GRAIN)
     return result

@@ -46,35 +46,27 @@ def _unpack_eights(packed, bits, half, out):
 
 
 @inline
-def _put(out, i, vector, past_caches):
-    if past_caches:
-        simd.store_past_caches(out, i, vector)
-    else:
-        simd.store(out, i, vector)
-
-
-@inline
-def _pack_blocks(codes, bits, half, past_caches, out):
+def _pack_blocks(codes, bits, half, out):
     """Whole blocks of 64 bytes of ``out``; other than 0 if a code does not fit."""
     beyond, top = simd.splat(np.uint8(0), BYTES), simd.splat(np.uint8(256 - (1 << bits)), BYTES)
     shift = simd.splat(np.uint8(half), BYTES)
     if bits == 4:
         pairs, low = codes.view(np.uint16), simd.splat(np.uint16(0x0F0F), BYTES)
-        for i in range(0, out.size - BYTES + 1, BYTES):
+        for i in range(0, out.size, BYTES):
             simd.prefetch_lanes(pairs, i, 64, 4096)
             beyond = beyond | (simd.load_lanes(codes, 2 * i, 64) + shift)
             beyond = beyond | (simd.load_lanes(codes, 2 * i + 64, 64) + shift)
             v = simd.load_lanes(pairs, i, 64) & low
-            _put(out, i, simd.convert(v | (v >> simd.splat(np.uint16(4), BYTES)), np.uint8), past_caches)
+            simd.store(out, i, simd.convert(v | (v >> simd.splat(np.uint16(4), BYTES)), np.uint8))
     elif bits == 2:
         fours, low = codes.view(np.uint32), simd.splat(np.uint32(0x03030303), BYTES)
-        for i in range(0, out.size - BYTES + 1, BYTES):
+        for i in range(0, out.size, BYTES):
             simd.prefetch_lanes(fours, i, 64, 4096)
             for j in range(0, 256, 64):
                 beyond = beyond | (simd.load_lanes(codes, 4 * i + j, 64) + shift)
             v = simd.load_lanes(fours, i, 64) & low
             v = v | (v >> simd.splat(np.uint32(6), BYTES))
-            _put(out, i, simd.convert(v | (v >> simd.splat(np.uint32(12), BYTES)), np.uint8), past_caches)
+            simd.store(out, i, simd.convert(v | (v >> simd.splat(np.uint32(12), BYTES)), np.uint8))
     else:
         eights, one = out.view(np.uint64), simd.splat(np.uint8(1), BYTES)
         for i in range(eights.size):
@@ -85,29 +77,22 @@ def _pack_blocks(codes, bits, half, past_caches, out):
     return simd.to_bits(beyond & top)
 
 
-@kernel([boolean(array_of(uint8, 1), int64, int64, boolean, array_of(uint8, 1, readonly=False))])
-def pack(codes, bits, half, past_caches, out):
+@kernel([boolean(array_of(uint8, 1), int64, int64, array_of(uint8, 1, readonly=False))])
+def pack(codes, bits, half, out):
     """The codes side by side, ``bits`` bits each; True if one of codes + half has a bit above those.
 
     codes: (n,) as uint8, half: 2^(bits − 1) if they are signed, else 0, out: (⌈n · bits / 8⌉,)
     """
-    first, last = 0, 0
-    beyond = False
-    if bits == 1 or bits == 2 or bits == 4:
-        each = 8 // bits                                    # codes a byte
-        first = min(-out.ctypes.data % BYTES, codes.size // each)
-        last = first + (codes.size // each - first) // BYTES * BYTES
-        if last > first:
-            beyond |= _pack_blocks(codes[first * each : last * each], bits, half, past_caches, out[first:last]) != 0
-        beyond |= _pack_eights(codes[: first * each], bits, half, out[:first]) != 0
-        beyond |= _pack_eights(codes[last * each :], bits, half, out[last:]) != 0
-        simd.fence()
-        return beyond
-    return _pack_eights(codes, bits, half, out) != 0
+    if bits != 1 and bits != 2 and bits != 4:
+        return _pack_eights(codes, bits, half, out) != 0
+    each = 8 // bits                                        # codes a byte
+    whole = codes.size // each // BYTES * BYTES
+    beyond = _pack_blocks(codes[: whole * each], bits, half, out[:whole]) != 0
+    return beyond | (_pack_eights(codes[whole * each :], bits, half, out[whole:]) != 0)
 
 
 @inline
-def _unpack_blocks(packed, bits, half, past_caches, out):
+def _unpack_blocks(packed, bits, half, out):
     """Whole blocks of 64 bytes of ``packed``."""
     sign = simd.splat(np.uint8(half), BYTES)
     if bits == 4:
@@ -116,7 +101,7 @@ def _unpack_blocks(packed, bits, half, past_caches, out):
             for j in range(0, BYTES, 32):
                 v = simd.convert(simd.load_lanes(packed, i + j, 32), np.uint16)
                 v = (v | (v << simd.splat(np.uint16(4), 32))) & simd.splat(np.uint16(0x0F0F), 32)
-                _put(out, 2 * (i + j), (simd.reinterpret(v, np.uint8) ^ sign) - sign, past_caches)
+                simd.store(out, 2 * (i + j), (simd.reinterpret(v, np.uint8) ^ sign) - sign)
     elif bits == 2:
         for i in range(0, packed.size, BYTES):
             simd.prefetch_lanes(packed, i, 64, 2048)
@@ -124,26 +109,20 @@ def _unpack_blocks(packed, bits, half, past_caches, out):
                 v = simd.convert(simd.load_lanes(packed, i + j, 16), np.uint32)
                 v = (v | (v << simd.splat(np.uint32(12), 16))) & simd.splat(np.uint32(0x000F000F), 16)
                 v = (v | (v << simd.splat(np.uint32(6), 16))) & simd.splat(np.uint32(0x03030303), 16)
-                _put(out, 4 * (i + j), (simd.reinterpret(v, np.uint8) ^ sign) - sign, past_caches)
+                simd.store(out, 4 * (i + j), (simd.reinterpret(v, np.uint8) ^ sign) - sign)
     else:
         eights = packed.view(np.uint64)
         for i in range(eights.size):
-            _put(out, 64 * i, (simd.from_bits(eights[i]) ^ sign) - sign, past_caches)
+            simd.store(out, 64 * i, (simd.from_bits(eights[i]) ^ sign) - sign)
 
 
-@kernel([types.void(array_of(uint8, 1), int64, int64, boolean, array_of(uint8, 1, readonly=False))])
-def unpack(packed, bits, half, past_caches, out):
+@kernel([types.void(array_of(uint8, 1), int64, int64, array_of(uint8, 1, readonly=False))])
+def unpack(packed, bits, half, out):
     """The reverse of ``pack``.   packed: (⌈n · bits / 8⌉,), out: (n,)"""
-    if bits == 1 or bits == 2 or bits == 4:
-        each = 8 // bits
-        until_aligned = -out.ctypes.data % BYTES
-        past_caches &= until_aligned % each == 0
-        first = min(until_aligned // each, out.size // each)
-        last = first + (out.size // each - first) // BYTES * BYTES
-        if last > first:
-            _unpack_blocks(packed[first:last], bits, half, past_caches, out[first * each : last * each])
-        _unpack_eights(packed[:first], bits, half, out[: first * each])
-        _unpack_eights(packed[last:], bits, half, out[last * each :])
-        simd.fence()
-    else:
+    if bits != 1 and bits != 2 and bits != 4:
         _unpack_eights(packed, bits, half, out)
+    else:
+        each = 8 // bits
+        whole = out.size // each // BYTES * BYTES
+        _unpack_blocks(packed[:whole], bits, half, out[: whole * each])
+        _unpack_eights(packed[whole:], bits, half, out[whole * each :])
