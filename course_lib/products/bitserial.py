@@ -1,0 +1,220 @@
+"""Products of few-bit codes, bit by bit: planes of bits are anded, counted and summed with their weights.
+
+Codes of a bits meet codes of b bits in a · b products of bits, so the cost grows with the product of the widths: one bit
+is very cheap, and at a few bits the processor's own 8-bit products overtake.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+from functools import cache, cached_property
+
+import numpy as np
+
+from course_lib.kernels import bits as kernels
+from course_lib.kernels import pool, simd
+from course_lib.numerics.checks import choose, whole_number
+from course_lib.products.rows import LARGEST_SUM
+
+_WORK_OF_A_CHUNK, _WORK_OF_A_PART = 80_000, 240_000     # products of 512 bits: some 30 µs and 90 µs of work
+
+
+class Coding(Enum):
+    """What the b bits of a code stand for."""
+
+    UNSIGNED = "unsigned"       # 0 … 2^b − 1
+    SIGNED = "signed"           # −2^(b−1) … 2^(b−1) − 1, two's complement: the top plane counts negative
+    BIPOLAR = "bipolar"         # −(2^b − 1), …, −1, 1, …, 2^b − 1, odd numbers: each bit is ±1
+
+
+@cache
+def plane_weights(bits, coding):
+    """(factors, offset): a code is offset + Σᵢ factors[i] · bit i."""
+    factors = 1 << np.arange(bits, dtype=np.int32)
+    if coding is Coding.SIGNED:
+        factors[-1] = -factors[-1]
+    if coding is Coding.BIPOLAR:
+        return 2 * factors, np.int32(1 - 2**bits)
+    return factors, np.int32(0)
+
+
+def matmul_bitserial_plain(w, x, w_bits, x_bits):
+    """One vector of unsigned codes: y[r] = Σᵢⱼ 2^(i + j) popcount(plane i of w[r] and plane j of x). The definition."""
+    def plane(codes, i):                                            # as one long whole number, code k in bit k
+        return sum((int(code) >> i & 1) << k for k, code in enumerate(codes))
+
+    return [
+        sum((plane(row, i) & plane(x, j)).bit_count() << i + j for i in range(w_bits) for j in range(x_bits)) for row in w
+    ]
+
+
+@dataclass(frozen=True, eq=False)
+class BitPlanes:
+    """Codes of a few bits, taken apart into planes of bits, 16 rows side by side. Made by :meth:`from_dense`.
+
+    ``words`` is uint32, (⌈rows / 16⌉, bits, words · 16): word k of plane i of row 16 g + l is words[g, i, 16 k + l], and
+    code 32 k + j of a row is in bit j of its word k. What is not a code is 0. ``shape`` is that of the codes: (rows, n),
+    or (n,) for one vector.
+    """
+
+    words: np.ndarray
+    shape: tuple
+    bits: int
+    coding: Coding
+
+    @classmethod
+    def from_dense(cls, codes, bits, coding, *, threads=None):
+        """Take codes apart.
+
+        Parameters
+        ----------
+        codes : int8 or uint8 ndarray, (rows, n) or (n,)
+        bits : int, 1 to 8 (bipolar codes: 1 to 7)
+        coding : Coding, or its name: "unsigned", "signed" (two's complement) or "bipolar" (odd numbers)
+        threads : int, by default ``cl.threads()``
+
+        Raises
+        ------
+        TypeError, ValueError
+            Another dtype or number of axes; a code that is not one of this coding.
+        """
+        coding = choose(Coding, coding, "coding")
+        bits = whole_number(bits, "bits", 1, 7 if coding is Coding.BIPOLAR else 8)
+        codes = _checked(codes, bits, coding)
+        if coding is Coding.BIPOLAR:
+            codes = (codes.astype(np.int16) + 2**bits - 1) >> 1
+        rows = as_rows(codes.astype(np.uint8, copy=False))
+        words = no_words(len(rows), bits, rows.shape[1])
+        pool.run(lambda a, b: kernels.pack_planes(rows[a:b], bits, a, words), len(rows), threads=threads,
+                 align=kernels.LANES, grain=rows_of_a_part(rows.shape[1] * bits))
+        return cls(words, codes.shape, bits, coding)
+
+    def to_dense(self):
+        """The codes: int8, or uint8 for unsigned ones."""
+        groups, planes, long = self.words.shape
+        rows, n = 1 if len(self.shape) == 1 else self.shape[0], self.shape[-1]
+        words = self.words.reshape(groups, planes, long // kernels.LANES, kernels.LANES).transpose(0, 3, 1, 2)
+        rows_of_bytes = np.ascontiguousarray(words, "<u4").view(np.uint8)
+        rows_of_bytes = rows_of_bytes.reshape(groups * kernels.LANES, planes, long // 4)
+        planes_of_rows = np.unpackbits(rows_of_bytes[:rows], axis=2, count=n, bitorder="little")    # (rows, bits, n)
+        factors, offset = self.weights
+        codes = np.tensordot(factors, planes_of_rows, (0, 1)) + offset
+        return codes.astype(np.uint8 if self.coding is Coding.UNSIGNED else np.int8).reshape(self.shape)
+
+    @property
+    def weights(self):
+        """(factors, offset): a code is offset + Σᵢ factors[i] · bit i."""
+        return plane_weights(self.bits, self.coding)
+
+    @cached_property
+    def sums(self):
+        """Σᵢ factors[i] · bit i of all codes of a row, int32, for whole blocks of 16 rows."""
+        groups, planes, long = self.words.shape
+        ones = np.bitwise_count(self.words).reshape(groups, planes, long // kernels.LANES, kernels.LANES)
+        return np.tensordot(self.weights[0], ones.sum(2, dtype=np.int32), (0, 1)).reshape(-1)
+
+    @property
+    def nbytes(self):
+        """Bytes of the planes, with the zeros that fill them up."""
+        return self.words.nbytes
+
+    @property
+    def largest(self):
+        """The largest magnitude that a code can have."""
+        return 2 ** (self.bits - 1) if self.coding is Coding.SIGNED else 2**self.bits - 1
+
+
+def matmul_bitserial(w, x, *, threads=None):
+    """Few-bit codes of weights times few-bit codes of activations, exactly: y[r] = Σ_k w[r, k] x[k] for each image.
+
+    No weights or no images give an empty result, sums of nothing (n = 0) give zeros.
+
+    Parameters
+    ----------
+    w : BitPlanes of (m, n) codes
+    x : BitPlanes of (n,) or (batch, n) codes; its width and coding may be others than those of ``w``
+    threads : int, by default ``cl.threads()``
+        How many threads share the rows of ``w``; it changes the time and nothing else.
+
+    Returns
+    -------
+    y : int32 ndarray, (m,) or (batch, m)
+
+    Raises
+    ------
+    TypeError, ValueError
+        Not BitPlanes; shapes that do not match; n so large that 32 bits may overflow.
+
+    Source: Umuroglu, Rasnayake, Själander 2018, "BISMO: a scalable bit-serial matrix multiplication overlay".
+
+    Examples
+    --------
+    >>> w = BitPlanes.from_dense(np.array([[1, -2, 0], [1, 1, 1]], np.int8), 2, "signed")
+    >>> matmul_bitserial(w, BitPlanes.from_dense(np.array([3, 2, 1], np.uint8), 2, "unsigned"))
+    array([-1,  6], dtype=int32)
+    """
+    for name, value in (("w", w), ("x", x)):
+        if not isinstance(value, BitPlanes):
+            raise TypeError(f"{name} is {type(value).__name__}; it must be BitPlanes: BitPlanes.from_dense makes them")
+    if len(w.shape) != 2:
+        raise ValueError(f"w has shape {w.shape}; it must have 2 axes")
+    n = w.shape[1]
+    if x.shape[-1] != n:
+        raise ValueError(f"x has shape {x.shape} and w {w.shape}; the last axes must be equally long")
+    if n * w.largest * x.largest > LARGEST_SUM:
+        raise ValueError(f"n = {n} products of up to {w.largest} · {x.largest} may overflow a 32-bit sum; n must not "
+                         f"exceed {LARGEST_SUM // (w.largest * x.largest)}: split the sum and add the parts in 64 bits")
+    images, size = 1 if len(x.shape) == 1 else x.shape[0], w.words.shape[2]
+    out = simd.aligned((images, w.shape[0]), np.int32)
+    flat_out = out.reshape(-1)
+    (of_w, w_offset), (of_x, x_offset) = w.weights, x.weights
+    arguments = (w.words.reshape(-1), x.words.reshape(-1), size // kernels.LANES, of_w, of_x, w.sums, w_offset, x_offset,
+                 n * int(w_offset) * int(x_offset))
+
+    work = 1 + w.bits * x.bits * images * (size // 16)              # products of 512 bits for a block of 16 rows
+    step = 1 + _WORK_OF_A_CHUNK // work
+    nothing = np.empty(0, np.uint32)
+    chunks = iter(range(0, len(w.words) if images else 0, step))    # who is free takes the next: a thread wakes late
+
+    def part(_start, _stop):
+        either = simd.aligned(w.bits * size // 2, np.uint32) if images > 2 else nothing
+        for first in chunks:
+            last = min(first + step, len(w.words))
+            kernels.product(*arguments, either, first, last, w.shape[0], flat_out)
+
+    pool.run(part, len(w.words), threads=threads, grain=1 + _WORK_OF_A_PART // work)
+    return out.reshape(x.shape[:-1] + (w.shape[0],))
+
+
+def as_rows(x):
+    """(rows, n), one row where x is a vector."""
+    return np.ascontiguousarray(x.reshape(1 if x.ndim == 1 else len(x), x.shape[-1]))
+
+
+def no_words(rows, bits, n):
+    """Zeroed words for so many rows of n codes."""
+    words = -(-n // (32 * kernels.WORDS)) * kernels.WORDS
+    zeros = simd.aligned((-(-rows // kernels.LANES), bits, words * kernels.LANES), np.uint32)
+    zeros.fill(0)
+    return zeros
+
+
+def rows_of_a_part(codes):
+    """How many rows of so many codes are worth a thread when they are packed."""
+    return 1 + 400_000 // max(codes, 1)
+
+
+def _checked(codes, bits, coding):
+    """``codes``, if all of them are codes of this coding."""
+    codes = np.asarray(codes)
+    if codes.dtype not in (np.int8, np.uint8):
+        raise TypeError(f"codes have dtype {codes.dtype}; they must be int8 or uint8")
+    if codes.ndim not in (1, 2):
+        raise ValueError(f"codes have shape {codes.shape}; they must have 1 or 2 axes")
+    low, high = {Coding.UNSIGNED: (0, 2**bits - 1), Coding.SIGNED: (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1),
+                 Coding.BIPOLAR: (1 - 2**bits, 2**bits - 1)}[coding]
+    if codes.size and not (low <= codes.min() and codes.max() <= high):
+        raise ValueError(f"codes run from {codes.min()} to {codes.max()}; {bits} bits ({coding.value}) hold {low} to {high}")
+    if coding is Coding.BIPOLAR and codes.size and not (codes & 1).all():
+        where = tuple(map(int, np.argwhere(codes & 1 == 0)[0]))
+        raise ValueError(f"codes have {codes[where]} at index {where}; bipolar codes are odd: each of their bits is ±1")
+    return codes
