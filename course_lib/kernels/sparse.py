@@ -130,31 +130,74 @@ def codebook_images(entries, group_starts, rows, table, x, out):
                 _images(values, columns, lane, 16 * steps, 16, x, width, out[rows[16 * g + lane]])
 
 
-@kernel([types.void(array_of(weight, 1), array_of(uint32, 1), _floats, _out) for weight in (float32, int8)])
+@_inline
+def _two_rows(total, lanes, out, r, b):
+    """out[r, b] and out[r + 1, b]: of every four lanes of ``total``, 0 and 1 belong to the first row, 2 and 3 to the second."""
+    simd.store(lanes, 0, total)
+    out[r, b] = (lanes[0] + lanes[1]) + (lanes[4] + lanes[5]) + ((lanes[8] + lanes[9]) + (lanes[12] + lanes[13]))
+    if r + 1 < out.shape[0]:
+        out[r + 1, b] = (lanes[2] + lanes[3]) + (lanes[6] + lanes[7]) + ((lanes[10] + lanes[11]) + (lanes[14] + lanes[15]))
+
+
+@_inline
+def _four_images(total, weights, which, x0, x1, x2, x3, at):
+    """Σ of one step of two rows, added for each of four images."""
+    a, b, c, d = total
+    return (simd.multiply_add(weights, simd.pick_of_four(simd.load(x0, at), which), a),
+            simd.multiply_add(weights, simd.pick_of_four(simd.load(x1, at), which), b),
+            simd.multiply_add(weights, simd.pick_of_four(simd.load(x2, at), which), c),
+            simd.multiply_add(weights, simd.pick_of_four(simd.load(x3, at), which), d))
+
+
+@kernel([types.void(array_of(weight, 1), array_of(uint32, 1), array_of(float32, 2), array_of(float32, 2, readonly=False))
+         for weight in (float32, int8)])
 def two_four(values, positions, x, out):
-    """out[r] = Σ values x[column] with two of every four columns kept, two rows at a time.   x: (16 · steps,), out: (rows,)
+    """out[r, b] = Σ values x[b, column] with two of every four columns kept.   x: (batch, 16 · steps), out: (rows, batch)
 
     A step is sixteen columns of two rows: in four lanes the two weights of the one and the two of the other, from the same
     four columns. So one instruction picks the entries of x. The 2-bit positions of sixteen steps share 16 numbers of
     32 bits, lane by lane: a shift brings up the next.   values: (pairs · steps · 16,), positions: (pairs · tiles · 16,)
     """
-    steps = x.size // 16
+    steps = x.shape[1] // 16
+    tiles = (steps + 15) // 16
     two = simd.splat(np.uint32(2), 16)
-    sums = np.empty(16, np.float32)
-    at = tile = 0
-    for r in range(0, out.size, 2):
-        total = simd.splat(np.float32(0), 16)
-        for start in range(0, steps, 16):
-            which = simd.load(positions, tile)
-            tile += 16
-            for step in range(start, min(start + 16, steps)):
-                simd.prefetch(values, at + AHEAD)
-                weights = simd.convert(simd.load_lanes(values, at, 16), np.float32)
-                picked = simd.pick_of_four(simd.load(x, 16 * step), simd.reinterpret(which, np.int32))
-                total = simd.multiply_add(weights, picked, total)
-                which = which >> two
-                at += 16
-        simd.store(sums, 0, total)
-        out[r] = (sums[0] + sums[1]) + (sums[4] + sums[5]) + ((sums[8] + sums[9]) + (sums[12] + sums[13]))
-        if r + 1 < out.size:
-            out[r + 1] = (sums[2] + sums[3]) + (sums[6] + sums[7]) + ((sums[10] + sums[11]) + (sums[14] + sums[15]))
+    lanes = np.empty(16, np.float32)
+    if x.shape[0] == 1:                                             # one image: two rows at a time, as memory brings them
+        image = x[0]
+        at = tile = 0
+        for r in range(0, out.shape[0], 2):
+            total = simd.splat(np.float32(0), 16)
+            for start in range(0, steps, 16):
+                which = simd.load(positions, tile)
+                tile += 16
+                for step in range(start, min(start + 16, steps)):
+                    simd.prefetch(values, at + AHEAD)
+                    weights = simd.convert(simd.load_lanes(values, at, 16), np.float32)
+                    picked = simd.pick_of_four(simd.load(image, 16 * step), simd.reinterpret(which, np.int32))
+                    total = simd.multiply_add(weights, picked, total)
+                    which = which >> two
+                    at += 16
+            _two_rows(total, lanes, out, r, 0)
+        return
+    last = x.shape[0] - 1
+    for r in range(0, out.shape[0], 4):                             # four rows meet four images: each load serves more
+        p, q = r // 2, min(r // 2 + 1, (out.shape[0] - 1) // 2)     # where there are fewer, some are computed twice
+        for b in range(0, x.shape[0], 4):
+            b1, b2, b3 = min(b + 1, last), min(b + 2, last), min(b + 3, last)
+            x0, x1, x2, x3 = x[b], x[b1], x[b2], x[b3]
+            zero = simd.splat(np.float32(0), 16)
+            first = second = (zero, zero, zero, zero)
+            for start in range(0, steps, 16):
+                tile = start // 16
+                w, v = simd.load(positions, 16 * (p * tiles + tile)), simd.load(positions, 16 * (q * tiles + tile))
+                for step in range(start, min(start + 16, steps)):
+                    weights = simd.convert(simd.load_lanes(values, 16 * (p * steps + step), 16), np.float32)
+                    first = _four_images(first, weights, simd.reinterpret(w, np.int32), x0, x1, x2, x3, 16 * step)
+                    weights = simd.convert(simd.load_lanes(values, 16 * (q * steps + step), 16), np.float32)
+                    second = _four_images(second, weights, simd.reinterpret(v, np.int32), x0, x1, x2, x3, 16 * step)
+                    w, v = w >> two, v >> two
+            for total, r2 in ((first, 2 * p), (second, 2 * q)):
+                _two_rows(total[0], lanes, out, r2, b)
+                _two_rows(total[1], lanes, out, r2, b1)
+                _two_rows(total[2], lanes, out, r2, b2)
+                _two_rows(total[3], lanes, out, r2, b3)

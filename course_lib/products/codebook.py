@@ -144,7 +144,7 @@ def matmul_codebook(w, x, *, threads=None):
     """Deep Compression's weights times real vectors: y[r] = Σ w[r, c] x[c], straight from codes and gaps.
 
     Nothing is multiplied for fillers and weights that are not stored, so an infinity or NaN in ``x`` meets stored weights
-    only. Sums are in float32, in an order that is another one for more than four vectors, as in ``matmul_csr``.
+    only. Sums are in float32, in an order that is another one for more than three vectors, as in ``matmul_csr``.
 
     Parameters
     ----------

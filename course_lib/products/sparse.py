@@ -14,7 +14,7 @@ from course_lib.kernels import sparse as kernels
 from course_lib.numerics.checks import whole_number
 
 GRAIN = 250_000                 # weights that are worth a thread of their own: some 60 µs
-FEW = 4                         # so many images are faster one by one
+FEW = 3                         # so many images are faster one by one
 NARROW = 2**16                  # so many columns have 16-bit indices
 
 
@@ -109,7 +109,7 @@ def matmul_csr(w, x, *, threads=None):
 
     What is not stored is not multiplied, so an infinity or NaN in ``x`` meets stored weights only, as in SciPy; stored
     ones follow the rules of floats (0 · inf is NaN). Sums are in float32, in an order that depends on the row alone for
-    up to four vectors, and is another one for more: the last bits may differ between the two.
+    up to three vectors, and is another one for more: the last bits may differ between the two.
 
     Parameters
     ----------

@@ -167,14 +167,18 @@ def matmul_two_four(w, x, *, threads=None):
         raise TypeError(f"w is a {type(w).__name__}; it must be a TwoFour: TwoFour.from_dense(prune_two_four(w))")
     m, n = w.shape
     x = checked_vectors(x, n)
-    y = np.empty(x.shape[:-1] + (m,), np.float32)
-    padded = np.zeros(x.shape[:-1] + (w.values.shape[1] * STEP,), np.float32)
-    padded[..., :n] = x
+    images = 1 if x.ndim == 1 else len(x)
+    padded = np.zeros((images, w.values.shape[1] * STEP), np.float32)
+    padded[:, :n] = x
+    y = np.empty((m, images), np.float32)
+    values, positions = w.values.reshape(-1), w.positions.reshape(-1)
+    by_pair = w.values[:1].size, w.positions[:1].size
 
     def rows(first, last):
-        values, positions = (a[first // 2 : -(-last // 2)].reshape(-1) for a in (w.values, w.positions))
-        for image, out in zip(np.atleast_2d(padded), np.atleast_2d(y)):
-            kernels.two_four(values, positions, image, out[first:last])
+        start, stop = first // 2, -(-last // 2)
+        kernels.two_four(values[start * by_pair[0] : stop * by_pair[0]], positions[start * by_pair[1] : stop * by_pair[1]],
+                         padded, y[first:last])
 
-    pool.run(rows, m, threads=threads, align=2, grain=GRAIN)
-    return y
+    if images:
+        pool.run(rows, m, threads=threads, align=4, grain=max(1, GRAIN // images))
+    return y.reshape(m) if x.ndim == 1 else np.ascontiguousarray(y.T)
