@@ -23,10 +23,11 @@ _LOOK_UP = simd.has("avx512f")
 
 
 def _out(dtype, ndim):
+    """What is written, and x: to compile for one kind of array and not for two takes half the time."""
     return array_of(dtype, ndim, readonly=False)
 
 
-@kernel([types.void(array_of(int8, 2), array_of(uint8, 2), array_of(int32, 1), int64, int64, _out(int32, 2))])
+@kernel([types.void(array_of(int8, 2), _out(uint8, 2), array_of(int32, 1), int64, int64, _out(int32, 2))])
 def matmul_tiles(tiles, x, start, first, stop, out):
     """out[b, r] = start[r] + Σ_k w[r, k] x[b, k] for the rows of the tiles from ``first`` to ``stop``: see ``tiles.py``"""
     products(tiles, x, start, first, stop, out)
@@ -62,13 +63,13 @@ def _rows_by_images(w, x, ones, factor, column, out):
             y[r], y[r1], y[r2], y[r3] = t0 + factor * s0, t1 + factor * s1, t2 + factor * s2, t3 + factor * s3
 
 
-@kernel([types.void(array_of(int8, 2), array_of(uint8, 2), int64, int64, _out(int32, 2))])
+@kernel([types.void(array_of(int8, 2), _out(uint8, 2), int64, int64, _out(int32, 2))])
 def matmul_rows(w, x, factor, column, out):
     """out[b, column + r] = Σ_k w[r, k] (x[b, k] + factor).   w: (m, n) with n at least 64, x: (batch, n)"""
     _rows_by_images(w, x, np.ones(x.shape[1], np.uint8), factor, column, out)
 
 
-@kernel([types.void(array_of(uint8, 2), array_of(uint8, 2), int64, int64, _out(int32, 2))])
+@kernel([types.void(array_of(uint8, 2), _out(uint8, 2), int64, int64, _out(int32, 2))])
 def matmul_int4(packed, x, factor, column, out):
     """The same with two 4-bit codes a byte, low half first.   packed: (m, h), x: (batch, 2 p), p ≥ h a multiple of 64
 

@@ -11,6 +11,7 @@ _inline = numba.njit(nogil=True)
 
 
 def _out(dtype, ndim):
+    """What is written, and the x of products: to compile for one kind of array and not for two takes half the time."""
     return array_of(dtype, ndim, readonly=False)
 
 
@@ -43,7 +44,7 @@ _constants = (array_of(int64, 1), array_of(int64, 1), int64, int64, int64)      
 _pair = types.UniTuple(int64, 2)
 
 
-@kernel([types.void(array_of(uint8, 2), *_weights, *_constants, int64, _out(int32, 2), _out(codes, 2))
+@kernel([types.void(_out(uint8, 2), *_weights, *_constants, int64, _out(int32, 2), _out(codes, 2))
          for codes in (uint8, int32)])
 def linear(x, tiles, start, multiplier, offset, shift, low, high, done, acc, out):
     """out[b, c] = requantize(Σ_k w[c, k] x[b, k]).   x: (batch, n), w: (m, n) as T tiles, M0, B0: (m,), out: (batch, m)

@@ -73,7 +73,7 @@ def _two_images(tiles, t, x, b, start, out):
 
 @_inline
 def _eight_images(tiles, t, x, b, start, out, ahead, step):
-    """Two tiles and eight images: sixteen sums."""
+    """Two tiles and eight images: sixteen sums. Meanwhile a part of the next two tiles is asked for."""
     last = x.shape[0] - 1
     u, v, x0, x1, x2, x3 = tiles[t], tiles[t + 1], x[b], x[min(b + 1, last)], x[min(b + 2, last)], x[min(b + 3, last)]
     x4, x5, x6, x7 = x[min(b + 4, last)], x[min(b + 5, last)], x[min(b + 6, last)], x[min(b + 7, last)]
@@ -117,18 +117,16 @@ def products(tiles, x, start, first, stop, out):
     Where x has fewer columns, what lies behind an image is read and meets weights of 0: behind the last image there
     must be 63 bytes that can be read.
     """
-    batch, b = x.shape[0], 0
+    batch, at_once = x.shape[0], 8 if WIDE else 2
+    alone = batch % at_once if batch % at_once <= at_once // 4 else 0       # so few go one by one
+    step = 2 * 64 * at_once // max(at_once, batch)
     for t in range(first, stop, 2):
-        b = 0
-        if WIDE:
-            ahead, step = 2 * tiles.shape[1], 128 // max(1, (batch + 7) // 8)
-            while batch - b > 2:
+        ahead = 2 * tiles.shape[1]
+        for b in range(0, batch - alone, at_once):
+            if WIDE:
                 _eight_images(tiles, t, x, b, start, out, ahead, step)
-                b, ahead = b + 8, ahead + step * (tiles.shape[1] // 64)
-        else:
-            while batch - b > 1:
+                ahead += step * (tiles.shape[1] // 64)
+            else:
                 _two_images(tiles, t, x, b, start, out)
-                b += 2
-        while b < batch:
+        for b in range(batch - alone, batch):
             _one_image(tiles, t, x[b], start, out[b])
-            b += 1
