@@ -132,7 +132,7 @@ def huffman_encode(symbols, code=None, *, limit=None, threads=None):
     if symbols.dtype == np.uint8:
         strand_bits = counts[:, :alphabet] @ lengths[:alphabet]
     else:
-        running = np.concatenate([[0], np.cumsum(lengths[symbols])])
+        running = np.concatenate([[0], np.cumsum(lengths.astype(np.uint8)[symbols], dtype=np.int64)])
         strand_bits = np.diff(running[_strand_bounds(symbols.size)])
     sizes = -(-strand_bits // 8)
     starts = np.concatenate([[0], np.cumsum(sizes)])

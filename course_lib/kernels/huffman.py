@@ -166,13 +166,18 @@ def write_strands_fast(symbols, words, pairs, starts, block_size, first_block, l
 
 
 @_inline
-def _read_one(stream, position, single, mask):
-    """The table's entry for the code word that begins at bit ``position``; no byte outside the stream is read."""
-    word, byte = np.uint64(0), position >> 3
-    for b in range(3):
-        if byte + b < stream.size:
-            word |= np.uint64(stream[byte + b]) << np.uint64(8 * b)
-    return single[(word >> np.uint64(position & 7)) & mask]
+def _read_rest(stream, position, single, out, i, stop):
+    """Read the symbols i … stop − 1 byte by byte, none outside the stream: the bit after the last."""
+    while i < stop:
+        word, byte = np.uint64(0), position >> 3
+        for b in range(3):                                          # 7 + 16 bits may be wanted
+            if byte + b < stream.size:
+                word |= np.uint64(stream[byte + b]) << np.uint64(8 * b)
+        entry = single[(word >> np.uint64(position & 7)) & np.uint64(single.size - 1)]
+        out[i] = entry & np.uint32(0xFFFF)
+        position += np.int64(entry >> np.uint32(16))
+        i += 1
+    return position
 
 
 @kernel([types.void(array_of(uint8, 1), array_of(int64, 1), array_of(uint32, 1), int64, int64, int64, _out(uint16),
@@ -182,17 +187,22 @@ def read_strands(stream, starts, single, block_size, first_block, last_block, ou
 
     single[b] = the symbol whose code word the bits b begin with + 2¹⁶ · its length.   single: (2^longest,), out: (n,)
     """
-    mask = np.uint64(single.size - 1)
+    mask, last = np.uint64(single.size - 1), stream.size * 8 - 64
     for block in range(first_block, last_block):
         for strand in range(STRANDS):
             place = block * STRANDS + strand
-            first, stop = _strand(block, strand, block_size, out.size)
+            i, stop = _strand(block, strand, block_size, out.size)
             position = starts[place] * 8
-            for i in range(first, stop):
-                entry = _read_one(stream, position, single, mask)
-                out[i] = entry & np.uint32(0xFFFF)
-                position += np.int64(entry >> np.uint32(16))
-            ends[place] = position
+            while i < stop and position <= last:
+                word = _word_at(stream, position >> 3) >> np.uint64(position & 7)
+                for _ in range(min(3, stop - i)):               # three words of at most 16 bits
+                    entry = single[word & mask]
+                    out[i] = entry & np.uint32(0xFFFF)
+                    length = entry >> np.uint32(16)
+                    word >>= np.uint64(length)
+                    position += np.int64(length)
+                    i += 1
+            ends[place] = _read_rest(stream, position, single, out, i, stop)
 
 
 @kernel([types.void(array_of(uint32, 1), _out(uint64))])
@@ -242,7 +252,7 @@ def read_strands_fast(stream, starts, table, single, block_size, first_block, la
 
     table: from :func:`fill_table`, single: as above
     """
-    last, mask = stream.size * 8 - 64, np.uint64(single.size - 1)
+    last = stream.size * 8 - 64
     for block in range(first_block, last_block):
         s = block * STRANDS
         i0, stop0 = _strand(block, 0, block_size, out.size)
@@ -261,9 +271,4 @@ def read_strands_fast(stream, starts, table, single, block_size, first_block, la
                 p3, i3 = _read_word(stream, p3, table, out, i3)
         rest = ((p0, i0, stop0), (p1, i1, stop1), (p2, i2, stop2), (p3, i3, stop3))
         for strand, (position, i, stop) in enumerate(rest):
-            while i < stop:
-                entry = _read_one(stream, position, single, mask)
-                out[i] = entry & np.uint32(0xFFFF)
-                position += np.int64(entry >> np.uint32(16))
-                i += 1
-            ends[s + strand] = position
+            ends[s + strand] = _read_rest(stream, position, single, out, i, stop)
