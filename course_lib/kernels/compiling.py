@@ -22,9 +22,10 @@ from numba import types
 
 from course_lib.kernels import pool
 
-_SHARED_SOURCES = [Path(__file__).with_name(name) for name in ("blocks.py", "simd.py", "tiles.py")]    # compiled into others
+# compiled into kernels of other files
+_SHARED_SOURCES = [Path(__file__).with_name(name) for name in ("blocks.py", "floats.py", "simd.py", "tiles.py")]
 _KERNELS = {}               # "module.name" -> dispatcher
-_LIGHT = ("compiling", "pool", "simd")                   # modules of this folder that have no kernel
+_LIGHT = ("blocks", "compiling", "pool", "simd")                   # modules of this folder that have no kernel
 _watchers = []              # callables told the name of a kernel just before it is compiled or loaded
 
 

@@ -138,7 +138,7 @@ MAGIC = 0x4B000000                      # the bits of 2²³: added to it, a whol
 
 
 @inline
-def _count_spacings(v, size, drop, min_normal, mode, seed, i):
+def count_spacings(v, size, drop, min_normal, mode, seed, i):
     """The bit patterns of v without its sign: how many spacings r it is from zero, and 2^m for each power of two.
 
     Below the smallest normal number a pattern counts spacings. Each power of two from there on adds 2^m patterns. The
@@ -201,7 +201,7 @@ def encode(x, grid, layout, mode, seed, first, past_caches, out):
         if layout[7]:
             code = _cut(v, size, drop, mode, seed, first + i)
         else:
-            code = _count_spacings(v, size, drop, min_normal, mode, seed, first + i)
+            code = count_spacings(v, size, drop, min_normal, mode, seed, first + i)
         if mode == NEAREST or mode == STOCHASTIC:
             code = simd.select(simd.is_less(largest, code), above, code)
         else:

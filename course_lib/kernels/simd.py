@@ -735,3 +735,14 @@ def from_bits(typingctx, bits):
         return builder.zext(builder.bitcast(args[0], ir.VectorType(ir.IntType(1), kind.lanes)), _llvm(kind))
 
     return kind(bits), generate
+
+
+@intrinsic
+def greatest(typingctx, vector):
+    """The largest lane of a vector of whole numbers."""
+
+    def generate(context, builder, sig, args):
+        name = f"llvm.vector.reduce.{'smax' if vector.signed else 'umax'}.{_suffix(vector)}"
+        return _call(builder, name, _llvm(vector).element, args)
+
+    return vector.dtype(vector), generate

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from course_lib.kernels import microscaling, pool
 from course_lib.numerics.checks import float_array, whole_number
 from course_lib.numerics.conversion import decode, encode, encode_one
 from course_lib.numerics.formats import as_format
@@ -19,6 +20,7 @@ from course_lib.numerics.layout import Granularity, params_shape, to_rows
 from course_lib.numerics.rounding import Rounding
 
 SCALE_BIAS, SCALE_NAN = 127, 255
+_GRAIN = 2**15                          # entries that are worth a thread
 
 
 class MXCodes(NamedTuple):
@@ -36,7 +38,7 @@ def mx_quantize_one(block, format):
     return [encode_one(r * 2.0 ** (SCALE_BIAS - scale), format, saturate=True) for r in block], scale
 
 
-def mx_quantize(x, format, *, block_size=32, rounding=Rounding.NEAREST, rng=None):
+def mx_quantize(x, format, *, block_size=32, rounding=Rounding.NEAREST, rng=None, threads=None):
     """Cut ``x`` into blocks along its last axis; give each a power of two and its entries the element format.
 
     What is too large for the largest element saturates, and so does ±inf, which does not count for the scale. A NaN
@@ -51,6 +53,7 @@ def mx_quantize(x, format, *, block_size=32, rounding=Rounding.NEAREST, rng=None
     block_size : int
     rounding : Rounding
     rng : numpy.random.Generator, required for ``Rounding.STOCHASTIC``
+    threads : int, by default ``cl.threads()``
 
     Returns
     -------
@@ -71,18 +74,45 @@ def mx_quantize(x, format, *, block_size=32, rounding=Rounding.NEAREST, rng=None
     scale = np.full(params_shape(x.shape, Granularity.PER_GROUP, None, group), SCALE_BIAS, np.uint8)
     if not x.size:
         return MXCodes(np.zeros(x.shape, np.uint8), scale)
+    if x.dtype == np.float32 and rounding == Rounding.NEAREST and format.subnormals and 1 <= format.emax <= 32:
+        return _quantize_nearest(rows, format, group, scale, x.shape, threads)
     finite = np.where(np.isfinite(rows), np.abs(rows), 0)
     largest = np.maximum.reduceat(finite, np.arange(0, rows.shape[1], group), axis=1)
     exponent = np.frexp(largest)[1].astype(np.int64) - 1 - format.emax
     scale[...] = np.where(largest > 0, np.clip(exponent + SCALE_BIAS, 0, SCALE_NAN - 1), SCALE_BIAS)
     nan = np.isnan(rows)
     steps = np.ldexp(np.where(nan, 0, rows.astype(np.float64)), SCALE_BIAS - _per_entry(scale, rows, group))
-    codes = encode(steps, format, rounding=rounding, rng=rng, saturate=True)
+    codes = encode(steps, format, rounding=rounding, rng=rng, saturate=True, threads=threads)
     scale[np.logical_or.reduceat(nan, np.arange(0, rows.shape[1], group), axis=1)] = SCALE_NAN
     return MXCodes(codes.reshape(x.shape), scale)
 
 
-def mx_dequantize(codes, scale, format, *, block_size=32):
+def _quantize_nearest(rows, format, group, scale, shape, threads):
+    """The same by the kernel: float32 to the nearest."""
+    codes = np.empty(rows.shape, np.uint8)
+    layout = (format.bits, 23 - format.significand_bits, format.max_code, format.emax,
+              int(np.float32(format.min_normal).view(np.uint32)))
+    _share(lambda x, scale, codes: microscaling.encode_blocks(x, group, layout, scale, codes), rows, scale, codes, group,
+           threads)
+    return MXCodes(codes.reshape(shape), scale)
+
+
+def _share(kernel, x, scale, out, group, threads):
+    """Run the kernel on some rows each, or on some blocks of the one row, side by side."""
+    def some_rows(a, b):
+        kernel(x[a:b], scale[a:b], out[a:b])
+
+    def some_blocks(a, b):
+        entries = slice(a * group, b * group)
+        kernel(x[:, entries], scale[:, a:b], out[:, entries])
+
+    if len(x) != 1:
+        pool.run(some_rows, len(x), threads=threads, grain=-(-_GRAIN // max(x.shape[1], 1)))
+    else:
+        pool.run(some_blocks, scale.shape[1], threads=threads, grain=-(-_GRAIN // group))
+
+
+def mx_dequantize(codes, scale, format, *, block_size=32, threads=None):
     """The numbers that blocks stand for, float32, shape of ``codes``.
 
     A scale code of 255 makes its block NaN; what float32 cannot hold becomes ±inf.
@@ -91,7 +121,7 @@ def mx_dequantize(codes, scale, format, *, block_size=32):
     ----------
     codes : integer ndarray, any shape
     scale : uint8 ndarray (R, G), as :func:`mx_quantize` gives it
-    format, block_size : as there
+    format, block_size, threads : as there
 
     Raises
     ------
@@ -100,12 +130,15 @@ def mx_dequantize(codes, scale, format, *, block_size=32):
     """
     format, scale = _element(format), np.asarray(scale)
     group = whole_number(block_size, "block_size", 1, 2**31)
-    elements = decode(codes, format)
+    elements = decode(codes, format, threads=threads)
     wanted = params_shape(elements.shape, Granularity.PER_GROUP, None, group)
     if scale.dtype != np.uint8 or scale.shape != wanted:
         raise ValueError(f"scale has dtype {scale.dtype} and shape {scale.shape}; codes of shape {elements.shape} take "
                          f"uint8 and {wanted}")
     rows, group = to_rows(elements, Granularity.PER_GROUP, None, group)
+    if rows.dtype == np.float32:
+        _share(lambda x, scale, out: microscaling.scale_blocks(x, scale, group, out), rows, scale, rows, group, threads)
+        return rows.reshape(elements.shape)
     each = _per_entry(scale, rows, group)
     with np.errstate(over="ignore", under="ignore"):
         x_hat = np.where(each == SCALE_NAN, np.float32(np.nan), np.ldexp(rows, each - SCALE_BIAS))

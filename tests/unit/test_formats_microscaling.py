@@ -119,3 +119,24 @@ def test_refusals():
             mx_dequantize(codes, wrong, "e4m3")
     with pytest.raises(ValueError, match="codes run from 120 to 120; the 4 bits of e2m1 have 0 to 15"):
         mx_dequantize(codes, scale, "e2m1")
+
+
+@pytest.mark.parametrize("group", [1, 5, 32, 100])
+@pytest.mark.parametrize("name", ELEMENTS)
+def test_float32_and_float64_agree_over_the_whole_axis(name, group):
+    """float32 has a kernel of its own: here against float64, which has none."""
+    rng = np.random.default_rng(2)
+    x = rng.integers(0, 2**32, (7, 333), dtype=np.uint32).view(np.float32)         # every exponent, inf and NaN too
+    x[1] = rng.normal(size=333).astype(np.float32) * np.float32(1e-40)              # subnormal
+    x[2, ::3], x[3], x[4, :200] = 0, -0.0, np.finfo(np.float32).max
+    for some in (x, x[:1], x[0], x[:, :0], x[:0]):
+        with np.errstate(invalid="ignore"):                                         # signalling NaN
+            wide = mx_quantize(some.astype(np.float64), name, block_size=group)
+        for threads in (1, 2, 3):
+            codes, scale = mx_quantize(some, name, block_size=group, threads=threads)
+            assert (codes == wide.codes).all() and (scale == wide.scale).all()
+        x_hat = mx_dequantize(codes, scale, name, block_size=group)
+        with np.errstate(all="ignore"):
+            each = np.repeat(scale.astype(int), group, axis=1)[:, : some.shape[-1] if some.ndim else 1].reshape(some.shape)
+            wanted = np.where(each == 255, np.nan, decode(codes, name).astype(float) * 2.0 ** (each - 127.0))
+            np.testing.assert_array_equal(x_hat, wanted.astype(np.float32))
