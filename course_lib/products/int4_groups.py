@@ -48,10 +48,11 @@ class Int4Groups:
     def to_dense(self):
         """The weights that the codes stand for, S q, float32, (m, n)."""
         (m, n), count = self.shape, len(self.tiles)
-        eights = self.tiles.reshape(count, -1, ROWS, 1).transpose(0, 2, 1, 3)           # (T, 16, ⌈n / 8⌉, 1)
+        steps, groups = self.tiles.shape[1] // ROWS, self.scales.shape[1] // ROWS
+        eights = self.tiles.reshape(count, steps, ROWS, 1).transpose(0, 2, 1, 3)
         codes = (eights << np.arange(28, -1, -4, dtype=np.int32)) >> np.int32(28)       # (T, 16, ⌈n / 8⌉, 8)
-        scales = self.scales.reshape(count, -1, ROWS).transpose(0, 2, 1).reshape(count * ROWS, -1)
-        codes = codes.reshape(count * ROWS, -1)[:m, :n].astype(np.float32)
+        scales = self.scales.reshape(count, groups, ROWS).transpose(0, 2, 1).reshape(count * ROWS, groups)
+        codes = codes.reshape(count * ROWS, 8 * steps)[:m, :n].astype(np.float32)
         return codes * np.repeat(scales, self.group, axis=1)[:m, :n]
 
 
