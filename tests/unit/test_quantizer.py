@@ -234,3 +234,54 @@ def test_sqnr():
         sqnr_db(x, x[:1])
     with pytest.raises(ValueError, match="must be finite"):
         sqnr_db(x, np.array([np.inf, 0]))
+
+
+@pytest.mark.parametrize("mode", ["nearest", "stochastic"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("granularity, where", [
+    ("per_tensor", {}), ("per_channel", {"axis": 0}), ("per_channel", {"axis": 1}), ("per_group", {"group_size": 128}),
+    ("per_group", {"group_size": 37})])
+def test_threads_and_given_results_change_nothing(granularity, where, dtype, mode):
+    """Large enough to be cut up, and to be written past the caches where it lies aligned and where it does not."""
+    x = np.random.default_rng(0).normal(size=(1031, 1100)).astype(dtype)
+    q = calibrate(x, bits=8, granularity=granularity, **where)
+    for function, kind in ((quantize, q.code_dtype), (fake_quantize, dtype)):
+        run = lambda x=x, f=function, **more: f(x, q, rounding=mode, rng=np.random.default_rng(5), **more)     # noqa: E731
+        one = run(threads=1)
+        assert (one == run(threads=2)).all() and (one == run(threads=3)).all()
+        room = np.empty(x.size + 16, kind)
+        for shift in (0, 1, 5, 16):
+            out = room[shift : shift + x.size].reshape(x.shape)
+            assert run(out=out) is out and (out == one).all()
+    if q.scale.dtype == dtype:
+        kept = x.copy()
+        assert fake_quantize(x, q, out=x) is x and (x == fake_quantize(kept, q)).all()
+
+
+def test_one_row_in_many_groups_is_cut_between_groups():
+    x = np.random.default_rng(0).normal(size=700_001).astype(np.float32)
+    q = calibrate(x, bits=4, granularity="per_group", group_size=33)
+    run = lambda threads: quantize(x, q, rounding="stochastic", rng=np.random.default_rng(0), threads=threads)  # noqa: E731
+    assert (run(1) == run(2)).all() and (run(1) == run(3)).all()
+    assert (fake_quantize(x, q, threads=3) == dequantize(quantize(x, q, threads=1), q)).all()
+
+
+def test_a_nan_anywhere_is_found_by_the_kernel():
+    q = QParams(np.float32(1), np.int32(0), -7, 7)
+    for size, places in ((1, [0]), (33, [0, 31, 32]), (400_003, [0, 13, 200_000, 400_002])):
+        for place in places:
+            x = np.ones(size, np.float32)
+            x[place] = np.nan
+            for function in (quantize, fake_quantize):
+                with pytest.raises(ValueError, match=rf"x has 1 NaN, the first at index \({place},\)"):
+                    function(x, q)
+
+
+def test_results_that_do_not_match_are_refused():
+    x, q = np.ones((2, 3), np.float32), QParams(np.float32(1), np.int32(0), -7, 7)
+    with pytest.raises(ValueError, match=r"out has shape \(3, 2\) and dtype int8; the result has \(2, 3\) and int8"):
+        quantize(x, q, out=np.empty((3, 2), np.int8))
+    with pytest.raises(ValueError, match="dtype float64; the result has .* float32"):
+        fake_quantize(x, q, out=np.empty((2, 3)))
+    with pytest.raises(ValueError, match="must be C-contiguous and writeable"):
+        fake_quantize(x, q, out=np.empty((3, 2), np.float32).T)
