@@ -1,7 +1,7 @@
 """Time the course's code against its peers and against the machine's limit.
 
-    make bench                                    everything, in about ten minutes; writes results.json and
-                                                  roofline.png beside this file
+    make bench                                    everything, in less than ten minutes; writes results.json and
+                                                  two pictures of it beside this file
     make bench ARGS="'XNOR product, batch 1'"     one row, by its name, or all whose name contains a text
     python course.py bench XNOR CSR --seconds 20  the same without make; more time for each row
     make bench ARGS=--list                        the names
@@ -118,14 +118,16 @@ def write(path, report):
         aside.unlink(missing_ok=True)
 
 
-def draw(path, report):
-    """The rows under the roofs, and beside that how much of its limit each reaches; its words go into the file, too."""
+def draw(folder, report):
+    """The rows under the roofs, and how much of its limit each reaches; each picture holds its own description."""
     with cl.plots.style():
-        figure = Figure(figsize=(12, 13))
-        FigureCanvasAgg(figure)
-        above, below = figure.add_axes((0.08, 0.55, 0.58, 0.41)), figure.add_axes((0.3, 0.05, 0.66, 0.42))
-        words = cl.plots.roofline(above, report), cl.plots.limits_reached(below, report)
-        figure.savefig(path, dpi=100, metadata={"Description": " ".join(words)}, bbox_inches=None)
+        tall = 1.3 + 0.28 * len(report["rows"])
+        for name, height, left, width in (("roofline", 6.5, 0.08, 0.58), ("limits_reached", tall, 0.32, 0.65)):
+            figure = Figure(figsize=(12, height))
+            FigureCanvasAgg(figure)
+            ax = figure.add_axes((left, 0.75 / height, width, 1 - 1.25 / height))
+            words = getattr(cl.plots, name)(ax, report)
+            figure.savefig(folder / f"{name}.png", dpi=100, metadata={"Description": words}, bbox_inches=figure.bbox_inches)
 
 
 def arguments_of(arguments):
@@ -157,7 +159,7 @@ def main(arguments=None):
     if everything:
         cl.warm_up(progress=sys.stderr.isatty())
     if everything or not (options.growth or options.cold):
-        report["roofs"] = roofs(options.threads)
+        report["roofs"] = roofs(options.threads) if everything or options.out else None
         run = lambda row: cl.bench.run(row, threads=options.threads, budget_s=options.seconds)
         results, broken = each(rows, run, "rows")
         print(cl.bench.table(results) if len(results) > 1 else "\n".join(map(str, results)), flush=True)
@@ -188,7 +190,7 @@ def main(arguments=None):
         write(path, report)
         print(f"Written to {path.name}.")
     if everything and results and report["roofs"]:
-        draw(path.with_name("roofline.png"), json.loads(json.dumps(report)))
+        draw(path.parent, json.loads(json.dumps(report)))
     missed = any(result.met is False for result in results)
     return 1 if broken or (options.strict and missed) else 0
 

@@ -69,10 +69,11 @@ def test_the_file_has_what_the_course_reads(two_rows, committed, capsys):
     assert "1e-06 × met" in printed and "goal 1e+06 × long: missed" in printed and "it adds" in printed
     assert "1 of 2 goals met, in 2 rows" in printed and "cold" not in printed and "50.0 s (goal 45 s: missed)" in printed
     assert "results.json" in printed and str(committed.parent) not in printed
-    picture = committed.with_name("roofline.png")
-    assert sorted(committed.parent.iterdir()) == [committed, picture]  # nothing left aside
-    with Image.open(picture) as image:
-        assert image.width >= 1000 and "roofline" in image.text["Description"]
+    pictures = [committed.with_name(name) for name in ("limits_reached.png", "roofline.png")]
+    assert sorted(committed.parent.iterdir()) == sorted([committed, *pictures])  # nothing left aside
+    for picture in pictures:
+        with Image.open(picture) as image:
+            assert image.width >= 1000 and len(image.text["Description"]) > 50
     assert cl.bench.saved(committed) == found
 
 
