@@ -5,8 +5,8 @@ turned into moments and the parameters move, the moments of the block before, wh
 into codes: the new scale of a block is known only when all of it is done. And the map needs no table of 256 levels and
 no search: within a decade it is a straight line, so sixteen entries, which fit one register, hold the lines.
 
-A level from a code: k + 1/2, as a float, has the number of the decade in its exponent. A code from a level: the exponent
-in steps of two (a factor of four) holds at most one border between decades; one comparison settles the decade.
+A level from a code: k + 1/2, as a float, has the number of the decade in its exponent. A code from a level: between
+exponents two apart (a factor of four) lies at most one border of decades, and one comparison settles the decade.
 """
 
 import numba
@@ -31,8 +31,8 @@ def decade_lines(signed):
 
     Segment 0 is zero, 1 to 7 are the decades from 10⁻⁷ … 10⁻⁶ to 10⁻¹ … 1, 8 is one. Counted from zero, level k, which
     is in segment s, is start[s] + slope[s] (k + 1/2), with 3/2 for 1/2 in the unsigned map; ``first`` and ``last`` are
-    the k at the ends of a segment. A magnitude a lies in segment s if s of the eight borders are below it; its k is then
-    min(⌊steps[s] a + offset[s]⌋, last[s]). Sums of products are rounded once.
+    the k at the ends of a segment. A magnitude a lies in segment s if s of the eight borders are below it; then its k
+    is min(⌊steps[s] a + offset[s]⌋, last[s]). Sums of products are rounded once.
     """
     extra = 0 if signed else 1                          # the unsigned map has twice the levels: a bit for the sign
     first, last = np.zeros(9, np.int32), np.zeros(9, np.int32)
@@ -111,7 +111,7 @@ def _code(bits, border, segment, steps, offset, last):
 
 @_inline
 def _pass(p, g, codes, scales, numbers, moments, codes_before, inverse, moments_before):
-    """Update one block, and turn the moments of the block before into codes. The bits of the largest |m| and v, by lane.
+    """Update one block, and turn the moments of the block before into codes. The bits of the largest |m|, v by lane.
 
     Pairs are of m and v: codes (n,) uint8, scales, moments (n,), and the same of the block before, with 1 / scale.
     """

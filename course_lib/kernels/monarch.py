@@ -88,14 +88,11 @@ def _moved(rows, by):
 
 
 @_inline
-def _strip(weights, rows, length, strip):
+def _strip(weights, rows, strip):
     """strip[t, j] = weights[j, t] for sixteen rows of a flat matrix.   weights: from the first of the rows on"""
-    for first in range(0, length, 64):                              # so much of the strip stays in the cache
-        for j in range(LANES):
-            row = weights[j * rows + first :][: min(64, length - first)]
-            to = strip[first * LANES + j :]
-            for t in range(row.size):
-                to[LANES * t] = row[t]
+    sixteen = simd.ramp(np.int32(rows), 16)
+    for t in range(rows):
+        simd.store(strip, LANES * t, simd.gather(weights[t:], sixteen))
 
 
 @_inline
@@ -108,7 +105,8 @@ def _from_a_line(size):
 _in = array_of(float32, 1)
 
 
-@kernel([types.void(_in, int64, _in, types.UniTuple(int64, 4), _in, int64, int64, array_of(float32, 1, readonly=False))])
+@kernel([types.void(_in, int64, _in, types.UniTuple(int64, 4), _in, int64, int64,
+                    array_of(float32, 1, readonly=False))])
 def monarch(x, batch, left, shape, right, start, stop, out):
     """out[b, l, j] = Σₖ L[j, l, k] Σᵢ R[k, j, i] x[b, k, i], for some of the pieces of sixteen j and eight images.
 
@@ -120,12 +118,12 @@ def monarch(x, batch, left, shape, right, start, stop, out):
     left_strip, right_strip = _from_a_line(r * p * LANES), _from_a_line(p * q * LANES)
     y = _from_a_line(p * IMAGES * LANES)
     packed = -1
-    for piece in range(start, stop):
+    for piece in range(start, stop):                    # the images of one j after the other
         j, b = min(piece // groups * LANES, s - LANES), piece % groups * IMAGES
         if j != packed:
-            _strip(left[j * r * p :], r * p, r * p, left_strip)
+            _strip(left[j * r * p :], r * p, left_strip)
             for k in range(p):
-                _strip(right[(k * s + j) * q :], q, q, right_strip[k * q * LANES :])
+                _strip(right[(k * s + j) * q :], q, right_strip[k * q * LANES :])
             packed = j
         rows = _rows(b, batch, p * q)
         for k in range(p):

@@ -1,8 +1,8 @@
 """Adam with its two moments in 8 bits: a quarter of the memory of an optimizer that nobody sees and everybody pays for.
 
-Each block of 2048 numbers is divided by its largest magnitude, and each quotient is rounded to the nearest of 256 levels
-that are dense near zero: seven decades, each cut into twice as many equal parts as the decade below it, a level in the
-middle of each part, and 0 and 1. The moments are 32-bit while they are updated and 8-bit while they wait.
+Each block of 2048 numbers is divided by its largest magnitude, and each quotient is rounded to the nearest of 256
+levels that are dense near zero: seven decades, each cut into twice as many equal parts as the decade below it, a level
+in the middle of each part, and 0 and 1. The moments are 32-bit while they are updated and 8-bit while they wait.
 
 Source: Dettmers, Lewis, Shleifer, Zettlemoyer 2022, "8-bit optimizers via block-wise quantization"; Kingma, Ba 2015,
 "Adam"; Loshchilov, Hutter 2019, "Decoupled weight decay regularization".
@@ -56,7 +56,8 @@ def nearest_code(x, signed=True):
     segment = np.searchsorted(border, a)                                    # how many borders are below a
     k = _once(steps[segment], a, offset[segment]).astype(np.int32)
     k = np.minimum(k, last[segment])
-    return np.maximum(kernels.ZERO + np.where(np.signbit(x), -k, k), 0).astype(np.uint8) if signed else k.astype(np.uint8)
+    code = np.maximum(kernels.ZERO + np.where(np.signbit(x), -k, k), 0) if signed else k      # −1 is not a level
+    return code.astype(np.uint8)
 
 
 def quantize_blocks(x, *, block_size=2048, signed=True):
@@ -83,7 +84,7 @@ def quantize_blocks(x, *, block_size=2048, signed=True):
 
 
 def dequantize_blocks(codes, scales, *, block_size=2048, signed=True):
-    """The numbers that codes and scales stand for: float32 ndarray, the shape of ``codes``. See :func:`quantize_blocks`."""
+    """The numbers that codes and scales of :func:`quantize_blocks` stand for: float32 ndarray, shaped as ``codes``."""
     codes, scales = np.asarray(codes), np.asarray(scales)
     if codes.dtype != np.uint8 or scales.shape != (-(-codes.size // block_size),):
         raise ValueError(f"codes are {codes.dtype} {codes.shape} and scales {scales.shape}; they should be uint8 and "
@@ -124,15 +125,16 @@ class Adam8bit(torch.optim.Optimizer):
     Tensors of fewer than ``smallest`` entries keep 32-bit moments, as in the source: they weigh nothing and are often
     the delicate ones. Nothing is random and the number of threads changes nothing but the time.
 
-    NaN and ±inf do as in torch: nothing is skipped, they spread. They reach further here: a scale is shared, so that one
-    of them in a gradient turns the whole block into NaN at the next step, not one parameter. v below 10⁻⁷ of its
-    block's largest rounds to 0; the step still has the new gradient's share of it.
+    NaN and ±inf do as in torch: nothing is skipped, they spread. They reach further here: a scale is shared, so one of
+    them in a gradient turns its parameter into NaN at once and its whole block at the next step. What is below 10⁻⁷ of
+    the largest v in a block rounds to 0; the new gradient's share of v is still there when the parameter moves.
 
     Parameters
     ----------
     params : tensors or groups (dicts), as for every torch optimizer; float32 in main memory
     lr, betas, eps, weight_decay : as in ``torch.optim.Adam``
-    decoupled : bool, shrink the parameters by lr · weight_decay (AdamW) in place of adding weight_decay · p to gradients
+    decoupled : bool
+        Shrink the parameters by lr · weight_decay (AdamW); otherwise weight_decay · p is added to the gradients.
     block_size : int, a multiple of 16 up to 65536; 2048 in the source, 256 in later practice
     smallest : int, the size from which a tensor's moments are kept in 8 bits
 

@@ -100,8 +100,8 @@ def _by_kernel(x, left, right):
 def project_monarch(matrix, *, blocks=None):
     """The Monarch matrix nearest to a dense one, in the sum of squared differences. Closed form.
 
-    For each piece k of the input and each j, the entries M[(l, j), (k, i)] form a matrix in l and i that a Monarch matrix
-    has as one outer product: the best is the first pair of singular vectors, and the p·s problems do not touch.
+    For each piece k of the input and each j, the entries M[(l, j), (k, i)] form a matrix in l and i, which in a Monarch
+    matrix is one outer product: the best is the first pair of singular vectors, and the p·s problems do not touch.
 
     Parameters
     ----------
