@@ -127,7 +127,7 @@ def draw(folder, report):
             FigureCanvasAgg(figure)
             ax = figure.add_axes((left, 0.75 / height, width, 1 - 1.25 / height))
             words = getattr(cl.plots, name)(ax, report)
-            figure.savefig(folder / f"{name}.png", dpi=100, metadata={"Description": words}, bbox_inches=figure.bbox_inches)
+            figure.savefig(folder / f"{name}.png", dpi=100, metadata={"Description": words})
 
 
 def arguments_of(arguments):

@@ -45,6 +45,7 @@ def time_row(row, *, threads=None, budget_s=6.0, find=None):
         if case.same is not None:
             case.same()
         callables = {name: peer for name, peer in case.peers.items() if callable(peer)}
+        beside |= {name: callables.pop(name) for name in list(callables) if name.startswith("our ")}    # no peer, then
         copies = limits.copies_of(case.bytes, threads) if case.bytes else {}
         calls = {("ours", ""): case.ours}
         for kind, some in (("peer", callables), ("beside", beside), ("copy", copies)):
