@@ -82,7 +82,7 @@ def _vector(n):
 
 
 def _case(ours, weights, same_weights):
-    """Ours beside the dense product and, where ``same_weights`` is a SparseCSR, the sparse ones of SciPy and PyTorch."""
+    """Ours beside the dense product and, for a SparseCSR, the sparse ones of SciPy and PyTorch."""
     import torch
 
     x = _vector(SIZE)

@@ -1,8 +1,8 @@
 """The relative index of Deep Compression: how many zeros were skipped, in place of the column.
 
-Reading a row from the left, each entry is stored with the number of zeros since the entry before it (since the start of
-the row, for the first): with b bits, 0 to 2^b − 1. Where more zeros come in a row, a *filler* stands in between: an entry
-of value zero, 2^b − 1 zeros after the one before it. What follows the last entry needs no code, as n is known.
+Reading a row from the left, each entry is stored with the number of zeros since the entry before it (since the start
+of the row, for the first): with b bits, 0 to 2^b − 1. Where more zeros come in a row, a *filler* stands in between: an
+entry of value zero, 2^b − 1 zeros after the one before it. What follows the last entry needs no code, as n is known.
 
     row      0 3 0 0 1 0 0 0 0 0 0 0 0 0 0 7        3 bits, so up to 7 zeros are skipped
     gaps       1     2               7     2

@@ -132,11 +132,11 @@ def codebook_images(entries, group_starts, rows, table, x, out):
 
 @_inline
 def _two_rows(total, lanes, out, r, b):
-    """out[r, b] and out[r + 1, b]: of every four lanes of ``total``, 0 and 1 belong to the first row, 2 and 3 to the second."""
+    """out[r, b] and out[r + 1, b]: of every four lanes of ``total``, two belong to the one row and two to the other."""
     simd.store(lanes, 0, total)
-    out[r, b] = (lanes[0] + lanes[1]) + (lanes[4] + lanes[5]) + ((lanes[8] + lanes[9]) + (lanes[12] + lanes[13]))
-    if r + 1 < out.shape[0]:
-        out[r + 1, b] = (lanes[2] + lanes[3]) + (lanes[6] + lanes[7]) + ((lanes[10] + lanes[11]) + (lanes[14] + lanes[15]))
+    for row in range(min(2, out.shape[0] - r)):
+        a = lanes[2 * row :]
+        out[r + row, b] = ((a[0] + a[1]) + (a[4] + a[5])) + ((a[8] + a[9]) + (a[12] + a[13]))
 
 
 @_inline
@@ -149,20 +149,20 @@ def _four_images(total, weights, which, x0, x1, x2, x3, at):
             simd.multiply_add(weights, simd.pick_of_four(simd.load(x3, at), which), d))
 
 
-@kernel([types.void(array_of(weight, 1), array_of(uint32, 1), array_of(float32, 2), array_of(float32, 2, readonly=False))
-         for weight in (float32, int8)])
+@kernel([types.void(array_of(weight, 1), array_of(uint32, 1), array_of(float32, 2),
+                    array_of(float32, 2, readonly=False)) for weight in (float32, int8)])
 def two_four(values, positions, x, out):
-    """out[r, b] = Σ values x[b, column] with two of every four columns kept.   x: (batch, 16 · steps), out: (rows, batch)
+    """out[r, b] = Σ values x[b, column], two of every four columns.   x: (batch, 16 · steps), out: (rows, batch)
 
-    A step is sixteen columns of two rows: in four lanes the two weights of the one and the two of the other, from the same
-    four columns. So one instruction picks the entries of x. The 2-bit positions of sixteen steps share 16 numbers of
-    32 bits, lane by lane: a shift brings up the next.   values: (pairs · steps · 16,), positions: (pairs · tiles · 16,)
+    A step is sixteen columns of two rows: in four lanes the two weights of the one and the two of the other, from the
+    same four columns. So one instruction picks the entries of x. The 2-bit positions of sixteen steps share 16 numbers
+    of 32 bits, lane by lane: a shift brings up the next.   values: (16 · steps · pairs,), positions: (16 · tiles · pairs,)
     """
     steps = x.shape[1] // 16
     tiles = (steps + 15) // 16
     two = simd.splat(np.uint32(2), 16)
     lanes = np.empty(16, np.float32)
-    if x.shape[0] == 1:                                             # one image: two rows at a time, as memory brings them
+    if x.shape[0] == 1:                                             # two rows at a time, as memory brings them
         image = x[0]
         at = tile = 0
         for r in range(0, out.shape[0], 2):

@@ -1,11 +1,11 @@
 """Deep Compression's weights, multiplied as they are: shared values behind a codebook, columns behind a relative index.
 
-A weight is one byte: 4 bits say how many zeros come before it and 4 bits which of 15 values it is (0: a filler). With 16
-to 32 values it is two bytes, 10 bits and 6. See ``coding.sparse_index`` for the gaps and their fillers.
+A weight is one byte: 4 bits say how many zeros come before it and 4 bits which of 15 values it is (0: a filler). With
+16 to 32 values it is two bytes, 10 bits and 6. See ``coding.sparse_index`` for the gaps and their fillers.
 
-A running sum of gaps gives one column after the other, which a processor that computes in vectors cannot use; so sixteen
-rows run side by side, entry by entry. Rows of about the same length stand together (they are sorted), because the
-shorter ones wait for the longest with empty entries.
+A running sum of gaps gives one column after the other, which a processor that computes in vectors cannot use; so
+sixteen rows run side by side, entry by entry. Rows of about the same length stand together (they are sorted), because
+the shorter ones wait for the longest with empty entries.
 """
 
 from dataclasses import dataclass
@@ -44,23 +44,25 @@ class DeepCompressed:
 
     def __post_init__(self):
         m, n = checked_shape(self.shape)
-        groups = -(-m // LANES)
-        for name, array, dtypes in (("entries", self.entries, (np.uint8, np.uint16)), ("rows", self.rows, (np.int32,)),
-                                    ("group_starts", self.group_starts, (np.int64,)), ("codebook", self.codebook, (np.float32,))):
+        groups, k = -(-m // LANES), self.codebook.size
+        for name, array, dtypes in (
+            ("entries", self.entries, (np.uint8, np.uint16)), ("group_starts", self.group_starts, (np.int64,)),
+            ("rows", self.rows, (np.int32,)), ("codebook", self.codebook, (np.float32,)),
+        ):
             if array.dtype not in dtypes or array.ndim != 1 or not array.flags.c_contiguous:
                 raise TypeError(f"{name} is an array of {array.dtype} with {array.ndim} axes; it must be of "
                                 f"{' or '.join(np.dtype(d).name for d in dtypes)}, with one")
         most = 15 if self.entries.dtype == np.uint8 else 32
-        if self.codebook.size > most:
-            raise ValueError(f"codebook has {self.codebook.size} values; {self.entries.dtype} entries have {most} at most")
-        starts = self.group_starts
-        if starts.size != groups + 1 or starts[0] != 0 or (np.diff(starts) < 0).any() or LANES * starts[-1] != self.entries.size:
-            raise ValueError(f"group_starts must have {groups + 1} numbers that ascend from 0 to {self.entries.size // LANES}")
+        if k > most:
+            raise ValueError(f"codebook has {k} values; {self.entries.dtype} entries have {most} at most")
+        starts, steps = self.group_starts, self.entries.size / LANES
+        if starts.size != groups + 1 or starts[0] != 0 or (np.diff(starts) < 0).any() or starts[-1] != steps:
+            raise ValueError(f"group_starts must have {groups + 1} numbers that ascend from 0 to {steps:g}")
         if not np.array_equal(np.sort(self.rows)[:m], np.arange(m)) or self.rows.size != LANES * groups:
             raise ValueError(f"rows must name each of the {m} rows once, and {m} in the lanes that are left over")
         for columns, codes, _ in self._groups():
-            if codes.max(initial=0) > self.codebook.size or columns[codes > 0].max(initial=-1) >= n:
-                raise ValueError(f"entries lead past the {n} columns or past the {self.codebook.size} values of the codebook")
+            if codes.max(initial=0) > k or columns[codes > 0].max(initial=-1) >= n:
+                raise ValueError(f"entries lead past the {n} columns or past the {k} values of the codebook")
 
     def _groups(self):
         """Columns and codes of each group, (steps, 16), and its rows."""
@@ -143,8 +145,8 @@ def matmul_codebook_plain(gaps, codes, row_starts, codebook, x):
 def matmul_codebook(w, x, *, threads=None):
     """Deep Compression's weights times real vectors: y[r] = Σ w[r, c] x[c], straight from codes and gaps.
 
-    Nothing is multiplied for fillers and weights that are not stored, so an infinity or NaN in ``x`` meets stored weights
-    only. Sums are in float32, in an order that is another one for more than three vectors, as in ``matmul_csr``.
+    Nothing is multiplied for fillers and weights that are not stored, so an infinity or NaN in ``x`` meets stored
+    weights only. Sums are in float32, in another order for more than three vectors, as in ``matmul_csr``.
 
     Parameters
     ----------

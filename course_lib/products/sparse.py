@@ -20,7 +20,7 @@ NARROW = 2**16                  # so many columns have 16-bit indices
 
 @dataclass(frozen=True)
 class SparseCSR:
-    """A sparse matrix by rows: ``values[k]`` stands in column ``indices[k]``, for row_starts[r] ≤ k < row_starts[r + 1].
+    """A sparse matrix by rows: row r has values[k] in column indices[k], for row_starts[r] ≤ k < row_starts[r + 1].
 
     Takes arrays from wherever they are (SciPy's ``data``, ``indices``, ``indptr``), checks them, and keeps the indices
     in 16 bits where there are at most 65 536 columns, in 32 otherwise. The columns of a row may be in any order; where
@@ -157,7 +157,7 @@ def _csr_images(w, x, y, first, last):
 
 
 def share_rows(task, row_starts, threads, grain):
-    """Call ``task(first row, row after the last)`` for parts with about as many weights each; every row is in one part."""
+    """Call ``task(first row, row after the last)`` for parts that cover the rows once, about as heavy."""
     rows, weights = len(row_starts) - 1, int(row_starts[-1])
     parts = pool.threads() if threads is None else whole_number(threads, "threads", 1, pool.LARGEST_COUNT)
     parts = min(parts, weights // max(1, grain))

@@ -1,7 +1,8 @@
 """2:4 sparsity: of every four weights in a row two are kept, so a weight needs 2 bits for its place and no index.
 
-Half of the multiplications, and a bit more than half of the bytes: 32 + 2 bits for every second weight. With 8-bit codes
-for weights (as ``quantize`` gives them; multiply the sums by the rows' scales) it is 8 + 2.
+Half of the multiplications, and a bit more than half of the bytes: 32 + 2 bits for every second weight. With 8-bit
+codes for weights (as ``quantize`` gives them; multiply the sums by the rows' scales) it is 8 + 2. With many images the
+multiplications count, and there is little to gain: picking an entry of x takes as long as the multiplication saved.
 """
 
 import itertools
@@ -26,7 +27,8 @@ class TwoFour:
 
     Attributes
     ----------
-    values : float32 or int8 ndarray, (⌈m / 2⌉, steps, 4, 2, 2): pair of rows, step of 16 columns, four columns, row, weight
+    values : float32 or int8 ndarray, (⌈m / 2⌉, steps, 4, 2, 2)
+        By pair of rows, step of sixteen columns, four columns of it, row of the pair, and which of the two weights.
     positions : uint32 ndarray, (⌈m / 2⌉, ⌈steps / 16⌉, 16)
         Bits 2s and 2s + 1 of lane l: which of its four columns weight l of step s (of sixteen) comes from.
     shape : (m, n)
@@ -74,7 +76,8 @@ class TwoFour:
         crowded = np.argwhere(np.bitwise_count(kept) > 2)
         if len(crowded):
             row, group = map(int, crowded[0])
-            raise ValueError(f"w[{row}, {4 * group}:{4 * group + 4}] has more than two weights: {w[row, 4 * group:][:4]}; "
+            four = slice(4 * group, 4 * group + 4)
+            raise ValueError(f"w[{row}, {four.start}:{four.stop}] has more than two weights: {w[row, four]}; "
                              "use prune_two_four(w) first")
         places = _PLACES[kept]                                                  # (2 pairs, 4 steps, 2)
         values = np.take_along_axis(groups, places.astype(np.int64), axis=2)
@@ -172,12 +175,11 @@ def matmul_two_four(w, x, *, threads=None):
     padded[:, :n] = x
     y = np.empty((m, images), np.float32)
     values, positions = w.values.reshape(-1), w.positions.reshape(-1)
-    by_pair = w.values[:1].size, w.positions[:1].size
+    a, b = w.values[:1].size, w.positions[:1].size                              # of a pair of rows
 
     def rows(first, last):
         start, stop = first // 2, -(-last // 2)
-        kernels.two_four(values[start * by_pair[0] : stop * by_pair[0]], positions[start * by_pair[1] : stop * by_pair[1]],
-                         padded, y[first:last])
+        kernels.two_four(values[start * a : stop * a], positions[start * b : stop * b], padded, y[first:last])
 
     if images:
         pool.run(rows, m, threads=threads, align=4, grain=max(1, GRAIN // images))

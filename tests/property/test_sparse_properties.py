@@ -20,8 +20,8 @@ def sparse_codes(draw, largest=32):
     m, n = draw(st.integers(0, 20)), draw(st.integers(0, 90))
     w = np.zeros((m, n), np.int64)
     if m and n:
-        for r, c, code in draw(st.lists(st.tuples(st.integers(0, m - 1), st.integers(0, n - 1), st.integers(1, largest)),
-                                        max_size=60)):
+        entry = st.tuples(st.integers(0, m - 1), st.integers(0, n - 1), st.integers(1, largest))
+        for r, c, code in draw(st.lists(entry, max_size=60)):
             w[r, c] = code
     return w
 

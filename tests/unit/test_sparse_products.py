@@ -118,7 +118,8 @@ def test_nan_and_infinity_as_in_scipy(batch):
     """Stored zeros multiply, entries that are not stored do not."""
     values = f32([1, 0, nan, inf, -2, 3, 1e38, -0.0])
     indices, row_starts = np.array([0, 1, 0, 2, 3, 3, 0, 0]), np.array([0, 1, 2, 3, 4, 6, 7, 8, 8])
-    w, theirs = SparseCSR(values, indices, row_starts, (8, 4)), scipy.sparse.csr_array((values, indices, row_starts), (8, 4))
+    w = SparseCSR(values, indices, row_starts, (8, 4))
+    theirs = scipy.sparse.csr_array((values, indices, row_starts), (8, 4))
     x = np.tile(f32([1e38, inf, 0, -inf]), (batch, 1))
     with np.errstate(all="ignore"):
         np.testing.assert_array_equal(matmul_csr(w, x), (theirs @ x.T).T)
@@ -254,7 +255,7 @@ W = f32([[0, 5, 0, 0], [0, 0, 0, 7]])
 @pytest.mark.parametrize(("call", "error", "message"), [
     (lambda: SparseCSR(f32([1]), [0], [0, 1], (1, 2, 3)), ValueError, "shape=.* two whole numbers"),
     (lambda: SparseCSR(f32([1]), [0], [0, 1], (1, 2.5)), ValueError, "shape=2.5 must be a whole number"),
-    (lambda: SparseCSR(np.float64([1]), [0], [0, 1], (1, 2)), TypeError, "values has dtype float64; it must be float32"),
+    (lambda: SparseCSR(np.float64([1]), [0], [0, 1], (1, 2)), TypeError, "values has dtype float64; it must be"),
     (lambda: SparseCSR(f32([[1]]), [0], [0, 1], (1, 2)), ValueError, r"values has shape \(1, 1\); it must have 1 axes"),
     (lambda: SparseCSR(f32([1]), [0.5], [0, 1], (1, 2)), TypeError, "indices has dtype float64"),
     (lambda: SparseCSR(f32([1]), [0, 1], [0, 1], (1, 2)), ValueError, "1 entries and indices 2"),
