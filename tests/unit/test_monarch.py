@@ -185,7 +185,7 @@ def test_a_new_layer_has_the_variance_of_a_dense_one():
 
 
 def test_it_trains():
-    """A layer that may be any Monarch matrix learns one from examples. (On one thread: two would wait for each other.)"""
+    """A layer that may be any Monarch matrix learns one from examples. (On one thread: two would wait, it is small.)"""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     torch.manual_seed(0)
