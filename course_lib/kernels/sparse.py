@@ -156,7 +156,7 @@ def two_four(values, positions, x, out):
 
     A step is sixteen columns of two rows: in four lanes the two weights of the one and the two of the other, from the
     same four columns. So one instruction picks the entries of x. The 2-bit positions of sixteen steps share 16 numbers
-    of 32 bits, lane by lane: a shift brings up the next.   values: (16 · steps · pairs,), positions: (16 · tiles · pairs,)
+    of 32 bits, lane by lane: a shift brings up the next.   values: (pairs · steps · 16,), positions likewise, of tiles
     """
     steps = x.shape[1] // 16
     tiles = (steps + 15) // 16
