@@ -40,10 +40,10 @@ def uniform(seed, i):
 @inline
 def _uniform64(x, seed, i):
     z = simd.splat(seed + (np.uint64(i) + np.uint64(1)) * np.uint64(_GAMMA), LANES) + simd.ramp(np.uint64(_GAMMA), LANES)
-    z = (z ^ (z >> simd.splat(np.uint64(30), LANES))) * simd.splat(np.uint64(0xBF58476D1CE4E5B9), LANES)
-    z = (z ^ (z >> simd.splat(np.uint64(27), LANES))) * simd.splat(np.uint64(0x94D049BB133111EB), LANES)
-    z = (z ^ (z >> simd.splat(np.uint64(31), LANES))) >> simd.splat(np.uint64(11), LANES)
-    return simd.convert(simd.reinterpret(z, np.int64), np.float64) * simd.splat(2.0**-53, LANES)
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EB
+    z = (z ^ (z >> 31)) >> 11
+    return simd.convert(simd.reinterpret(z, np.int64), np.float64) * 2.0**-53
 
 
 @inline
@@ -51,9 +51,9 @@ def _halves(seed, number):
     """Numbers ``number``, ``number`` + 1, … of 64 bits as twice as many of 32 bits, low half first."""
     z = simd.splat(seed + (np.uint64(number) + np.uint64(1)) * np.uint64(_GAMMA), PAIRS)
     z = z + simd.ramp(np.uint64(_GAMMA), PAIRS)
-    z = (z ^ (z >> simd.splat(np.uint64(30), PAIRS))) * simd.splat(np.uint64(0xBF58476D1CE4E5B9), PAIRS)
-    z = (z ^ (z >> simd.splat(np.uint64(27), PAIRS))) * simd.splat(np.uint64(0x94D049BB133111EB), PAIRS)
-    return simd.reinterpret(z ^ (z >> simd.splat(np.uint64(31), PAIRS)), np.uint32)
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EB
+    return simd.reinterpret(z ^ (z >> 31), np.uint32)
 
 
 @inline
@@ -61,8 +61,8 @@ def _uniform32(x, seed, i):
     half = _halves(seed, i >> 1)
     if i & 1:                                               # from the middle of a number on
         half = simd.slide(half, _halves(seed, (i >> 1) + PAIRS), 1)
-    half = simd.reinterpret(half >> simd.splat(np.uint32(8), LANES), np.int32)
-    return simd.convert(half, np.float32) * simd.splat(np.float32(2.0**-24), LANES)
+    half = simd.reinterpret(half >> 8, np.int32)
+    return simd.convert(half, np.float32) * 2.0**-24
 
 
 def uniforms(x, seed, i):
@@ -92,7 +92,7 @@ def round_lanes(t, mode, seed, i):
     else:
         r = simd.floor(t)
         if mode == STOCHASTIC:
-            r = simd.select(simd.is_less(uniforms(t, seed, i), t - r), r + like(t, 1), r)
+            r = simd.select(simd.is_less(uniforms(t, seed, i), t - r), r + 1, r)
     return r
 
 

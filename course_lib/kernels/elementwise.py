@@ -40,7 +40,6 @@ def _steps(x, scale, low, high, mode, seed, i):
 def _quantize(x, scale, zero_point, qmin, qmax, mode, seed, first, past_caches, out):
     """The codes of numbers that share a scale; lanes other than 0 if one is NaN.   x, out: (n,)"""
     real = x.dtype.type
-    s, z = simd.splat(scale, LANES), simd.splat(zero_point, LANES)
     low, high = simd.splat(real(qmin - zero_point), LANES), simd.splat(real(qmax - zero_point), LANES)
     nan, head, i = simd.splat(np.int32(0), LANES), until_aligned(out), 0
     past_caches &= head == 0 or x.size >= LONG              # both ways of storing in one cache line are slow
@@ -49,7 +48,7 @@ def _quantize(x, scale, zero_point, qmin, qmax, mode, seed, first, past_caches, 
         count = block(i, head, x.size)
         v = load_block(x, i, count)
         nan = nan | simd.convert(simd.is_nan(v), np.int32)
-        codes = simd.convert(_steps(v, s, low, high, mode, seed, first + i), np.int32) + z
+        codes = simd.convert(_steps(v, scale, low, high, mode, seed, first + i), np.int32) + zero_point
         store_block(out, i, simd.convert(codes, out.dtype), count, past_caches)
         i += count
     return nan
@@ -59,7 +58,6 @@ def _quantize(x, scale, zero_point, qmin, qmax, mode, seed, first, past_caches, 
 def _fake_quantize(x, scale, zero_point, qmin, qmax, mode, seed, first, past_caches, out):
     """The same for S (q − Z)."""
     real = x.dtype.type
-    s, zero = simd.splat(scale, LANES), simd.splat(real(0), LANES)
     low, high = simd.splat(real(qmin - zero_point), LANES), simd.splat(real(qmax - zero_point), LANES)
     nan, head, i = simd.splat(np.int32(0), LANES), until_aligned(out), 0
     past_caches &= head == 0 or x.size >= LONG              # both ways of storing in one cache line are slow
@@ -68,7 +66,7 @@ def _fake_quantize(x, scale, zero_point, qmin, qmax, mode, seed, first, past_cac
         count = block(i, head, x.size)
         v = load_block(x, i, count)
         nan = nan | simd.convert(simd.is_nan(v), np.int32)
-        values = s * _steps(v, s, low, high, mode, seed, first + i) + zero              # −0 + 0 is +0
+        values = _steps(v, scale, low, high, mode, seed, first + i) * scale + 0         # −0 + 0 is +0
         store_block(out, i, values, count, past_caches)
         i += count
     return nan
@@ -80,7 +78,7 @@ def _signatures(real, result):
                    array_of(result, 2, readonly=False))
 
 
-@kernel([_signatures(real, codes) for real in (float32, float64) for codes in (uint8, uint16)])
+@kernel([_signatures(real, codes) for real, codes in ((float32, uint8), (float32, uint16), (float64, uint16))])
 def quantize_rows(x, scale, zero_point, group, qmin, qmax, mode, seed, first, past_caches, out):
     """out = clip(round(x / S) + Z, qmin, qmax), the last 8 or 16 bits of it; True if x has a NaN.
 

@@ -95,7 +95,7 @@ def round_to_format(x, grid, mode, seed, first, past_caches, out):
 
     Entry 0 is element ``first`` of the random stream.
     """
-    min_normal, epsilon, lowest = (simd.splat(grid[0], LANES), simd.splat(grid[1], LANES), simd.splat(grid[2], LANES))
+    min_normal, epsilon, lowest = simd.splat(grid[0], LANES), grid[1], simd.splat(grid[2], LANES)
     largest, infinite = simd.splat(grid[3], LANES), simd.splat(grid[6], LANES)
     above, below = simd.splat(grid[4], LANES), simd.splat(grid[5], LANES)
     head, i = until_aligned(out) * past_caches, 0
@@ -145,33 +145,31 @@ def count_spacings(v, size, drop, min_normal, mode, seed, i):
     spacing is the power 2^e without m; one over it has the exponent bits 254 + m less those of 2^e.
     """
     power = simd.maximum(simd.reinterpret(power_of_two_below(v), np.uint32), min_normal)
-    fields = simd.splat(np.uint32(23), LANES)
-    one_over_spacing = simd.reinterpret((simd.splat(np.uint32(254 + 23), LANES) - drop << fields) - power, np.float32)
+    one_over_spacing = simd.reinterpret(simd.splat(np.uint32((254 + 23 - drop) << 23), LANES) - power, np.float32)
     if mode == NEAREST:
         r = simd.reinterpret(size, np.float32) * one_over_spacing       # adding 2²³ rounds it, ties to even
     else:
         r = simd.absolute(round_lanes(v * one_over_spacing, mode, seed, i))
-    r = simd.reinterpret(r + simd.reinterpret(simd.splat(np.uint32(MAGIC), LANES), np.float32), np.uint32)
-    return r + (power >> drop) - ((min_normal >> drop) + simd.splat(np.uint32(MAGIC), LANES))
+    return simd.reinterpret(r + 2.0**23, np.uint32) + (power >> drop) - ((min_normal >> drop) + MAGIC)
 
 
 @inline
 def _cut(v, size, drop, mode, seed, i):
     """The same for a format with the exponents of float32: its last bits are cut off, and what they say is rounded."""
-    one = simd.splat(np.uint32(1), LANES)
-    below = (one << drop) - one                                         # the bits to cut, all ones
+    below = simd.splat(np.uint32((1 << drop) - 1), LANES)               # the bits to cut, all ones
+    nothing, negative = below ^ below, simd.is_less(v, like(v, 0))
     if mode == NEAREST:
-        more = (below >> one) + ((size >> drop) & one)                  # half of a unit, a bit less if the last bit is 0
+        more = (below >> 1) + ((size >> drop) & 1)                      # half of a unit, a bit less if the last bit is 0
     elif mode == STOCHASTIC:
-        u = simd.convert(uniforms(v, seed, i) * simd.splat(np.float32(2.0**24), LANES), np.int32)
-        more = simd.reinterpret(u, np.uint32) >> (simd.splat(np.uint32(24), LANES) - drop)
+        u = simd.convert(uniforms(v, seed, i) * 2.0**24, np.int32)
         # x < 0 moves away from zero where u ≥ f, the share of its distance to the number below
-        more = more ^ simd.select(simd.is_less(v, simd.splat(np.float32(0), LANES)), one - one, below)
+        more = (simd.reinterpret(u, np.uint32) >> (24 - drop)) ^ simd.select(negative, nothing, below)
+    elif mode == UP:
+        more = simd.select(negative, nothing, below)
+    elif mode == TOWARD_ZERO:
+        more = nothing
     else:
-        away = simd.is_less(v, simd.splat(np.float32(0), LANES)) ^ simd.splat(np.int32(-1 if mode == UP else 0), LANES)
-        more = simd.select(away, below, one - one)
-        if mode == TOWARD_ZERO:
-            more = one - one
+        more = simd.select(negative, below, nothing)
     return (size + more) >> drop
 
 
@@ -185,19 +183,17 @@ def encode(x, grid, layout, mode, seed, first, past_caches, out):
     exponents. Entry 0 is element ``first`` of the random stream.
     """
     min_normal = simd.reinterpret(simd.splat(grid[0], LANES), np.uint32)
-    width, drop = np.uint32(layout[0]), simd.splat(np.uint32(layout[1]), LANES)
+    drop, sign_place, sign_bit = layout[1], 32 - layout[0], 1 << (layout[0] - 1)
     largest, above = simd.splat(np.uint32(layout[2]), LANES), simd.splat(np.uint32(layout[3]), LANES)
     below, infinite = simd.splat(np.uint32(layout[4]), LANES), simd.splat(np.uint32(layout[5]), LANES)
     nan, zero = simd.splat(np.uint32(layout[6]), LANES), simd.splat(np.float32(0), LANES)
-    sign_place = simd.splat(np.uint32(32 - width), LANES)
-    sign_bit = simd.splat(np.uint32(1 << (width - 1)), LANES)
-    not_sign, inf = simd.splat(np.uint32(0x7FFFFFFF), LANES), simd.splat(np.uint32(0x7F800000), LANES)
+    inf = simd.splat(np.uint32(0x7F800000), LANES)
     nans, head, i = simd.splat(np.int32(0), LANES), until_aligned(out) * past_caches, 0
     while i < x.size:
         count = block(i, head, x.size)
         v = load_block(x, i, count)
         bits = simd.reinterpret(v, np.uint32)
-        size = bits & not_sign
+        size = bits & 0x7FFFFFFF
         if layout[7]:
             code = _cut(v, size, drop, mode, seed, first + i)
         else:

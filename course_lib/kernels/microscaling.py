@@ -9,7 +9,6 @@ from course_lib.kernels.blocks import LANES, NEAREST, inline, load_block, store_
 from course_lib.kernels.compiling import array_of, kernel
 from course_lib.kernels.floats import count_spacings
 
-INFINITY = 0x7F800000                   # its bits in float32
 _plain = numba.njit(nogil=True)
 
 
@@ -17,10 +16,10 @@ _plain = numba.njit(nogil=True)
 def _largest(x):
     """The bits of the largest finite |x|, and other than 0 if there is a NaN.   x: (n,)"""
     largest, nan = simd.splat(np.uint32(0), LANES), simd.splat(np.int32(0), LANES)
-    infinity, no_sign = simd.splat(np.uint32(INFINITY), LANES), simd.splat(np.uint32(2**31 - 1), LANES)
+    infinity = simd.splat(np.uint32(0x7F800000), LANES)                 # its bits
     for i in range(0, x.size, LANES):
         v = load_block(x, i, min(LANES, x.size - i))
-        size = simd.reinterpret(v, np.uint32) & no_sign
+        size = simd.reinterpret(v, np.uint32) & 0x7FFFFFFF
         largest = simd.maximum(largest, simd.select(simd.is_less(size, infinity), size, size ^ size))
         nan = nan | simd.is_nan(v)
     return np.int64(simd.greatest(largest)), simd.sum(nan)
@@ -35,11 +34,8 @@ def encode_blocks(x, group, layout, scale, codes):
     bits of the element format, the bits of float32 to drop, the code of its largest number, emax ≥ 1, the bits of its
     smallest normal number in float32. A block with a NaN has scale 255; the NaN itself has code 0.
     """
-    emax = layout[3]
-    width, drop = np.uint32(layout[0]), simd.splat(np.uint32(layout[1]), LANES)
+    drop, emax, sign_place, sign_bit = layout[1], layout[3], 32 - layout[0], 1 << (layout[0] - 1)
     last, min_normal = simd.splat(np.uint32(layout[2]), LANES), simd.splat(np.uint32(layout[4]), LANES)
-    sign_place, sign_bit = simd.splat(np.uint32(32 - width), LANES), simd.splat(np.uint32(1 << (width - 1)), LANES)
-    no_sign = simd.splat(np.uint32(2**31 - 1), LANES)
     for r in range(x.shape[0]):
         for g in range(scale.shape[1]):
             a, b = g * group, min((g + 1) * group, x.shape[1])
@@ -52,7 +48,7 @@ def encode_blocks(x, group, layout, scale, codes):
                 count = min(LANES, block.size - i)
                 v = load_block(block, i, count) * factor
                 bits = simd.reinterpret(v, np.uint32)
-                code = count_spacings(v, bits & no_sign, drop, min_normal, NEAREST, np.uint64(0), 0)
+                code = count_spacings(v, bits & 0x7FFFFFFF, drop, min_normal, NEAREST, np.uint64(0), 0)
                 code = simd.minimum(code, last) | ((bits >> sign_place) & sign_bit)
                 code = simd.select(simd.is_nan(v), bits ^ bits, code)
                 store_block(out, i, simd.convert(code, np.uint8), count, False)

@@ -48,33 +48,32 @@ def _unpack_eights(packed, bits, half, out):
 @inline
 def _pack_blocks(codes, bits, half, out):
     """Whole blocks of 64 bytes of ``out``; other than 0 if a code does not fit."""
-    beyond, top = simd.splat(np.uint8(0), BYTES), simd.splat(np.uint8(256 - (1 << bits)), BYTES)
-    shift = simd.splat(np.uint8(half), BYTES)
+    beyond = simd.splat(np.uint8(0), BYTES)
     if bits == 4:
-        pairs, low = codes.view(np.uint16), simd.splat(np.uint16(0x0F0F), BYTES)
+        pairs = codes.view(np.uint16)
         for i in range(0, out.size, BYTES):
             simd.prefetch_lanes(pairs, i, 64, 4096)
-            beyond = beyond | (simd.load_lanes(codes, 2 * i, 64) + shift)
-            beyond = beyond | (simd.load_lanes(codes, 2 * i + 64, 64) + shift)
-            v = simd.load_lanes(pairs, i, 64) & low
-            simd.store(out, i, simd.convert(v | (v >> simd.splat(np.uint16(4), BYTES)), np.uint8))
+            beyond = beyond | (simd.load_lanes(codes, 2 * i, 64) + half)
+            beyond = beyond | (simd.load_lanes(codes, 2 * i + 64, 64) + half)
+            v = simd.load_lanes(pairs, i, 64) & 0x0F0F
+            simd.store(out, i, simd.convert(v | (v >> 4), np.uint8))
     elif bits == 2:
-        fours, low = codes.view(np.uint32), simd.splat(np.uint32(0x03030303), BYTES)
+        fours = codes.view(np.uint32)
         for i in range(0, out.size, BYTES):
             simd.prefetch_lanes(fours, i, 64, 4096)
             for j in range(0, 256, 64):
-                beyond = beyond | (simd.load_lanes(codes, 4 * i + j, 64) + shift)
-            v = simd.load_lanes(fours, i, 64) & low
-            v = v | (v >> simd.splat(np.uint32(6), BYTES))
-            simd.store(out, i, simd.convert(v | (v >> simd.splat(np.uint32(12), BYTES)), np.uint8))
+                beyond = beyond | (simd.load_lanes(codes, 4 * i + j, 64) + half)
+            v = simd.load_lanes(fours, i, 64) & 0x03030303
+            v = v | (v >> 6)
+            simd.store(out, i, simd.convert(v | (v >> 12), np.uint8))
     else:
-        eights, one = out.view(np.uint64), simd.splat(np.uint8(1), BYTES)
+        eights = out.view(np.uint64)
         for i in range(eights.size):
             simd.prefetch_lanes(codes, 64 * i, 64, 4096)
             v = simd.load_lanes(codes, 64 * i, 64)
-            beyond = beyond | (v + shift)
-            eights[i] = simd.to_bits(v & one)
-    return simd.to_bits(beyond & top)
+            beyond = beyond | (v + half)
+            eights[i] = simd.to_bits(v & 1)
+    return simd.to_bits(beyond >> bits)
 
 
 @kernel([boolean(array_of(uint8, 1), int64, int64, array_of(uint8, 1, readonly=False))])
@@ -94,26 +93,25 @@ def pack(codes, bits, half, out):
 @inline
 def _unpack_blocks(packed, bits, half, out):
     """Whole blocks of 64 bytes of ``packed``."""
-    sign = simd.splat(np.uint8(half), BYTES)
     if bits == 4:
         for i in range(0, packed.size, BYTES):
             simd.prefetch_lanes(packed, i, 64, 2048)
             for j in range(0, BYTES, 32):
                 v = simd.convert(simd.load_lanes(packed, i + j, 32), np.uint16)
-                v = (v | (v << simd.splat(np.uint16(4), 32))) & simd.splat(np.uint16(0x0F0F), 32)
-                simd.store(out, 2 * (i + j), (simd.reinterpret(v, np.uint8) ^ sign) - sign)
+                v = (v | (v << 4)) & 0x0F0F
+                simd.store(out, 2 * (i + j), (simd.reinterpret(v, np.uint8) ^ half) - half)
     elif bits == 2:
         for i in range(0, packed.size, BYTES):
             simd.prefetch_lanes(packed, i, 64, 2048)
             for j in range(0, BYTES, 16):
                 v = simd.convert(simd.load_lanes(packed, i + j, 16), np.uint32)
-                v = (v | (v << simd.splat(np.uint32(12), 16))) & simd.splat(np.uint32(0x000F000F), 16)
-                v = (v | (v << simd.splat(np.uint32(6), 16))) & simd.splat(np.uint32(0x03030303), 16)
-                simd.store(out, 4 * (i + j), (simd.reinterpret(v, np.uint8) ^ sign) - sign)
+                v = (v | (v << 12)) & 0x000F000F
+                v = (v | (v << 6)) & 0x03030303
+                simd.store(out, 4 * (i + j), (simd.reinterpret(v, np.uint8) ^ half) - half)
     else:
         eights = packed.view(np.uint64)
         for i in range(eights.size):
-            simd.store(out, 64 * i, (simd.from_bits(eights[i]) ^ sign) - sign)
+            simd.store(out, 64 * i, (simd.from_bits(eights[i]) ^ half) - half)
 
 
 @kernel([types.void(array_of(uint8, 1), int64, int64, array_of(uint8, 1, readonly=False))])

@@ -13,6 +13,7 @@ are taken where :func:`has` finds them, each with the plain way beside it.
 Loads and stores check no bounds. ``lanes``, ``dtype`` and the order of ``shuffle`` must be constants.
 """
 
+import math
 import operator
 
 import numpy as np
@@ -39,9 +40,9 @@ def has(feature):
 def aligned(shape, dtype):
     """A new array that begins at a multiple of 64 bytes, as ``np.empty`` does not: a vector of 64 bytes that lies across
     two cache lines takes two loads."""
-    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    size = math.prod(shape) * np.dtype(dtype).itemsize
     memory = np.empty(size + BYTES, np.uint8)
-    start = -memory.ctypes.data % BYTES
+    start = -memory.__array_interface__["data"][0] % BYTES
     return memory[start : start + size].view(dtype).reshape(shape)
 
 
@@ -173,6 +174,13 @@ def gather(typingctx, array, indices):
 # ---- from one number, and to one
 
 
+def _everywhere(builder, number, kind):
+    """A vector with the number in every lane."""
+    one = builder.insert_element(ir.Constant(_llvm(kind), ir.Undefined), number, ir.Constant(ir.IntType(32), 0))
+    zeros = ir.Constant(ir.VectorType(ir.IntType(32), kind.lanes), [0] * kind.lanes)
+    return builder.shuffle_vector(one, one, zeros)
+
+
 @intrinsic(prefer_literal=True)
 def splat(typingctx, value, lanes):
     """A vector with ``value`` in every lane; its dtype is that of ``value``."""
@@ -180,9 +188,7 @@ def splat(typingctx, value, lanes):
     kind = Vector(number, _constant(lanes, "lanes"))
 
     def generate(context, builder, sig, args):
-        one = builder.insert_element(ir.Constant(_llvm(kind), ir.Undefined), args[0], ir.Constant(ir.IntType(32), 0))
-        zeros = ir.Constant(ir.VectorType(ir.IntType(32), kind.lanes), [0] * kind.lanes)
-        return builder.shuffle_vector(one, one, zeros)
+        return _everywhere(builder, args[0], kind)
 
     return kind(number, lanes), generate
 
@@ -229,19 +235,27 @@ def sum(typingctx, vector):
 
 
 def _operator(symbol, of_floats, signed, unsigned=None):
-    """Let ``a symbol b`` work for two vectors of one type: the names of the builder's methods."""
+    """Let ``a symbol b`` work for two vectors of one type, or a vector and a number: the names of the builder's methods."""
 
     @infer_global(symbol)
     class Template(AbstractTemplate):
         def generic(self, args, kws):
-            if len(args) == 2 and isinstance(args[0], Vector) and args[0] == args[1]:
-                return signature(args[0], *args)
+            if len(args) == 2 and isinstance(args[0], Vector):
+                if args[0] == args[1]:
+                    return signature(args[0], *args)
+                if isinstance(types.unliteral(args[1]), types.Number):
+                    return signature(args[0], args[0], args[0].dtype)           # the number is cast
 
-    @lower_builtin(symbol, Vector, Vector)
     def lower(context, builder, sig, args):
         kind = sig.return_type
         name = of_floats if kind.floats else signed if kind.signed else unsigned or signed
         return getattr(builder, name)(*args)
+
+    @lower_builtin(symbol, Vector, types.Number)
+    def lower_with_number(context, builder, sig, args):
+        return lower(context, builder, sig, (args[0], _everywhere(builder, args[1], sig.return_type)))
+
+    lower_builtin(symbol, Vector, Vector)(lower)
 
 
 _operator(operator.add, "fadd", "add")

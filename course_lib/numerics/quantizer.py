@@ -146,10 +146,11 @@ def _run(kernel, x, qparams, rounding, rng, out, dtype, threads):
     result = result_array(out, x.shape, dtype)
     real = np.result_type(rows, scale)
     rows, scale = rows.astype(real, copy=False), scale.astype(real, copy=False)
-    direct = (dtype == real or dtype.kind in "iu") and qparams.axis in (None, 0)        # rows lie in it as they are
-    lines = (result if direct else np.empty(rows.shape, real if dtype.kind == "f" else dtype)).reshape(rows.shape)
+    kind = real if dtype.kind == "f" else dtype if real == np.float32 else np.dtype(f"{dtype.kind}2")   # the kernel's
+    direct = dtype == kind and qparams.axis in (None, 0)                                # rows lie in it as they are
+    lines = (result if direct else np.empty(rows.shape, kind)).reshape(rows.shape)
     nan = _share(kernel, rows, scale, zero_point, group, (qparams.qmin, qparams.qmax, _KERNEL_MODE[rounding], seed),
-                 lines.view(f"u{dtype.itemsize}") if dtype.kind == "i" else lines, threads)
+                 lines.view(f"u{kind.itemsize}") if kind.kind == "i" else lines, threads)
     if nan:
         real_array(x)                                       # raises, and says where
     if not direct:

@@ -112,7 +112,7 @@ def test_chunks_and_threads_do_not_change_stochastic_rounding(dtype):
     scale, zero_point, seed = np.full((1, 1), 0.3, dtype), np.full((1, 1), 7, np.int32), 123456789
 
     def run(start, stop):
-        out = np.empty((1, stop - start), np.uint8)
+        out = np.empty((1, stop - start), np.uint16)
         elementwise.quantize_rows(np.ascontiguousarray(x[:, start:stop]), scale, zero_point, stop - start, 0, 14,
                                   elementwise.STOCHASTIC, seed, start, start % 3 == 0, out)
         return out
