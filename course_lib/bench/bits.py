@@ -5,7 +5,15 @@ from functools import partial
 import numpy as np
 
 from course_lib.measure import Case, Goal, Growth, Row
-from course_lib.products import BinaryMatrix, BitPlanes, matmul_binary, matmul_bitserial, matmul_int8, pack_int8, pack_signs
+from course_lib.products import (
+    BinaryMatrix,
+    BitPlanes,
+    matmul_binary,
+    matmul_bitserial,
+    matmul_int8,
+    pack_int8,
+    pack_signs,
+)
 
 N = 4096
 DENSE, INT8 = "torch float32", "our int8 product"
@@ -58,7 +66,7 @@ def _xnor(batch, n=N, *, peers=True):
 
 
 def _bit_serial(w_bits, x_bits, *, peers=True):
-    """Signed weights and unsigned activations (one bit: 0 or 1); the planes of the activations are made within our time."""
+    """Signed weights (one bit: 0 or 1), unsigned activations; the activations' planes are made within our time."""
     rng = np.random.default_rng(0)
     low = -(2 ** (w_bits - 1)) if w_bits > 1 else 0
     weights = rng.integers(low, low + 2**w_bits, (N, N)).astype(np.int8)

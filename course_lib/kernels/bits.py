@@ -1,10 +1,10 @@
 """Products of bits: and, popcount, sum. A ±1 matrix is one plane of bits, a matrix of b-bit codes is b planes.
 
-Bits lie in 32-bit words, LANES rows side by side: the lanes of a vector belong to different rows, so that a sum needs no
-adding across lanes, and a word of an image is broadcast to all of them. What makes eight images at a time fast:
+Bits lie in 32-bit words, LANES rows side by side: the lanes of a vector belong to different rows, so that a sum needs
+no adding across lanes, and a word of an image is broadcast to all of them. What makes eight images at a time fast:
 
 - Two products for the price of one (Winograd 1968): w x + v y = z + w v + (x or y) − 1 for bits w, v, x, y, where
-  z = (w = y and v = x) xor w xor v. What depends on the weights or on the image alone is counted once.
+  z = (w = y and v = x) xor w xor v. What depends on the weights alone, or on the image alone, is counted once.
 - Popcounts are dear, so z is not counted but added: ``ones`` holds the lowest bit of 512 sums at a time, and only what
   two z carry out of it is counted, with twice the weight.
 """
@@ -19,6 +19,8 @@ from course_lib.kernels.compiling import array_of, kernel
 LANES = 16                      # rows of a block
 IMAGES = 8                      # images that meet a block at a time
 WORDS = 4                       # the words of a row are filled up with zeros to a multiple of this
+SOON = 64 * LANES               # words of the weights that are asked for ahead of time where they meet one image
+AHEAD = 4 * LANES               # columns of out that are asked for ahead of time: a store that waits holds up loads
 _inline = numba.njit(nogil=True)
 _step = np.uint64(LANES)        # unsigned, so that Numba does not ask whether an index counts from the end
 
@@ -28,7 +30,8 @@ def _out(dtype, ndim):
 
 
 _xor3 = simd.logic3(lambda a, b, c: a ^ b ^ c, lambda code, a, b, c: code.xor(code.xor(a, b), c))
-_neither = simd.logic3(lambda a, b, c: (1 - a) & (1 - (b ^ c)), lambda code, a, b, c: code.not_(code.or_(a, code.xor(b, c))))
+_neither = simd.logic3(lambda a, b, c: (1 - a) & (1 - (b ^ c)),
+                       lambda code, a, b, c: code.not_(code.or_(a, code.xor(b, c))))
 _carry = simd.logic3(lambda before, between, after: (1 - after) if between else before,
                      lambda code, a, b, c: code.xor(a, code.and_(b, code.not_(code.xor(a, c)))))
 
@@ -45,9 +48,9 @@ def _words(rows, at):
 
 @_inline
 def _add(sums, w, x, at):
-    """Add z of the next four words of a block, w, and of an image's, x[at], x[at + LANES], …, to (ones, twos)."""
+    """Add z of the next four words of a block and of an image's, x[at], x[at + LANES], …, to (ones, twos)."""
     ones, twos = sums
-    w0, w1, either01, w2, w3, either23 = w
+    w0, w1, w2, w3, either01, either23 = w
     z = _neither(w0 ^ simd.splat(x[at + _step], LANES), w1, simd.splat(x[at], LANES))
     between = _xor3(z, either01, ones)
     at += _step + _step
@@ -63,20 +66,22 @@ def _count(factor, sums):
 
 
 @_inline
-def _eight_images(w, w_at, either, either_at, x, x_at, size, factor):
-    """factor · Σ z for the rows of a block and eight images: the words from w[w_at], x[x_at] on, and as many as ``size``."""
+def _eight_images(w, w_at, x, x_at, size, factor):
+    """factor · Σ z for the rows of a block, whose ``size`` words begin at w[w_at], and eight images, from x[x_at] on."""
     a = b = c = d = e = f = g = h = (_zero(), _zero())
     for k in range(np.uint64(0), size, np.uint64(WORDS * LANES)):
-        here, half = w_at + k, either_at + (k >> np.uint64(1))
-        four = (_words(w, here), _words(w, here + _step), _words(either, half), _words(w, here + 2 * _step),
-                _words(w, here + 3 * _step), _words(either, half + _step))
-        at = x_at + k
+        at, here = x_at + k, w_at + k
+        w0, w1 = _words(w, here), _words(w, here + _step)
+        w2, w3 = _words(w, here + 2 * _step), _words(w, here + 3 * _step)
+        four = (w0, w1, w2, w3, w0 ^ w1, w2 ^ w3)
+        for line in range(WORDS):                                   # the next plane, or block
+            simd.prefetch(w, here + size + np.uint64(line) * _step)
         a, b = _add(a, four, x, at), _add(b, four, x, at + np.uint64(1))
         c, d = _add(c, four, x, at + np.uint64(2)), _add(d, four, x, at + np.uint64(3))
         e, f = _add(e, four, x, at + np.uint64(4)), _add(f, four, x, at + np.uint64(5))
         g, h = _add(g, four, x, at + np.uint64(6)), _add(h, four, x, at + np.uint64(7))
-    return (_count(factor, a), _count(factor, b), _count(factor, c), _count(factor, d), _count(factor, e), _count(factor, f),
-            _count(factor, g), _count(factor, h))
+    return (_count(factor, a), _count(factor, b), _count(factor, c), _count(factor, d), _count(factor, e),
+            _count(factor, f), _count(factor, g), _count(factor, h))
 
 
 @_inline
@@ -84,19 +89,9 @@ def _one_image(w, w_at, x, x_at, size):
     """Σ popcount(w and x) for the rows of a block and one image: nothing to share, so nothing to prepare."""
     total = _zero()
     for k in range(np.uint64(0), size, _step):
+        simd.prefetch(w, w_at + k + np.uint64(SOON))
         total = total + simd.popcount(_words(w, w_at + k) & simd.splat(x[x_at + k], LANES))
     return simd.convert(total, np.int32)
-
-
-@_inline
-def _pairs_of_weights(w, w_at, size, either, either_at):
-    """either = w xor v for the neighbours w, v; Σ w v − 1."""
-    both = _zero()
-    for k in range(np.uint64(0), size, _step + _step):
-        here, beside = _words(w, w_at + k), _words(w, w_at + k + _step)
-        simd.store(either, either_at + (k >> np.uint64(1)), here ^ beside)
-        both = both + simd.popcount(here & beside)
-    return simd.convert(both, np.int32) - simd.splat(np.int32(size), LANES)         # 16 pairs in a word, 16 lanes a step
 
 
 @_inline
@@ -140,17 +135,17 @@ def _put_tile(out, columns, image, r, tile, of_image, spare):
 _flat, _ints = array_of(uint32, 1), array_of(int32, 1)
 
 
-@kernel([types.void(_flat, _flat, int64, _ints, _ints, _ints, int32, int32, int32, _out(uint32, 1), int64, int64, int64,
+@kernel([types.void(_flat, _flat, int64, _ints, _ints, _ints, _ints, int32, int32, int32, int64, int64, int64,
                     _out(int32, 1))])
-def product(w, x, words, of_w, of_x, w_sums, w_offset, x_offset, constant, either, first, last, columns, out):
+def product(w, x, words, of_w, of_x, w_sums, w_pairs, w_offset, x_offset, constant, first, last, columns, out):
     """out[b, r] = Σᵢⱼ of_w[i] of_x[j] Σ_k wᵢ[r, k] xⱼ[b, k] + x_offset w_sums[r] + w_offset Σⱼ of_x[j] Σ_k xⱼ[b, k]
                 + constant
 
-    Sums are modulo 2³². Rows LANES·first ≤ r < LANES·last. All arrays as one row of numbers, since Numba counts every view
-    of a part, which takes time: w: (blocks, planes, words, LANES), x: the same for images, of_w, of_x: (planes,), w_sums:
-    (blocks·LANES,), either: (planes, words/2, LANES) scratch, out: (batch, columns)
+    Sums are modulo 2³². Rows LANES·first ≤ r < LANES·last. All arrays as one row of numbers, since Numba counts every
+    view of a part, which takes time: w: (blocks, planes, words, LANES), x: the same for images, of_w, of_x: (planes,),
+    w_sums: (blocks, LANES), w_pairs: (blocks, planes, LANES), Σ_k w v for the neighbours w, v, out: (batch, columns)
     """
-    size, half = np.uint64(words * LANES), np.uint64(words * LANES // 2)
+    size, w_planes, x_planes = np.uint64(words * LANES), np.uint64(of_w.size), np.uint64(of_x.size)
     images = out.size // columns
     groups = -(-images // LANES)
     tiled = images if images % IMAGES > 2 else images - images % IMAGES         # one or two left over go alone
@@ -158,42 +153,40 @@ def product(w, x, words, of_w, of_x, w_sums, w_offset, x_offset, constant, eithe
     spare, w_share, x_share = np.empty(IMAGES * LANES, np.int32), np.int32(np.sum(of_w)), np.int32(np.sum(of_x))
     for group in range(groups):
         ones, pairs = simd.splat(constant, LANES), simd.splat(np.int32(0), LANES)
-        for j in range(of_x.size):
-            both, one = _pairs_of_images(x, np.uint64(group * of_x.size + j) * size, size)
+        for j in range(x_planes):
+            both, one = _pairs_of_images(x, (np.uint64(group) * x_planes + j) * size, size)
             ones = ones + simd.splat(np.int32(of_x[j] * w_offset), LANES) * (both + one)
             pairs = pairs + simd.splat(np.int32(of_x[j] * w_share), LANES) * one
         simd.store(alone, group * LANES, ones)
         simd.store(shared, group * LANES, ones + pairs)
-    for block in range(first, last):
-        r, w_at = block * LANES, np.uint64(block * of_w.size) * size
-        base = simd.splat(x_offset, LANES) * simd.load(w_sums, r)
-        if tiled > 0:
-            for image in range(images):                 # or the stores wait for memory, and loads behind them wait too
-                simd.prefetch_l2(out, image * columns + r)
+    every_pair = simd.splat(np.int32(16 * words), LANES)
+    for group in range(groups):                                     # a few images at a time: they stay in the L1 cache,
+        for block in range(first, last):                            # and each line of out is written beside the last
+            r, w_at = block * LANES, np.uint64(block) * w_planes * size
+            base = simd.splat(x_offset, LANES) * simd.load(w_sums, r)
             pairs = base
             for i in range(of_w.size):
-                share = simd.splat(np.int32(of_w[i] * x_share), LANES)
-                pairs = pairs + share * _pairs_of_weights(w, w_at + np.uint64(i) * size, size, either, np.uint64(i) * half)
-            next_block, lines = w_at + np.uint64(of_w.size) * size, -(-of_w.size * words * IMAGES // tiled)
-            for image in range(0, tiled, IMAGES):
-                for line in range(image // IMAGES * lines, (image // IMAGES + 1) * lines):
-                    simd.prefetch_l2(w, next_block + np.uint64(line) * _step)
-                x_at = np.uint64(image // LANES * of_x.size) * size + np.uint64(image % LANES)
+                both = simd.load(w_pairs, (block * of_w.size + i) * LANES)
+                pairs = pairs + simd.splat(np.int32(of_w[i] * x_share), LANES) * (both - every_pair)
+            for image in range(group * LANES, min(tiled, (group + 1) * LANES), IMAGES):
+                for i in range(IMAGES):
+                    simd.prefetch_l2(out, (image + i) * columns + r + AHEAD)
+                x_at = np.uint64(group) * x_planes * size + np.uint64(image % LANES)
                 a = b = c = d = e = f = g = h = pairs
-                for i in range(of_w.size):
-                    for j in range(of_x.size):
-                        p, q, s, t, u, v, y, z = _eight_images(w, w_at + np.uint64(i) * size, either, np.uint64(i) * half,
-                                                               x, x_at + np.uint64(j) * size, size, np.int32(of_w[i] * of_x[j]))
+                for i in range(w_planes):
+                    for j in range(x_planes):
+                        p, q, s, t, u, v, y, z = _eight_images(w, w_at + i * size, x, x_at + j * size, size,
+                                                               np.int32(of_w[i] * of_x[j]))
                         a, b, c, d, e, f, g, h = a + p, b + q, c + s, d + t, e + u, f + v, g + y, h + z
                 _put_tile(out, columns, image, r, (a, b, c, d, e, f, g, h), shared, spare)
-        for image in range(tiled, images):
-            x_at = np.uint64(image // LANES * of_x.size) * size + np.uint64(image % LANES)
-            total = base + simd.splat(alone[image], LANES)
-            for i in range(of_w.size):
-                for j in range(of_x.size):
-                    count = _one_image(w, w_at + np.uint64(i) * size, x, x_at + np.uint64(j) * size, size)
-                    total = total + simd.splat(np.int32(of_w[i] * of_x[j]), LANES) * count
-            _put(out, columns, image, r, total)
+            for image in range(max(tiled, group * LANES), min(images, (group + 1) * LANES)):
+                x_at = np.uint64(group) * x_planes * size + np.uint64(image % LANES)
+                total = base + simd.splat(alone[image], LANES)
+                for i in range(w_planes):
+                    for j in range(x_planes):
+                        count = _one_image(w, w_at + i * size, x, x_at + j * size, size)
+                        total = total + simd.splat(np.int32(of_w[i] * of_x[j]), LANES) * count
+                _put(out, columns, image, r, total)
 
 
 @kernel([boolean(array_of(real, 2), int64, _out(uint32, 2)) for real in (float32, float64)])
@@ -202,16 +195,20 @@ def pack_signs(x, first, words):
 
     x: (rows, n), words: (blocks, words·LANES) zeroed, from row ``first``, a multiple of LANES, on
     """
-    nan, zero = np.uint32(0), simd.splat(x.dtype.type(0), 32)
+    nans, zero = np.uint32(0), simd.splat(x.dtype.type(0), 32)
     for r in range(x.shape[0]):
         row, place, lane = x[r], words[(first + r) // LANES], (first + r) % LANES
-        for k in range(0, row.size, 32):
-            here = simd.first(row.size - k, 32)
-            numbers = simd.load_lanes(row, k, 32) if row.size - k >= 32 else simd.load_where(row, k, here)
-            nan |= simd.bits_of_lanes(simd.is_nan(numbers))
-            negative = simd.bits_of_lanes(simd.is_less(numbers, zero))
-            place[k // 32 * LANES + lane] = simd.bits_of_lanes(here) & ~negative
-    return nan != 0
+        whole = row.size // 32
+        for k in range(whole):
+            numbers = simd.load_lanes(row, 32 * k, 32)
+            nans |= simd.bits_of_lanes(simd.is_nan(numbers))
+            place[k * LANES + lane] = ~simd.bits_of_lanes(simd.is_less(numbers, zero))
+        if row.size > 32 * whole:
+            here = simd.first(row.size - 32 * whole, 32)
+            numbers = simd.load_where(row, 32 * whole, here)
+            nans |= simd.bits_of_lanes(simd.is_nan(numbers))
+            place[whole * LANES + lane] = simd.bits_of_lanes(here) & ~simd.bits_of_lanes(simd.is_less(numbers, zero))
+    return nans != 0
 
 
 @kernel([types.void(array_of(uint8, 2), int64, int64, _out(uint32, 3))])

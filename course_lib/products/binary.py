@@ -121,7 +121,7 @@ def matmul_binary(w, x, *, threads=None):
     array([ 1, -1], dtype=int32)
     """
     if not isinstance(w, BinaryMatrix):
-        raise TypeError(f"w is {type(w).__name__}; it must be a BinaryMatrix: BinaryMatrix.from_dense makes one from ±1")
+        raise TypeError(f"w is {type(w).__name__}; it must be a BinaryMatrix, as BinaryMatrix.from_dense makes")
     if not isinstance(x, BinaryMatrix):
         x = BinaryMatrix.from_dense(x, threads=threads)
     return matmul_bitserial(w, x, threads=threads)

@@ -1,7 +1,7 @@
 """Products of few-bit codes, bit by bit: planes of bits are anded, counted and summed with their weights.
 
-Codes of a bits meet codes of b bits in a · b products of bits, so the cost grows with the product of the widths: one bit
-is very cheap, and at a few bits the processor's own 8-bit products overtake.
+Codes of a bits meet codes of b bits in a · b products of bits, so the cost grows with the product of the widths: one
+bit is very cheap, and at a few bits the processor's own 8-bit products overtake.
 """
 
 from dataclasses import dataclass
@@ -43,7 +43,8 @@ def matmul_bitserial_plain(w, x, w_bits, x_bits):
         return sum((int(code) >> i & 1) << k for k, code in enumerate(codes))
 
     return [
-        sum((plane(row, i) & plane(x, j)).bit_count() << i + j for i in range(w_bits) for j in range(x_bits)) for row in w
+        sum((plane(row, i) & plane(x, j)).bit_count() << i + j for i in range(w_bits) for j in range(x_bits))
+        for row in w
     ]
 
 
@@ -51,9 +52,9 @@ def matmul_bitserial_plain(w, x, w_bits, x_bits):
 class BitPlanes:
     """Codes of a few bits, taken apart into planes of bits, 16 rows side by side. Made by :meth:`from_dense`.
 
-    ``words`` is uint32, (⌈rows / 16⌉, bits, words · 16): word k of plane i of row 16 g + l is words[g, i, 16 k + l], and
-    code 32 k + j of a row is in bit j of its word k. What is not a code is 0. ``shape`` is that of the codes: (rows, n),
-    or (n,) for one vector.
+    ``words`` is uint32, (⌈rows / 16⌉, bits, words · 16): word k of plane i of row 16 g + l is words[g, i, 16 k + l],
+    and code 32 k + j of a row is in bit j of its word k. What is not a code is 0. ``shape`` is that of the codes:
+    (rows, n), or (n,) for one vector.
     """
 
     words: np.ndarray
@@ -100,7 +101,7 @@ class BitPlanes:
         codes = np.tensordot(factors, planes_of_rows, (0, 1)) + offset
         return codes.astype(np.uint8 if self.coding is Coding.UNSIGNED else np.int8).reshape(self.shape)
 
-    @property
+    @cached_property
     def weights(self):
         """(factors, offset): a code is offset + Σᵢ factors[i] · bit i."""
         return plane_weights(self.bits, self.coding)
@@ -108,9 +109,19 @@ class BitPlanes:
     @cached_property
     def sums(self):
         """Σᵢ factors[i] · bit i of all codes of a row, int32, for whole blocks of 16 rows."""
+        ones = np.bitwise_count(self._neighbours).sum((2, 3), dtype=np.int32)                   # (groups, bits, 16)
+        return np.tensordot(self.weights[0], ones, (0, 1)).reshape(-1)
+
+    @cached_property
+    def pairs(self):
+        """How many pairs of neighbouring words' bits are both 1, int32, (groups · bits · 16,)."""
+        words = self._neighbours
+        return np.bitwise_count(words[:, :, :, 0] & words[:, :, :, 1]).sum(2, dtype=np.int32).reshape(-1)
+
+    @property
+    def _neighbours(self):
         groups, planes, long = self.words.shape
-        ones = np.bitwise_count(self.words).reshape(groups, planes, long // kernels.LANES, kernels.LANES)
-        return np.tensordot(self.weights[0], ones.sum(2, dtype=np.int32), (0, 1)).reshape(-1)
+        return self.words.reshape(groups, planes, long // (2 * kernels.LANES), 2, kernels.LANES)
 
     @property
     def nbytes(self):
@@ -163,25 +174,20 @@ def matmul_bitserial(w, x, *, threads=None):
     if n * w.largest * x.largest > LARGEST_SUM:
         raise ValueError(f"n = {n} products of up to {w.largest} · {x.largest} may overflow a 32-bit sum; n must not "
                          f"exceed {LARGEST_SUM // (w.largest * x.largest)}: split the sum and add the parts in 64 bits")
-    images, size = 1 if len(x.shape) == 1 else x.shape[0], w.words.shape[2]
-    out = simd.aligned((images, w.shape[0]), np.int32)
-    flat_out = out.reshape(-1)
+    images, blocks, size = 1 if len(x.shape) == 1 else x.shape[0], len(w.words), w.words.shape[2]
+    out = (simd.aligned if images > 2 else np.empty)((images * w.shape[0],), np.int32)
     (of_w, w_offset), (of_x, x_offset) = w.weights, x.weights
-    arguments = (w.words.reshape(-1), x.words.reshape(-1), size // kernels.LANES, of_w, of_x, w.sums, w_offset, x_offset,
-                 n * int(w_offset) * int(x_offset))
-
+    arguments = (w.words.reshape(-1), x.words.reshape(-1), size // kernels.LANES, of_w, of_x, w.sums, w.pairs, w_offset,
+                 x_offset, n * int(w_offset) * int(x_offset))
     work = 1 + w.bits * x.bits * images * (size // 16)              # products of 512 bits for a block of 16 rows
     step = 1 + _WORK_OF_A_CHUNK // work
-    nothing = np.empty(0, np.uint32)
-    chunks = iter(range(0, len(w.words) if images else 0, step))    # who is free takes the next: a thread wakes late
+    chunks = iter(range(0, blocks if images else 0, step))          # who is free takes the next: a thread wakes late
 
     def part(_start, _stop):
-        either = simd.aligned(w.bits * size // 2, np.uint32) if images > 2 else nothing
         for first in chunks:
-            last = min(first + step, len(w.words))
-            kernels.product(*arguments, either, first, last, w.shape[0], flat_out)
+            kernels.product(*arguments, first, min(first + step, blocks), w.shape[0], out)
 
-    pool.run(part, len(w.words), threads=threads, grain=1 + _WORK_OF_A_PART // work)
+    pool.run(part, blocks, threads=threads, grain=1 + _WORK_OF_A_PART // work)
     return out.reshape(x.shape[:-1] + (w.shape[0],))
 
 
@@ -213,7 +219,8 @@ def _checked(codes, bits, coding):
     low, high = {Coding.UNSIGNED: (0, 2**bits - 1), Coding.SIGNED: (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1),
                  Coding.BIPOLAR: (1 - 2**bits, 2**bits - 1)}[coding]
     if codes.size and not (low <= codes.min() and codes.max() <= high):
-        raise ValueError(f"codes run from {codes.min()} to {codes.max()}; {bits} bits ({coding.value}) hold {low} to {high}")
+        raise ValueError(f"codes run from {codes.min()} to {codes.max()}; "
+                         f"{bits} bits ({coding.value}) hold {low} to {high}")
     if coding is Coding.BIPOLAR and codes.size and not (codes & 1).all():
         where = tuple(map(int, np.argwhere(codes & 1 == 0)[0]))
         raise ValueError(f"codes have {codes[where]} at index {where}; bipolar codes are odd: each of their bits is ±1")

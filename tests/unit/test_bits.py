@@ -26,7 +26,8 @@ WIDTHS = (1, 31, 32, 33, 64, 127, 128, 129, 511, 512, 513)
 def codes_of(coding, bits):
     """Every code of this coding."""
     coding = Coding(coding)
-    low, step = {Coding.UNSIGNED: (0, 1), Coding.SIGNED: (-(2 ** (bits - 1)), 1), Coding.BIPOLAR: (1 - 2**bits, 2)}[coding]
+    lows = {Coding.UNSIGNED: (0, 1), Coding.SIGNED: (-(2 ** (bits - 1)), 1), Coding.BIPOLAR: (1 - 2**bits, 2)}
+    low, step = lows[coding]
     return (low + step * np.arange(2**bits)).astype(np.uint8 if coding is Coding.UNSIGNED else np.int8)
 
 
