@@ -2,19 +2,28 @@
 
 The caller works too, so two threads mean one helper beside it. Parts that are asked for inside a part run one after the
 other, so a pool in a pool never multiplies threads; a result must not depend on where the cuts are, and then it does not
-depend on the count. Helpers sleep between calls: PyTorch's threads have the cores to themselves while PyTorch works.
+depend on the count.
+
+To be woken takes a thread a tenth of a millisecond on some machines, as long as many a kernel runs. So a helper stays awake
+for a fifth of a millisecond after its part, in case the next call comes at once, and the caller waits awake as long for
+the others. Then they sleep: PyTorch's threads have the cores to themselves while PyTorch works.
 """
 
+import atexit
 import os
 import threading
-from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
 
 LARGEST_COUNT = 256
+PATIENCE_US = 200                       # how long to wait awake
+HANDOVER_US = 20                        # how long the other thread may still hold Python's lock: see waiting.look
 
 _lock = threading.Lock()
 _inside = threading.local()             # .part is True in a thread that is working on a part
 _count = None
-_helpers = None                         # (executor, the process it belongs to)
+_idle = []                              # helpers without work
+_process = None                         # the process they belong to
 
 
 def threads():
@@ -46,7 +55,7 @@ def run(task, count, *, threads=None, align=1, grain=1):
     align : int
         Parts start at multiples of it (the last may end anywhere).
     grain : int
-        A part has at least so many items, so that small work is not cut up: handing over a part costs some 15 µs.
+        A part has at least so many items, so that small work is not cut up: handing over a part costs some 20 µs.
 
     Raises
     ------
@@ -58,20 +67,69 @@ def run(task, count, *, threads=None, align=1, grain=1):
         if count > 0:
             task(0, count)
         return
-    pool = _executor()
-    others = [pool.submit(_run_part, task, *part) for part in parts[1:]]
+    helpers = _take(len(parts) - 1)
+    for helper, part in zip(helpers, parts[1:]):
+        helper.begin(task, part)
     failed = None
     try:
         _run_part(task, *parts[0])
     except BaseException as error:
         failed = error
-    for other in others:
-        try:
-            other.result()
-        except BaseException as error:
-            failed = failed or error
+    for helper in helpers:
+        failed = helper.end() or failed
+    with _lock:
+        _idle.extend(helpers)
     if failed is not None:
         raise failed
+
+
+class _Helper:
+    """A thread that is given one part of the work after the other. Locks to sleep on, flags to look at while awake."""
+
+    def __init__(self):
+        self._go, self._done = threading.Lock(), threading.Lock()
+        self._begun, self._ended = np.zeros(1, np.int64), np.zeros(1, np.int64)
+        self._work = self._error = None
+        self._go.acquire()
+        self._done.acquire()
+        self.thread = threading.Thread(target=self._loop, name="course_lib", daemon=True)
+        self.thread.start()
+
+    def begin(self, task, part):
+        """Give it a part; without a task it ends for good."""
+        self._work, self._error = (task, part), None
+        self._ended[0] = 0
+        self._begun[0] = 1
+        self._go.release()
+
+    def end(self):
+        """Wait until the part is done: the error it raised, or None."""
+        _wait_awake(self._ended, HANDOVER_US // 2)
+        self._done.acquire()
+        return self._error
+
+    def _loop(self):
+        while True:
+            _wait_awake(self._begun, HANDOVER_US)
+            self._go.acquire()
+            self._begun[0] = 0
+            task, part = self._work
+            if task is None:
+                return
+            try:
+                _run_part(task, *part)
+            except BaseException as error:
+                self._error = error
+            self._work = task = part = None
+            self._ended[0] = 1
+            self._done.release()
+
+
+def _wait_awake(flag, handover):
+    """Wait until ``flag`` is raised, for ``PATIENCE_US`` at most, without Python's lock."""
+    from course_lib.kernels import waiting                          # compiled, and only needed by two threads or more
+
+    waiting.look(flag, PATIENCE_US * waiting.looks_per_us(), handover * waiting.looks_per_us())
 
 
 def _run_part(task, start, stop):
@@ -90,13 +148,27 @@ def _parts(count, threads, align, grain):
     return [(start, min(start + step, count)) for start in range(0, count, max(step, 1))]
 
 
-def _executor():
-    """The helpers: a thread is started only when none is idle. A process that was forked makes its own."""
-    global _helpers
+def _take(number):
+    """So many helpers; a thread is started only when none is idle. A process that was forked makes its own."""
+    global _process
+    _wait_awake(np.ones(1, np.int64), 0)                            # loads what waits, before a thread needs it
     with _lock:
-        if _helpers is None or _helpers[1] != os.getpid():
-            _helpers = (ThreadPoolExecutor(LARGEST_COUNT, thread_name_prefix="course_lib"), os.getpid())
-        return _helpers[0]
+        if _process != os.getpid():
+            _idle.clear()
+            _process = os.getpid()
+        return [_idle.pop() if _idle else _Helper() for _ in range(number)]
+
+
+@atexit.register
+def _dismiss():
+    """Let the idle helpers end before the interpreter does."""
+    with _lock:
+        helpers = _idle[:] if _process == os.getpid() else []
+        _idle.clear()
+    for helper in helpers:
+        helper.begin(None, None)
+    for helper in helpers:
+        helper.thread.join()
 
 
 def _checked(count, name):
