@@ -113,7 +113,7 @@ def _by_tiles(w, x, threads):
             kernels.matmul_tiles(w.tiles, images[done:], start, first, stop, out[done:])
 
     split_rows(part, len(w.tiles), ROWS * images.shape[1] * (len(images) + 3), threads=threads, align=2)
-    return np.ascontiguousarray(out[:, : w.shape[0]])
+    return out if start.size == w.shape[0] else np.ascontiguousarray(out[:, : w.shape[0]])
 
 
 @lru_cache(8)
