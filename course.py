@@ -5,7 +5,7 @@
     lab          set up what is missing and open JupyterLab on the first page   PORT=8888 LAB_ARGS="--ip=0.0.0.0"
     start        copy a lab into work/, to work on it; never overwrites           start lab04
     test         run every test, or those that the arguments select              test tests/unit -k rounding
-    bench        time our kernels against other libraries
+    bench        time our kernels against other libraries; all, or one row        bench "XNOR product, batch 1"
     execute      run notebooks again and save them with their outputs            execute notebooks/05_*.ipynb
     exercises    generate exercises/ from solutions/
     slides       make a slide deck of every lecture in build/slides/

@@ -9,7 +9,6 @@ A row (``course_lib.measure.Row``) is one operation at one size. The families be
 """
 
 import importlib
-import importlib.util
 import json
 from pathlib import Path
 
@@ -23,11 +22,7 @@ FAMILIES = ("elementwise", "dense", "bits", "sparse", "codes", "networks")
 
 def rows():
     """All rows, family by family: a list of ``measure.Row``. Nothing is prepared yet."""
-    found = []
-    for family in FAMILIES:
-        if importlib.util.find_spec(f"{__name__}.{family}"):
-            found += importlib.import_module(f"{__name__}.{family}").rows()
-    return found
+    return [row for family in FAMILIES for row in importlib.import_module(f"{__name__}.{family}").rows()]
 
 
 def find(name):
