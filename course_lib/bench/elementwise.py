@@ -29,8 +29,8 @@ def rows():
             (Goal("limit", 0.8),), why="a new scale every 128 numbers costs as much as eight of them"),
         Row("stochastic quantize", "16M float32, 8 bits", _stochastic,
             (Goal("torch floor(x / S + rand)", 50), Goal("limit", 0.6)),
-            why="half a random number of 64 bits for each element is two multiplications and six shifts and xors, as "
-                "much as the rest; the goal lies beyond what the processor computes in that time",
+            why="half of a 64-bit random number for each element takes as long as everything else together, and then "
+                "arithmetic is the limit, not memory",
             growth=Growth("numbers", SIZES, lambda n: _stochastic(n, peers=False).ours, bytes=lambda n: 5 * n)),
         *(_conversion_row(name) for name in ("e4m3", "e5m2", "bfloat16")),
         *(Row(f"convert to {_short(name)}, stochastic", "16M float32",
@@ -47,7 +47,7 @@ def _short(name):
 def _conversion_row(name):
     return Row(
         f"convert to {_short(name)}", "16M float32", lambda: _convert(name), (Goal("best", 2.0),),
-        why="the peer comes near the speed of memory too",
+        why="the peer works near the speed of memory, and so do we: there is no factor of two left between",
         growth=Growth("numbers", SIZES, lambda n: _convert(name, n, peers=False).ours,
                       bytes=lambda n: (6 if name == "bfloat16" else 5) * n) if name == "e4m3" else None)
 
@@ -77,11 +77,12 @@ def _fake_quantize(n=N, *, granularity="per_tensor", peers=True):
     reach = np.full(groups, 127 * SCALE)
     qparams = numerics.qparams_from_range(-reach, reach, bits=8, scheme="symmetric", **where)
     out, others = np.empty_like(x), {}
+    steps = np.empty_like(x) if peers else None
     scale = np.repeat(qparams.scale, 128, axis=1) if granularity == "per_group" else qparams.scale
     scale = scale[:, None] if granularity == "per_channel" else scale
 
     def numpy():
-        steps = np.divide(x, scale, out=out)
+        np.divide(x, scale, out=steps)
         np.rint(np.clip(steps, -127, 127, out=steps), out=steps)
         return np.multiply(steps, scale, out=steps)
 
