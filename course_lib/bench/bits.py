@@ -28,14 +28,15 @@ def rows():
                     work=lambda bits: bits * bits, bytes=lambda bits: _bytes(N, 64, bits, bits))
     return [
         Row("XNOR product, batch 1", square, lambda: _xnor(1), (Goal(DENSE, 25),),
-            "so short a call spends as long on its own checks as on the product", _xnor_growth(1)),
+            "a call so short spends a good part of its time on packing and in Python, and a second thread wakes too late",
+            _xnor_growth(1)),
         Row("XNOR product, batch 64", square, lambda: _xnor(64), (Goal(DENSE, 30),),
-            "with every trick, 512 products of bits still take more than two vector instructions, of which a processor "
-            "starts two in a cycle; and a second thread has to be woken for a product this short", _xnor_growth(64)),
+            "512 products of bits and their sum take more than two vector instructions, of which a cycle starts two; and "
+            "a second thread takes time to wake", _xnor_growth(64)),
         Row("bit-serial product, 1×1 bit, batch 64", square, lambda: _bit_serial(1, 1), (Goal(INT8, 1),),
-            "the matrix unit of this processor is faster on bytes than its vectors on bits"),
+            "8-bit products have instructions of their own, sums of single bits have not"),
         Row("bit-serial product, 2×2 bits, batch 64", square, lambda: _bit_serial(2, 2), (Goal(DENSE, 6),),
-            "four products of bits for each product; 8-bit instructions do it in one", widths),
+            "four products of bits for each product of codes; 8-bit instructions do it in one", widths),
         Row("bit-serial product, 4×4 bits, batch 64", square, lambda: _bit_serial(4, 4), (Goal(INT8, 1),),
             "sixteen products of bits for each product of codes: bit by bit pays below that width"),
     ]

@@ -15,7 +15,7 @@ from course_lib.kernels import pool, simd
 from course_lib.numerics.checks import choose, whole_number
 from course_lib.products.rows import LARGEST_SUM
 
-_WORK_OF_A_CHUNK, _WORK_OF_A_PART = 80_000, 240_000     # products of 512 bits: some 30 µs and 90 µs of work
+_WORK_OF_A_PART = 240_000       # products of 512 bits: some 90 µs, as long as a sleeping thread takes to wake
 
 
 class Coding(Enum):
@@ -180,14 +180,11 @@ def matmul_bitserial(w, x, *, threads=None):
     arguments = (w.words.reshape(-1), x.words.reshape(-1), size // kernels.LANES, of_w, of_x, w.sums, w.pairs, w_offset,
                  x_offset, n * int(w_offset) * int(x_offset))
     work = 1 + w.bits * x.bits * images * (size // 16)              # products of 512 bits for a block of 16 rows
-    step = 1 + _WORK_OF_A_CHUNK // work
-    chunks = iter(range(0, blocks if images else 0, step))          # who is free takes the next: a thread wakes late
 
-    def part(_start, _stop):
-        for first in chunks:
-            kernels.product(*arguments, first, min(first + step, blocks), w.shape[0], out)
+    def part(first, last):
+        kernels.product(*arguments, first, last, w.shape[0], out)
 
-    pool.run(part, blocks, threads=threads, grain=1 + _WORK_OF_A_PART // work)
+    pool.run(part, blocks if images else 0, threads=threads, grain=1 + _WORK_OF_A_PART // work)
     return out.reshape(x.shape[:-1] + (w.shape[0],))
 
 
