@@ -1,7 +1,7 @@
 """The matrix unit of recent x86 servers (AMX), which multiplies 16 images by 16 rows, 64 columns at a time.
 
-It has eight registers of 16 lines by 64 bytes. One instruction adds to 16 × 16 sums of 32 bits the products of 16 images
-and 16 rows; sixteen steps of a tile, as they lie in memory (see ``tiles.py``), are one register of weights. Four
+It has eight registers of 16 lines by 64 bytes. One instruction adds to 16 × 16 sums of 32 bits the products of 16
+images and 16 rows; sixteen steps of a tile, as they lie in memory (see ``tiles.py``), are one register of weights. Four
 registers hold sums, two images, two weights, so that four loads feed four products.
 
 A process must ask the system before it uses the unit: ``allowed``. Where it may not, or there is none, the tiles go
@@ -26,6 +26,7 @@ IMAGES = 32                             # of one round
 _ARCH_PRCTL, _ASK_FOR, _TILE_DATA = 158, 0x1023, 18
 _SHAPES = np.zeros(64, np.uint8)        # of the registers: palette 1, then 64 bytes (two bytes each) by 16 lines
 _SHAPES[0], _SHAPES[16:32:2], _SHAPES[48:56] = 1, 64, 16
+
 
 def images_at_once(batch):
     """How many of the first images ``matmul_amx`` can take: whole sets of 32, none where there is no such unit."""
@@ -75,7 +76,7 @@ def _release(typingctx):
 
 
 def _move(name, doc):
-    """Sixteen lines of 64 bytes between a register and memory; the first begins at array[i], each ``stride`` bytes on."""
+    """Sixteen lines of 64 bytes to or from a register; the first begins at array[i], each ``stride`` bytes on."""
 
     def typed(typingctx, register, array, i, stride):
         def generate(context, builder, sig, args):

@@ -29,7 +29,7 @@ def _out(dtype, ndim):
 
 @kernel([types.void(array_of(int8, 2), _out(uint8, 2), array_of(int32, 1), int64, int64, _out(int32, 2))])
 def matmul_tiles(tiles, x, start, first, stop, out):
-    """out[b, r] = start[r] + Σ_k w[r, k] x[b, k] for the rows of the tiles from ``first`` to ``stop``: see ``tiles.py``"""
+    """out[b, r] = start[r] + Σ_k w[r, k] x[b, k] for rows of the tiles from ``first`` to ``stop``: see ``tiles.py``"""
     products(tiles, x, start, first, stop, out)
 
 
@@ -103,7 +103,8 @@ def matmul_int4_groups(tiles, scales, x, group, first, stop, out):
     """out[b, r] = Σ_g s[r, g] Σ_k q[r, k] x[b, k], k in group g, for the rows of the tiles from ``first`` to ``stop``
 
     tiles: (T, 2 n) int32, sixteen rows by eight columns in each 64 bytes, T even, n a multiple of 8; group: columns of
-    one, a multiple of 8; scales: (T, 16 ⌈n / group⌉), sixteen rows of a group together; x: (batch, n), out: (batch, 16 T)
+    one, a multiple of 8; scales: (T, 16 ⌈n / group⌉), sixteen rows of a group together; x: (batch, n),
+    out: (batch, 16 T)
     """
     zero = simd.splat(np.float32(0), 16)
     for t in range(first, stop, 2):

@@ -1,4 +1,4 @@
-"""The layers of the integer engine: products of codes with 32-bit sums, requantized. The products are in ``tiles.py``."""
+"""The layers of the integer engine: products of codes with 32-bit sums (``tiles.py``), requantized."""
 
 import numba
 import numpy as np
@@ -39,7 +39,7 @@ def _requantize(acc, multiplier, offset, shift, low, high):
     return min(max((np.int64(acc) * multiplier + offset) >> shift, low), high)
 
 
-_weights = (array_of(int8, 2), array_of(int32, 1))                              # tiles, and zeros to start the sums from
+_weights = (array_of(int8, 2), array_of(int32, 1))                              # tiles, and zeros: the sums' start
 _constants = (array_of(int64, 1), array_of(int64, 1), int64, int64, int64)      # M0, B0, shift, low, high
 _pair = types.UniTuple(int64, 2)
 
@@ -80,8 +80,8 @@ def _copy_patches(x, kernel_size, stride, padding, zero_point, patches):
 
 @kernel([types.void(array_of(uint8, 4), *_weights, *_constants, _pair, _pair, _pair, uint8, _out(uint8, 2),
                     _out(int32, 2), _out(codes, 3)) for codes in (uint8, int32)])
-def conv2d(x, tiles, start, multiplier, offset, shift, low, high, kernel_size, stride, padding, zero_point, patches, acc,
-           out):
+def conv2d(x, tiles, start, multiplier, offset, shift, low, high, kernel_size, stride, padding, zero_point, patches,
+           acc, out):
     """Convolution: the image's patches times the filters, requantized.
 
     x: (batch, channels, height, width) uint8, tiles: of the filters, (m, channels·kh·kw), patches: (oh·ow,

@@ -21,7 +21,8 @@ class PackedInt8:
     """int8 weights in the order in which the kernel reads them; made by :func:`pack_int8`.
 
     ``tiles`` has sixteen rows of the weights in each of its rows, four columns of each at a time; rows that are missing
-    in the last pair, and columns in the last 64, are 0. ``minus_128_sums`` is −128 Σ_k w[r, k], which signed activations need.
+    in the last pair, and columns in the last 64, are 0. ``minus_128_sums`` is −128 Σ_k w[r, k],
+    which signed activations need.
     """
 
     tiles: np.ndarray               # (T, 16 · 64 ⌈n / 64⌉) int8, T even

@@ -23,7 +23,8 @@ def trial():
         scales = rng.uniform(0.5, 2, (m, -(-n // 32))).astype(np.float32)
         packed, groups = products.pack_int8(w), products.pack_int4_groups(small, scales, 32)
         for batch in (1, 2, 3, 8, 11, 33):
-            for x in (rng.integers(0, 256, (batch, n)).astype(np.uint8), rng.integers(-128, 128, (batch, n)).astype(np.int8)):
+            for dtype, low in ((np.uint8, 0), (np.int8, -128)):
+                x = rng.integers(low, low + 256, (batch, n)).astype(dtype)
                 np.testing.assert_array_equal(products.matmul_int8(packed, x), exact(w, x))
                 np.testing.assert_array_equal(products.matmul_int8(w, x), exact(w, x))
                 np.testing.assert_array_equal(products.matmul_int4(products.pack_int4(small), x), exact(small, x))
