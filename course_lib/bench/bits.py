@@ -28,11 +28,11 @@ def rows():
                     work=lambda bits: bits * bits, bytes=lambda bits: _bytes(N, 64, bits, bits))
     return [
         Row("XNOR product, batch 1", square, lambda: _xnor(1), (Goal(DENSE, 25),),
-            "a call so short spends a good part of its time on packing and in Python, and a second thread wakes too late",
+            "a call so short spends much of its time on packing and in Python, and a second thread wakes too late",
             _xnor_growth(1)),
         Row("XNOR product, batch 64", square, lambda: _xnor(64), (Goal(DENSE, 30),),
-            "512 products of bits and their sum take more than two vector instructions, of which a cycle starts two; and "
-            "a second thread takes time to wake", _xnor_growth(64)),
+            "512 products of bits and their sum take more than two vector instructions, of which a cycle starts two; "
+            "and a second thread takes time to wake", _xnor_growth(64)),
         Row("bit-serial product, 1×1 bit, batch 64", square, lambda: _bit_serial(1, 1), (Goal(INT8, 1),),
             "8-bit products have instructions of their own, sums of single bits have not"),
         Row("bit-serial product, 2×2 bits, batch 64", square, lambda: _bit_serial(2, 2), (Goal(DENSE, 6),),
