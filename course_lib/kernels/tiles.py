@@ -2,8 +2,8 @@
 
 A tile holds sixteen rows of the weights, four columns at a time: byte 64 i + 4 r + j of it is w[16 t + r, 4 i + j].
 Four bytes of an image, repeated sixteen times, then meet 64 weights in one ``dot4``, and lane r of the sum belongs to
-row r: nothing is left to be added up at the end. Two tiles meet eight images at a time, so that ten loads feed sixteen sums,
-all of them in registers.
+row r: nothing is left to be added up at the end. Two tiles meet eight images at a time, so that ten loads feed
+sixteen sums, all of them in registers.
 
 Rows that are missing in the last pair of tiles, and columns in the last 64, are weights of 0. Images that are
 missing in the last eight repeat the last image: the same numbers are written twice to the same place.
