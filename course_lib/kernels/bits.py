@@ -201,13 +201,13 @@ def pack_signs(x, first, words):
         whole = row.size // 32
         for k in range(whole):
             numbers = simd.load_lanes(row, 32 * k, 32)
-            nans |= simd.bits_of_lanes(simd.is_nan(numbers))
-            place[k * LANES + lane] = ~simd.bits_of_lanes(simd.is_less(numbers, zero))
+            nans |= simd.to_bits(simd.is_nan(numbers))
+            place[k * LANES + lane] = ~simd.to_bits(simd.is_less(numbers, zero))
         if row.size > 32 * whole:
             here = simd.first(row.size - 32 * whole, 32)
             numbers = simd.load_where(row, 32 * whole, here)
-            nans |= simd.bits_of_lanes(simd.is_nan(numbers))
-            place[whole * LANES + lane] = simd.bits_of_lanes(here) & ~simd.bits_of_lanes(simd.is_less(numbers, zero))
+            nans |= simd.to_bits(simd.is_nan(numbers))
+            place[whole * LANES + lane] = simd.to_bits(here) & ~simd.to_bits(simd.is_less(numbers, zero))
     return nans != 0
 
 
@@ -224,4 +224,4 @@ def pack_planes(codes, bits, first, words):
             numbers = simd.load_lanes(row, k, 32) if left >= 32 else simd.load_where(row, k, simd.first(left, 32))
             for i in range(bits):
                 chosen = numbers & simd.splat(np.uint8(1 << i), 32)
-                planes[i, k // 32 * LANES + lane] = simd.bits_of_lanes(chosen)
+                planes[i, k // 32 * LANES + lane] = simd.to_bits(chosen)

@@ -23,9 +23,10 @@ from numba import types
 from course_lib.kernels import pool
 
 # compiled into kernels of other files
-_SHARED_SOURCES = [Path(__file__).with_name(name) for name in ("blocks.py", "floats.py", "simd.py", "tiles.py")]
+_SHARED_SOURCES = [Path(__file__).with_name(name) for name in ("blocks.py", "floats.py", "tiles.py")]
+_SHARED_SOURCES += sorted(Path(__file__).with_name("simd").glob("*.py"))
 _KERNELS = {}               # "module.name" -> dispatcher
-_LIGHT = ("blocks", "compiling", "pool", "simd")                   # modules of this folder that have no kernel
+_LIGHT = ("blocks", "compiling", "pool")                           # modules of this folder that have no kernel
 _watchers = []              # callables told the name of a kernel just before it is compiled or loaded
 
 
@@ -126,7 +127,8 @@ def load_all(progress=True):
 def _in_working_order(folder):
     """The names of the kernel modules: a small one first, to see whether there is anything to compile; then inwards from
     two large ones, so that two who begin at the two ends meet at small ones."""
-    size = {module.name: (folder / f"{module.name}.py").stat().st_size for module in pkgutil.iter_modules([str(folder)])}
+    modules = [module.name for module in pkgutil.iter_modules([str(folder)]) if not module.ispkg]
+    size = {name: (folder / f"{name}.py").stat().st_size for name in modules}
     light = [name for name in _LIGHT if name in size]
     *large, first = sorted(size.keys() - light, key=size.get, reverse=True)
     return [*light, first, *large[::2], *large[1::2][::-1]]

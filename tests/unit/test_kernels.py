@@ -36,9 +36,9 @@ def test_second_process_compiles_nothing(tmp_path):
 
 
 def test_two_who_work_inwards_meet_at_the_smallest(tmp_path):
-    for name, size in {"a": 10, "b": 40, "c": 30, "d": 20, "e": 50, "f": 60, "simd": 99, "pool": 1}.items():
+    for name, size in {"a": 10, "b": 40, "c": 30, "d": 20, "e": 50, "f": 60, "blocks": 99, "pool": 1}.items():
         (tmp_path / f"{name}.py").write_bytes(bytes(size))
-    assert compiling._in_working_order(tmp_path) == ["pool", "simd", "a", "f", "b", "d", "c", "e"]
+    assert compiling._in_working_order(tmp_path) == ["blocks", "pool", "a", "f", "b", "d", "c", "e"]
 
 
 def test_nothing_compiles_after_the_import(tmp_path):
@@ -73,8 +73,7 @@ def test_import_survives_a_cache_that_cannot_be_written(tmp_path):
     for room in ("numerics", "kernels"):
         shutil.copytree(PACKAGE / room, copy / room, ignore=shutil.ignore_patterns("__pycache__"))
     needed = {"__init__.py", "compiling.py", "elementwise.py", "blocks.py", "clustering.py",
-              "floats.py", "histogram.py", "microscaling.py", "pool.py",
-              "simd.py"}
+              "floats.py", "histogram.py", "microscaling.py", "pool.py"}
     for file in (copy / "kernels").glob("*.py"):
         if file.name not in needed:
             file.unlink()                                       # the same mechanism, and slower to compile

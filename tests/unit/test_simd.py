@@ -4,6 +4,7 @@ import numba
 import numpy as np
 import pytest
 from course_lib.kernels import simd
+from course_lib.kernels.simd import instructions
 from llvmlite import binding, ir
 from numba.core.errors import TypingError
 from tests.unit import portable_simd
@@ -43,9 +44,9 @@ def test_wrong_use_is_refused_by_the_compiler():
 
 
 @pytest.mark.parametrize(("features", "way", "instruction"), [
-    ("+i8mm,+dotprod", simd._dot4_by("llvm.aarch64.neon.usdot.v4i32.v16i8"), "usdot"),
-    ("+dotprod", simd._dot4_signed, "sdot"),
-    ("", simd._dot4_plain, "smlal"),
+    ("+i8mm,+dotprod", instructions._dot4_by("llvm.aarch64.neon.usdot.v4i32.v16i8"), "usdot"),
+    ("+dotprod", instructions._dot4_signed, "sdot"),
+    ("", instructions._dot4_plain, "smlal"),
 ])
 def test_arm_processors_get_their_own_dot_product(features, way, instruction):
     """Translated for a processor that is not here: the code is accepted, and it is the instruction that was meant."""
