@@ -23,7 +23,6 @@ _lock = threading.Lock()
 _inside = threading.local()             # .part is True in a thread that is working on a part
 _count = None
 _idle = []                              # helpers without work
-_process = None                         # the process they belong to
 
 
 def threads():
@@ -149,21 +148,29 @@ def _parts(count, threads, align, grain):
 
 
 def _take(number):
-    """So many helpers; a thread is started only when none is idle. A process that was forked makes its own."""
-    global _process
+    """So many helpers; a thread is started only when none is idle."""
     _wait_awake(np.ones(1, np.int64), 0)                            # loads what waits, before a thread needs it
     with _lock:
-        if _process != os.getpid():
-            _idle.clear()
-            _process = os.getpid()
         return [_idle.pop() if _idle else _Helper() for _ in range(number)]
+
+
+def _forget():
+    """In a process that was forked: its parent's helpers are not here, and nobody is left to give back a lock."""
+    global _lock
+    _lock = threading.Lock()
+    _idle.clear()
+    _inside.part = False
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
 
 
 @atexit.register
 def _dismiss():
     """Let the idle helpers end before the interpreter does."""
     with _lock:
-        helpers = _idle[:] if _process == os.getpid() else []
+        helpers = _idle[:]
         _idle.clear()
     for helper in helpers:
         helper.begin(None, None)
