@@ -13,8 +13,8 @@ SIZES = tuple(2**k for k in range(10, 25, 2))
 TORCH = {"e4m3": "float8_e4m3fn", "e5m2": "float8_e5m2", "bfloat16": "bfloat16"}
 ML_DTYPES = {"e4m3": "float8_e4m3fn", "e5m2": "float8_e5m2", "bfloat16": "bfloat16"}
 SCALE = 0.05
-FASTER_THAN_A_COPY = ("so many times as fast would be faster than these bytes can be copied: what stands in the way is "
-                      "memory, not arithmetic")
+FASTER_THAN_A_COPY = ("so many times as fast is about as fast as the fastest copy of these bytes: memory stands in the way, "
+                      "not arithmetic")
 
 
 def rows():
@@ -29,8 +29,8 @@ def rows():
             (Goal("limit", 0.8),), why="a new scale every 128 numbers costs as much as eight of them"),
         Row("stochastic quantize", "16M float32, 8 bits", _stochastic,
             (Goal("torch floor(x / S + rand)", 50), Goal("limit", 0.6)),
-            why="half of a 64-bit random number for each element takes as long as everything else together, and then "
-                "arithmetic is the limit, not memory",
+            why="so many times as fast is about as fast as the fastest copy of these bytes, and half of a 64-bit random "
+                "number for each element takes as long as everything else together",
             growth=Growth("numbers", SIZES, lambda n: _stochastic(n, peers=False).ours, bytes=lambda n: 5 * n)),
         *(_conversion_row(name) for name in ("e4m3", "e5m2", "bfloat16")),
         *(Row(f"convert to {_short(name)}, stochastic", "16M float32",

@@ -14,11 +14,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from course_lib.kernels import peaks, pool
+from course_lib.kernels import peaks, pool, simd
 from course_lib.measure import compare
 from course_lib.roofline import peak_rate
 
 ROUNDS = 2_000_000                          # of a loop in registers: some milliseconds
+LARGE = 1 << 22                             # bytes, from which a copy may be faster past the caches
 PEAKS = ("float32", "int8", "popcount")
 
 
@@ -32,16 +33,24 @@ class Peak(NamedTuple):
 def copies_of(size, threads):
     """{name: callable}: ways to move ``size`` bytes, half of them read, half written. The fastest one is the limit.
 
-    A copy that is over before a second thread has woken is faster on one.
+    A copy that is over before a second thread has woken is faster on one; a large one past the caches, as a plain store
+    first reads what it overwrites.
     """
-    source = np.ones(max(1, int(size) // 2), np.uint8)
-    target = np.empty_like(source)
+    count = max(1, int(size) // 2)
+    source, target = (simd.aligned((-(-count // 64) * 64,), np.uint8) for _ in range(2))
+    source[:] = 1
 
-    def part(start, stop):
+    def through(start, stop):
         np.copyto(target[start:stop], source[start:stop])
 
+    def past(start, stop):
+        peaks.copy_past_caches(source[start:stop], target[start:stop])
+
+    ways = {"copy": (through, count), **({"copy past the caches": (past, source.size)} if size >= LARGE else {})}
     return {
-        f"copy on {count}": partial(pool.run, part, source.size, threads=count, align=64) for count in {threads, 1}
+        f"{name} on {some}": partial(pool.run, way, items, threads=some, align=64)
+        for name, (way, items) in ways.items()
+        for some in {threads, 1}
     }
 
 

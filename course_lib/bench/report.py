@@ -5,10 +5,10 @@ from dataclasses import asdict, dataclass, field
 from course_lib.measure import table as text_table
 from course_lib.measure import time_text
 
-PAST_THE_LIMIT = (
-    "More than 100 % reached: the limit is a copy, which reads one byte for each byte that it writes, through the caches; "
-    "a row may read more than it writes, or write past the caches."
-)
+PAST_A_COPY = ("More than 100 % of memory: the limit is the fastest copy, which reads one byte for each byte that it "
+               "writes; a row may read more than it writes.")
+PAST_A_PEAK = ("More than 100 % of arithmetic: operations are counted as the definition does them, and the kernel comes "
+               "to the same sums with fewer.")
 HEADERS = ["time (median)", "against ours", "goal"]
 
 
@@ -41,7 +41,7 @@ class RowResult:
 
     ``speedup`` is the best peer's time over ours. ``limit_ms`` is the least time that the row's bytes or its operations
     take on this machine, whichever is longer (``limited_by`` says which), and ``of_limit`` its share of our time; why
-    that may pass 1, ``PAST_THE_LIMIT`` tells. ``in_cache`` is the
+    that may pass 1, ``past_the_limit`` tells. ``in_cache`` is the
     smallest cache that the bytes fit in. ``beside`` has other rows of ours, timed in the same loop; ``skipped`` the
     peers that could not be timed, each with the reason. ``goal`` is the first of the ``goals``, ``met`` says whether all
     were that could be judged.
@@ -98,8 +98,13 @@ class RowResult:
     def remarks(self):
         """One line for each goal, and the reason after those that were missed."""
         reason = [f"why: {self.why}"] if self.met is False and self.why else []
-        reason += [PAST_THE_LIMIT] if self.of_limit is not None and self.of_limit > 1 else []
-        return [goal.in_words() for goal in self.goals] + reason
+        return [goal.in_words() for goal in self.goals] + reason + self.past_the_limit()
+
+    def past_the_limit(self):
+        """The sentence that says how a row can pass 100 %, in a list; an empty one where it does not."""
+        if self.of_limit is None or self.of_limit <= 1:
+            return []
+        return [PAST_A_COPY if self.limited_by.startswith("memory") else PAST_A_PEAK]
 
     def title(self):
         return f"{self.name}, {self.shape}, {self.threads} thread{'s' * (self.threads > 1)}"
@@ -125,8 +130,7 @@ def table(results):
     parts = [text_table(lines, headers=["row", "", *HEADERS])]
     if missed:
         parts += ["Goals missed, and why:", *missed]
-    if any(one.of_limit is not None and one.of_limit > 1 for one in results):
-        parts.append(PAST_THE_LIMIT)
+    parts += sorted({sentence for one in results for sentence in one.past_the_limit()})
     judged = [goal.met for one in results for goal in one.goals if goal.met is not None]
     if judged:
         parts.append(f"{sum(judged)} of {len(judged)} goals met, in {len(results)} rows.")

@@ -117,7 +117,7 @@ def huffman_encode(symbols, code=None, *, limit=None, threads=None):
     >>> stream.code.words, stream.payload.size, huffman_decode(stream).tolist()
     (['0', '110', '111', '10'], 4, [0, 3, 0, 1, 0, 2, 3, 0, 3, 0])
     """
-    symbols = _check_symbols(symbols)
+    symbols = _check_symbols(np.zeros(0, np.uint8) if np.size(symbols) == 0 else symbols)
     blocks = -(-symbols.size // BLOCK)
     if code is not None and limit is not None:
         raise ValueError(f"limit={limit} is for the default code; a code was given as well")

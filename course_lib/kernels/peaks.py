@@ -1,11 +1,11 @@
-"""Arithmetic on what lies in registers and nothing else: how fast this processor can go. The benchmarks' upper limit.
+"""Arithmetic on what lies in registers and nothing else, and a copy: how fast this processor can go. The benchmarks' limits.
 
 Eight sums that do not wait for one another keep the arithmetic units busy; each number that comes out depends on every
 step, so that the compiler can leave none away.
 """
 
 import numpy as np
-from numba import float32, int8, int32, int64, uint8, uint64
+from numba import float32, int8, int32, int64, types, uint8, uint64
 
 from course_lib.kernels import simd
 from course_lib.kernels.compiling import array_of, kernel
@@ -14,6 +14,15 @@ SUMS = 8
 FLOAT32_OPERATIONS = 2 * 16 * SUMS          # a round: a multiply-add is two operations
 INT8_OPERATIONS = 2 * 64 * SUMS
 POPCOUNT_OPERATIONS = 2 * 512 * SUMS        # a product of two bits and its sum: two operations, as for numbers
+
+
+@kernel([types.void(array_of(uint8, 1), array_of(uint8, 1, readonly=False))])
+def copy_past_caches(source, target):
+    """target = source, past the caches.   (n,) uint8, n and the address of target multiples of 64"""
+    for i in range(0, source.size, 64):
+        simd.prefetch_lanes(source, i, 64, 2048)
+        simd.store_past_caches(target, i, simd.load(source, i))
+    simd.fence()
 
 
 @kernel([float32(int64)])

@@ -66,16 +66,21 @@ def run(task, count, *, threads=None, align=1, grain=1):
         if count > 0:
             task(0, count)
         return
-    helpers = _take(len(parts) - 1)
+    helpers, failed = _take(len(parts) - 1), None
     for helper, part in zip(helpers, parts[1:]):
         helper.begin(task, part)
-    failed = None
     try:
         _run_part(task, *parts[0])
     except BaseException as error:
         failed = error
-    for helper in helpers:
-        failed = helper.end() or failed
+    waiting = list(helpers)
+    while waiting:                                      # an interruption does not leave a part running behind our back
+        try:
+            error = waiting[0].end()                    # always waited for, whatever else has failed
+            failed = failed or error
+            waiting.pop(0)
+        except KeyboardInterrupt as error:
+            failed = failed or error
     with _lock:
         _idle.extend(helpers)
     if failed is not None:
@@ -132,8 +137,8 @@ def _wait_awake(flag, handover):
 
 
 def _run_part(task, start, stop):
-    _inside.part = True
     try:
+        _inside.part = True
         task(start, stop)
     finally:
         _inside.part = False
@@ -179,9 +184,9 @@ def _dismiss():
 
 
 def _checked(count, name):
-    if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= LARGEST_COUNT:
+    if not isinstance(count, (int, np.integer)) or isinstance(count, bool) or not 1 <= count <= LARGEST_COUNT:
         raise ValueError(f"{name} is {count!r}; it should be a whole number from 1 to {LARGEST_COUNT}")
-    return count
+    return int(count)
 
 
 def _default():

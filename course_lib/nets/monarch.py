@@ -78,8 +78,17 @@ def _for_the_kernel(*tensors):
     x, _, right = tensors
     if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
         return False
+    if torch.jit.is_tracing() or torch.compiler.is_compiling() or any(_is_wrapped(t) for t in tensors):
+        return False
     plain = all(type(t) in _PLAIN and t.dtype == torch.float32 and t.device.type == "cpu" for t in tensors)
     return plain and right.shape[1] >= kernels.LANES and x.ndim == 2 and len(x) >= kernels.IMAGES
+
+
+def _is_wrapped(tensor):
+    """Whether torch.func (vmap, jvp, …) is at work on it, or it carries a tangent: its numbers alone are not all of it."""
+    if torch._C._functorch.is_functorch_wrapped_tensor(tensor):
+        return True
+    return torch.autograd.forward_ad.unpack_dual(tensor).tangent is not None
 
 
 def _by_kernel(x, left, right):

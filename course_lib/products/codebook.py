@@ -95,7 +95,7 @@ class DeepCompressed:
         values, which = np.unique(w[w != 0], return_inverse=True)
         if values.size > 32:
             raise ValueError(f"w has {values.size} different values beside zero; a codebook here has 32 at most: "
-                             "share the weights first, by cl.numerics.share_weights or the like")
+                             "let those that are not zero share values first, by cl.numerics.kmeans")
         codes = np.zeros(w.shape, np.uint8)
         codes[w != 0] = which + 1
         narrow = values.size <= 15

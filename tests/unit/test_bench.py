@@ -37,7 +37,7 @@ def row(name, *goals, why="", growth=None, **more):
 @pytest.fixture
 def two_rows(monkeypatch):
     sizes = Growth("n", (4096, 1024, 16384), lambda n: np.ones(n).sum, 1.0, bytes=lambda n: 8 * n)
-    rows = [row("sum, easy", Goal("best", 1e-6), growth=sizes), row("sum, hopeless", Goal("long", 1e6), why="it adds")]
+    rows = [row("sum, easy", Goal("long", 1e-6), growth=sizes), row("sum, hopeless", Goal("long", 1e6), why="it adds")]
     monkeypatch.setattr(cl.bench, "rows", lambda: rows)
     monkeypatch.setattr(bench, "roofs", lambda threads: ROOFS)
     monkeypatch.setattr(bench.cold, "measure_cold_start", lambda: cold.ColdStart(50.0, 4.0, 9, 12, False, True))
@@ -312,3 +312,16 @@ def test_the_inference_row_times_the_same_network_three_times(batch):
         same = (logits.numpy().argmax(1) == ours.argmax(1)).mean()
         assert same >= 0.95, name  # of 64: at most three near ties fall the other way
     assert case.bytes == 266_200 + batch * 784 * 4  # 266 610 parameters less 410 biases
+
+
+def test_ahead_of_all_is_not_judged_while_one_is_missing():
+    short, long = np.ones(1 << 8), np.ones(1 << 16)
+
+    def judged(goal, **peers):
+        case = Case(short.sum, {"long": long.sum, **peers}, bytes=short.nbytes)
+        return cl.bench.run(Row("sum", "256", lambda: case, (goal,)), threads=1, budget_s=0.02).goals[0].met
+
+    assert judged(Goal("best", 1e-6)) is True
+    assert judged(Goal("best", 1e-6), other="not installed: other") is None
+    assert judged(Goal("best", 1e6), other="not installed: other") is False
+    assert judged(Goal("long", 1e-6), other="not installed: other") is True

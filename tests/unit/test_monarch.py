@@ -227,3 +227,16 @@ def test_state_dict_and_copy():
 def test_errors(call, words):
     with pytest.raises(ValueError, match=words):
         call()
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")      # from inside torch.func.jvp
+def test_what_looks_like_numbers_and_is_more_goes_through_pytorch():
+    """Forward derivatives, vmap and tracing need every operation; the kernel would drop them without a word."""
+    generator = torch.Generator().manual_seed(3)
+    left, right = (torch.randn(16, 16, 16, generator=generator) for _ in range(2))
+    x, tangent = (torch.randn(32, 256, generator=generator) for _ in range(2))
+    with torch.no_grad():
+        value, derivative = torch.func.jvp(lambda x: monarch_matmul(x, left, right), (x,), (tangent,))
+        torch.testing.assert_close(derivative, monarch_matmul(tangent, left, right), rtol=1e-4, atol=1e-3)
+        stacked = torch.vmap(lambda x: monarch_matmul(x, left, right))(torch.stack([x, tangent]))
+        torch.testing.assert_close(stacked[1], monarch_matmul(tangent, left, right), rtol=1e-4, atol=1e-3)
