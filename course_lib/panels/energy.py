@@ -128,7 +128,7 @@ class EnergyPanel(Panel):
         self._words_in = [ax.text(0, 0.47, "", **inside) for _ in PARTS]
 
         ax = self._roofline = figure.add_axes((0.585, 0.105, 0.395, 0.625))
-        plots.name_axes(ax, "Roofline", "operations a byte", "Gop/s")
+        plots.name_axes(ax, "Roofline", "operations a byte", "Gop/s", left=58)        # numbers up to 1000 and more
         lowest = min(roof.bandwidth for roof in self._roofs.values()) * INTENSITY[0] / 2e9
         highest = max(roof.peak for roof in self._roofs.values()) * 3 / 1e9
         ax.set(xscale="log", yscale="log", xlim=INTENSITY, ylim=(lowest, highest))
