@@ -69,7 +69,7 @@ def _monarch(n, *, peers=True):
     """n features to n, without gradients; dense beside it."""
     import torch
 
-    from course_lib.nets import MonarchLinear
+    from course_lib.nets import MonarchLinear, monarch_dense_plain
 
     generator = torch.Generator().manual_seed(0)
     layer = MonarchLinear(n, bias=False).requires_grad_(False)
@@ -80,7 +80,7 @@ def _monarch(n, *, peers=True):
     others = {}
     if peers:
         dense = torch.nn.Linear(n, n, bias=False).requires_grad_(False)
-        dense.weight.copy_(layer(torch.eye(n)).T)
+        dense.weight.copy_(monarch_dense_plain(layer.left, layer.right))
         others["torch dense"] = lambda: dense(x)
 
     def same():
