@@ -13,6 +13,7 @@ _SUBMODULES = (
     "kernels", "numerics", "coding", "products",     # NumPy and compiled loops
     "data", "measure", "check", "installation",      # data sets, measurements, feedback on answers, is all well?
     "energy", "roofline",                            # what arithmetic and memory cost, and how fast they go
+    "sweep",                                         # long runs: settings in, rows out
     "nets",                                          # PyTorch
     "bench",                                         # ours against others and against the limit, a row at a time
     "plots", "panels",                               # figures and widgets
