@@ -1,10 +1,10 @@
-"""Time from a key press to the new picture, in a real browser, for every control of the quantizer panel.
+"""Time from a key press to the new picture, in a real browser, for every control of every panel.
 
-    python benchmarks/panel_latency.py [--presses 40] [--panel PTQPanel]
+    python benchmarks/panel_latency.py [--presses 40] [--panel QuantizerPanel]
 
 It starts the students' JupyterLab and a headless Chromium (as the browser tests do), focuses each control in turn and
-presses a key: an arrow on a slider's handle and on its number box, an arrow on a drop-down list, Enter on the reset
-button. The browser's own clock runs from the key's event to the first frame after the picture has loaded. Needs a quiet
+presses a key: an arrow on a slider's handle and on its number box, an arrow on a drop-down list, the space bar on a button
+that turns a bit, Enter on the reset button. The browser's own clock runs from the key's event to the first frame after the picture has loaded. Needs a quiet
 computer: the table ends with the load.
 """
 
@@ -19,7 +19,6 @@ from statistics import median, quantiles
 
 ROOT = Path(__file__).resolve().parent.parent
 BUDGET_MS = 100
-PANELS = {"QuantizerPanel": "quantizer", "PTQPanel": "ptq"}
 PAUSE_MS = 120  # between presses: what is timed is one step, not a drag
 
 # Keeps the delay from the last key press to the frame that shows the picture it caused.
@@ -53,6 +52,15 @@ def browser_tests():
     return module
 
 
+def panels():
+    """{class: short name} of every panel of the course."""
+    from course_lib import panels as room
+
+    classes = {name: getattr(room, name) for name in room.__all__}
+    return {name: one.name for name, one in classes.items()
+            if isinstance(one, type) and issubclass(one, room.Panel) and one is not room.Panel}  # fmt: skip
+
+
 def time_presses(panel, element, keys):
     """Delays in ms of each key in turn, pressed on ``element``; every key must change the picture."""
     element.focus()
@@ -73,7 +81,8 @@ def to_and_fro(there, back, presses, span=6):
 def time_controls(panel, presses):
     """{name of a control: delays in ms}"""
     found = {}
-    for label in panel.labels("input"):
+    sliders = [label for label in panel.labels("input") if panel.control(label).get_attribute("min") is not None]
+    for label in sliders:
         panel.reset()
         keys = inward(panel, label, "ArrowRight", "ArrowLeft", presses)
         found[f"{label}, handle"] = time_presses(panel, panel.handle(label), keys)
@@ -87,11 +96,17 @@ def time_controls(panel, presses):
         below = options - 1 - now
         keys = ("ArrowDown", "ArrowUp") if below >= now else ("ArrowUp", "ArrowDown")
         found[label] = time_presses(panel, control, to_and_fro(*keys, presses, span=max(below, now)))
+    bits = panel.root.locator(".cl-bits .widget-toggle-button:visible")
+    if bits.count():
+        panel.reset()
+        found["a bit"] = time_presses(panel, bits.first, ["Space"] * presses)
     found["reset"] = []
-    first = panel.labels("input")[0]
     for _ in range(presses // 4):
-        (key,) = inward(panel, first, "ArrowRight", "ArrowLeft", 1)
-        panel.changes(lambda: panel.press(first, key), first)  # noqa: B023  called at once
+        if sliders:
+            (key,) = inward(panel, sliders[0], "ArrowRight", "ArrowLeft", 1)
+            panel.changes(lambda: panel.press(sliders[0], key), sliders[0])  # noqa: B023  called at once
+        else:
+            panel.changes(bits.first.click, "a bit")
         found["reset"] += time_presses(panel, panel.root.get_by_role("button", name="Reset"), ["Enter"])
     return found
 
@@ -123,18 +138,20 @@ def main():
     in_test_environment()
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--presses", type=int, default=40, help="key presses for each control")
-    parser.add_argument("--panel", choices=PANELS, default="QuantizerPanel")
+    parser.add_argument("--panel", choices=panels(), help="this one alone")
     arguments = parser.parse_args()
     tests = browser_tests()
     before = load()
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as aside:
         with tests.start_browser() as browser, tests.start_server(Path(folder), Path(aside)) as address:
             lab = tests.Lab(browser, address, Path(folder))
-            panel = lab.panel(f"cl.panels.{arguments.panel}()", PANELS[arguments.panel])
-            panel.root.locator(".widget-image").evaluate(STOPWATCH)
-            found = time_controls(panel, arguments.presses)
-    print(f"{arguments.panel}: from key press to picture, against {BUDGET_MS} ms")
-    print(table(found))
+            for name, short in panels().items():
+                if arguments.panel in (None, name):
+                    panel = lab.panel(f"cl.panels.{name}()", short)
+                    panel.root.locator(".widget-image").evaluate(STOPWATCH)
+                    found = time_controls(panel, arguments.presses)
+                    print(f"{name}: from key press to picture, against {BUDGET_MS} ms\n{table(found)}\n", flush=True)
+                    panel.page.close()
     print(f"load before {before}, after {load()} on {os.cpu_count()} cores")
 
 
