@@ -8,6 +8,8 @@
     bench        time our kernels against other libraries; all, or one row        bench "XNOR product, batch 1"
     execute      run notebooks again and save them with their outputs            execute notebooks/05_*.ipynb
     exercises    generate exercises/ from solutions/
+    grade        grade a folder of handed-in notebooks                            grade LAB=lab01 SUBMISSIONS=submitted
+    formgrader   open what was graded, to grade conclusions by hand               PORT=8888
     slides       make a slide deck of every lecture in build/slides/
     clean-cache  forget the trained models
     setup        only set up the environment in .venv
@@ -37,6 +39,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 VENV_TEST = ROOT / ".venv-test"
+GRADING = ROOT / "grading"  # all that grading writes
 PYTHONS = ((3, 11), (3, 15))  # first that works, first that does not
 FIRST_PAGE = "notebooks/00_start_here.ipynb"
 DISK_GB = 3  # .venv and the downloads on their way there
@@ -296,20 +299,26 @@ def lab(arguments, settings):
     os.execve(command[0], command, child_env())
 
 
-def start(name, exercises=ROOT / "exercises", work=ROOT / "work"):
-    """Copy exercise `name` ("lab04" or the whole name) into work/ and return its folder. What is there stays as it is."""
-    known = sorted(path.name for path in exercises.glob("*") if path.is_dir() and not path.name.startswith("."))
+def lab_in(folder, name):
+    """The whole name of the lab in `folder` that is called `name`: "lab04", or the whole name."""
+    known = sorted(path.name for path in folder.glob("*") if path.is_dir() and not path.name.startswith("."))
     found = [one for one in known if one == name or one.startswith(name + "_")] if name else []
     if len(found) != 1:
         raise Problem("There is no lab %r: the labs are %s." % (name or "", ", ".join(known) or "not generated yet"))
-    target = work / found[0]
+    return found[0]
+
+
+def start(name, exercises=ROOT / "exercises", work=ROOT / "work"):
+    """Copy exercise `name` ("lab04" or the whole name) into work/ and return its folder. What is there stays as it is."""
+    found = lab_in(exercises, name)
+    target = work / found
     shown = target.relative_to(work.parent)
     work.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=str(work)) as aside:  # a half copy never looks like a whole one
         try:
             if not target.exists():
-                shutil.copytree(str(exercises / found[0]), str(Path(aside) / found[0]))
-                os.rename(str(Path(aside) / found[0]), str(target))  # refuses to replace a folder with work in it
+                shutil.copytree(str(exercises / found), str(Path(aside) / found))
+                os.rename(str(Path(aside) / found), str(target))  # refuses to replace a folder with work in it
                 say("Copied to %s: open the notebook there." % shown)
                 return target
         except OSError:
@@ -424,6 +433,45 @@ def jupyter_env(aside):
     return env
 
 
+def teachers_env(aside):
+    """As jupyter_env; and on PATH what nbgrader calls."""
+    path = os.pathsep.join([str(python_of(VENV_TEST).parent), os.environ.get("PATH", "")])
+    return dict(jupyter_env(aside), PATH=path)
+
+
+def grade(arguments, settings):
+    """The whole of it is in teaching/, which needs nbgrader; LIMIT is seconds a cell, arguments are students' names."""
+    name = lab_in(ROOT / "solutions", settings.get("LAB"))
+    folder = Path(settings.get("SUBMISSIONS") or ROOT / "submitted").expanduser().absolute()
+    set_up_tests()
+    with tempfile.TemporaryDirectory() as aside:
+        command = [python_of(VENV_TEST), ROOT / "teaching" / "grade.py", name, folder]
+        command += ["--limit=" + settings["LIMIT"]] if settings.get("LIMIT") else []
+        return run(command + arguments, **teachers_env(aside))
+
+
+def formgrader_command(port, root_user=False):
+    extension = "nbgrader.server_extensions.formgrader"
+    command = [str(python_of(VENV_TEST)), "-m", "jupyter_server", "--ServerApp.root_dir=" + str(GRADING)]
+    command += ["--ServerApp.jpserver_extensions=%s=True" % extension, "--ServerApp.default_url=/formgrader"]
+    command += ["--ServerApp.port=%s" % port, "--ServerApp.port_retries=0", "--log-level=WARN"]
+    command += ["--allow-root"] if root_user else []
+    return command + ([] if has_browser() else ["--no-browser"])
+
+
+def formgrader(arguments, settings):
+    port = settings.get("PORT") or "8888"
+    check_port(port)
+    if not (GRADING / "gradebook.db").exists():
+        raise Problem("Nothing has been graded yet: python course.py grade LAB=lab01 comes first.")
+    set_up_tests()
+    say("Starting nbgrader's form; Control-C here stops it." + ("" if has_browser() else " Open its address in a browser:"))
+    root_user = hasattr(os, "geteuid") and os.geteuid() == 0
+    with tempfile.TemporaryDirectory() as aside:
+        command = formgrader_command(port, root_user) + arguments
+        return subprocess.call(command, cwd=str(GRADING), env=child_env(**teachers_env(aside)))
+
+
 def test(arguments, settings):
     set_up_tests()
     return run([python_of(VENV_TEST), ROOT / "tests" / "run.py"] + arguments)
@@ -431,15 +479,18 @@ def test(arguments, settings):
 
 JOBS = {
     "lab": lab, "start": start_job, "test": test, "bench": bench, "execute": execute, "exercises": exercises,
-    "slides": slides, "clean-cache": clean_cache, "setup": setup_job,
+    "grade": grade, "formgrader": formgrader, "slides": slides, "clean-cache": clean_cache, "setup": setup_job,
 }  # fmt: skip
 
 
+SETTINGS = ("PORT", "LAB_ARGS", "LAB", "TARGET", "SUBMISSIONS", "LIMIT")
+
+
 def main(argv):
-    settings = {name: os.environ.get(name) for name in ("PORT", "LAB_ARGS", "LAB", "TARGET")}
+    settings = {name: os.environ.get(name) for name in SETTINGS}
     arguments = []
     for one in argv:
-        match = re.match(r"(PORT|LAB_ARGS|LAB|TARGET)=(.*)", one)
+        match = re.match(r"(%s)=(.*)" % "|".join(SETTINGS), one)
         if match:
             settings[match.group(1)] = match.group(2)
         else:
