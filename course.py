@@ -447,29 +447,38 @@ def grade(arguments, settings):
     with tempfile.TemporaryDirectory() as aside:
         command = [python_of(VENV_TEST), ROOT / "teaching" / "grade.py", name, folder]
         command += ["--limit=" + settings["LIMIT"]] if settings.get("LIMIT") else []
-        return run(command + arguments, **teachers_env(aside))
+        command = [str(part) for part in command + arguments]
+        process = subprocess.Popen(command, cwd=str(ROOT), env=child_env(**teachers_env(aside)))
+        try:
+            return process.wait()
+        except KeyboardInterrupt:  # it has had the same Control-C, and ends what it started
+            process.wait()
+            raise
 
 
-def formgrader_command(port, root_user=False):
+def formgrader_command(port, browser=True, root_user=False):
     extension = "nbgrader.server_extensions.formgrader"
     command = [str(python_of(VENV_TEST)), "-m", "jupyter_server", "--ServerApp.root_dir=" + str(GRADING)]
-    command += ["--ServerApp.jpserver_extensions=%s=True" % extension, "--ServerApp.default_url=/formgrader"]
+    command += ["--ServerApp.jpserver_extensions=%s=True" % extension, "--ServerApp.default_url=/formgrader/gradebook"]
     command += ["--ServerApp.port=%s" % port, "--ServerApp.port_retries=0", "--log-level=WARN"]
     command += ["--allow-root"] if root_user else []
-    return command + ([] if has_browser() else ["--no-browser"])
+    return command + ([] if browser else ["--no-browser"])
 
 
 def formgrader(arguments, settings):
     port = settings.get("PORT") or "8888"
     check_port(port)
     if not (GRADING / "gradebook.db").exists():
-        raise Problem("Nothing has been graded yet: python course.py grade LAB=lab01 comes first.")
+        raise Problem("Nothing has been graded yet: 'python course.py grade LAB=lab01' comes first.")
     set_up_tests()
-    say("Starting nbgrader's form; Control-C here stops it." + ("" if has_browser() else " Open its address in a browser:"))
-    root_user = hasattr(os, "geteuid") and os.geteuid() == 0
-    with tempfile.TemporaryDirectory() as aside:
-        command = formgrader_command(port, root_user) + arguments
-        return subprocess.call(command, cwd=str(GRADING), env=child_env(**teachers_env(aside)))
+    browser = has_browser()
+    command = formgrader_command(port, browser, root_user=hasattr(os, "geteuid") and os.geteuid() == 0) + arguments
+    say("Starting nbgrader's form; Control-C here stops it." + ("" if browser else " Open its address in a browser:"))
+    env = child_env(**teachers_env(GRADING / "jupyter"))
+    if os.name == "nt":
+        return subprocess.call(command, cwd=str(GRADING), env=env)
+    os.chdir(str(GRADING))
+    os.execve(command[0], command, env)
 
 
 def test(arguments, settings):

@@ -25,7 +25,7 @@ from nbgrader.converters import GenerateAssignment
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-from course import GRADING, Problem, child_env, duration, jupyter_env, python_of, say  # noqa: E402
+from course import GRADING, VENV, Problem, child_env, jupyter_env, python_of, say  # noqa: E402
 from teaching import execution, grade_one, submissions  # noqa: E402
 
 AT_ONCE = max(1, min(4, os.cpu_count() or 1))
@@ -37,6 +37,7 @@ SETTINGS = """\
 # For nbgrader's form and its commands in this folder; written by course.py grade.
 c = get_config()  # noqa: F821
 c.CourseDirectory.course_id = "neural-network-compression"
+c.Exchange.root = {exchange!r}  # not used here; without one every page of the form complains
 """
 # A student's cell that installs or removes packages would do it for everybody: pip finds no Python to work on.
 NO_PIP = {"PIP_PYTHON": "none-while-grading", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "UV_OFFLINE": "1"}
@@ -45,13 +46,16 @@ NO_PIP = {"PIP_PYTHON": "none-while-grading", "PIP_DISABLE_PIP_VERSION_CHECK": "
 class Course:
     """The folder in which one lab is graded, and what lies where."""
 
-    def __init__(self, folder, lab, kernel_python):
-        self.folder, self.lab, self.kernel_python = folder, lab, kernel_python
+    def __init__(self, folder, lab):
+        self.folder, self.lab = folder, lab
         self.solution = ROOT / "solutions" / lab / f"{lab}.ipynb"
         self.source, self.released = (folder / step / lab / f"{lab}.ipynb" for step in ("source", "release"))
         self.results, self.logs = folder / "results" / lab, folder / "logs" / lab
         self.table = folder / "grades" / f"{lab}.csv"
         self.running, self.lock = set(), threading.Lock()
+        self.checks = hashlib.sha256()  # what decides a grade beside the notebook: hidden tests, and the library
+        for path in [self.solution, *sorted((ROOT / "course_lib").rglob("*.py"))]:
+            self.checks.update(path.read_bytes())
 
     def handed_in(self, student):
         return self.folder / "submitted" / student / self.lab / f"{self.lab}.ipynb"
@@ -83,11 +87,9 @@ def keep(course, student, result):
     write(course.results / f"{student}.json", json.dumps(result, indent=1, ensure_ascii=False).encode())
 
 
-def fingerprint(course, notebook):
-    """What a grade depends on: the notebook, the lab's tests, the library that checks."""
-    digest = hashlib.sha256(notebook)
-    for path in [course.solution, *sorted((ROOT / "course_lib").rglob("*.py"))]:
-        digest.update(path.read_bytes())
+def fingerprint(course, student):
+    digest = course.checks.copy()
+    digest.update(course.handed_in(student).read_bytes())
     return digest.hexdigest()
 
 
@@ -96,7 +98,9 @@ def fingerprint(course, notebook):
 
 def prepare(course):
     """The lab in the grade book, and its exercise, as they stand in solutions/ now."""
-    write(course.folder / "nbgrader_config.py", SETTINGS.encode())
+    exchange = course.folder / "exchange"
+    exchange.mkdir(exist_ok=True)
+    write(course.folder / "nbgrader_config.py", SETTINGS.format(exchange=str(exchange)).encode())
     solution = course.solution.read_bytes()
     try:
         with course.gradebook() as book:
@@ -161,7 +165,7 @@ def start(course, what, student, limit, terminal=False):
         env = child_env(**jupyter_env(aside), **NO_PIP)
         env["PYTHONPATH"] = str(ROOT)
         memory = max(LEAST_MEMORY, int(SHARE_OF_MEMORY * psutil.virtual_memory().total / AT_ONCE))
-        students_kernel(Path(env["JUPYTER_DATA_DIR"]), course.kernel_python)
+        students_kernel(Path(env["JUPYTER_DATA_DIR"]))
         with course.lock:
             if course.running is None:
                 raise Problem("stopped")
@@ -209,7 +213,9 @@ def end_all(course):
         end(process)
 
 
-def students_kernel(data_dir, python):
+def students_kernel(data_dir):
+    """The kernel of the students' own environment, where there is one."""
+    python = python_of(VENV) if python_of(VENV).exists() else sys.executable
     spec = {"argv": [str(python), "-m", "ipykernel_launcher", "-f", "{connection_file}"],
             "display_name": "Python 3", "language": "python"}  # fmt: skip
     write(data_dir / "kernels" / "python3" / "kernel.json", json.dumps(spec).encode())
@@ -233,10 +239,10 @@ def standing(course, student):
     return found, when.isoformat(" ", "seconds") if when else ""
 
 
-def is_current(course, student, notebook, limit):
+def is_current(course, student, limit):
     """Whether the grade of an earlier run still holds."""
     earlier = kept(course, student)
-    if earlier.get("fingerprint") != fingerprint(course, notebook) or earlier.get("limit", limit) < limit:
+    if earlier.get("fingerprint") != fingerprint(course, student) or earlier.get("limit", limit) < limit:
         return False
     try:
         standing(course, student)
@@ -247,18 +253,18 @@ def is_current(course, student, notebook, limit):
 
 def grade_student(course, student, notes, limit):
     """Grade, write feedback, keep the result."""
-    notebook = course.handed_in(student).read_bytes()
+    result = {"fingerprint": fingerprint(course, student)}
     (course.results / f"{student}.json").unlink(missing_ok=True)  # a run that ends here is no result
     stopped = start(course, "grade", student, limit)["stopped"]
     cells, when = standing(course, student)
-    result = {"fingerprint": fingerprint(course, notebook), "cells": cells, "when": when, "notes": notes + stopped}
+    result |= {"cells": cells, "when": when, "notes": notes + stopped}
     if stopped:
         result["limit"] = limit  # with more time it may come out better
     keep(course, student, result)
 
 
 def refresh(course, student, limit):
-    """Feedback once more where a teacher has graded by hand since."""
+    """The grade stands; feedback once more where a teacher has graded by hand since."""
     result, (cells, when) = kept(course, student), standing(course, student)
     if (cells, when) != (result["cells"], result["when"]):
         start(course, "feedback", student, limit)
@@ -332,21 +338,19 @@ def grade(course, folder, limit, again=()):
     width = max(map(len, [*notes, *failed]))
     for student, why in failed.items():
         say(f"  {student:{width}}  not graded: {why}")
-    todo = [one for one in notes
-            if one in again or not is_current(course, one, course.handed_in(one).read_bytes(), limit)]  # fmt: skip
+    todo = {one for one in notes if one in again or not is_current(course, one, limit)}
     if todo:
         check_solution(course)
-    for student in notes.keys() - set(todo):
-        refresh(course, student, limit)
-        say(line(student, kept(course, student), width) + " (as before)")
+    earlier = {path.stem for path in course.results.glob("*.json")} - todo - failed.keys()
     with ThreadPoolExecutor(AT_ONCE) as pool:
+        jobs = {pool.submit(refresh, course, one, limit): one for one in sorted(earlier)}
+        jobs |= {pool.submit(grade_student, course, one, notes[one], limit): one for one in sorted(todo)}
         try:
-            jobs = {pool.submit(grade_student, course, one, notes[one], limit): one for one in todo}
             for job in as_completed(jobs):
                 student = jobs[job]
                 try:
                     job.result()
-                    say(line(student, kept(course, student), width))
+                    say(line(student, kept(course, student), width) + ("" if student in todo else " (as before)"))
                 except Exception as error:  # whatever it was, the others have a right to their grades
                     failed[student] = f"{error}" if isinstance(error, Problem) else f"{type(error).__name__}: {error}"
                     say(f"  {student:{width}}  not graded: {failed[student]}")
@@ -375,7 +379,6 @@ def main(argv):
     parser.add_argument("again", nargs="*", help="students whose grades are made again though nothing changed")
     parser.add_argument("--limit", type=float, default=execution.CELL_LIMIT_S, help="seconds a cell")
     parser.add_argument("--folder", type=Path, default=GRADING)
-    parser.add_argument("--kernel-python", type=Path, default=python_of(ROOT / ".venv"))
     options = parser.parse_args(argv)
     try:
         if not options.submissions.is_dir():
@@ -383,7 +386,7 @@ def main(argv):
         if any(sign in str(options.folder) for sign in "*?["):
             raise Problem(f"nbgrader cannot work in {options.folder}: *, ? and [ mean something else to it. Rename it.")
         options.folder.mkdir(parents=True, exist_ok=True)
-        course = Course(options.folder.resolve(), options.lab, options.kernel_python)
+        course = Course(options.folder.resolve(), options.lab)
         failed = grade(course, options.submissions.resolve(), options.limit, options.again)
     except Problem as problem:
         print(f"course.py: {problem}", file=sys.stderr)
