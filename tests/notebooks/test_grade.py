@@ -25,12 +25,16 @@ TASKS = ("decode", "limits", "encode", "rounded_sum", "pairwise_sum")
 LIMIT_S = 20
 
 NOISE = """
-import sys, warnings
-from tqdm.auto import tqdm as _tqdm
-def {name}(*given, _quiet={name}, **named):
-    print("looking at", given, file=sys.stderr)
-    warnings.warn("not vectorised")
-    return [_quiet(*given, **named) for _ in _tqdm(range(1))][0]
+import logging, sys, warnings
+from tqdm import tqdm
+def {name}(*given, quiet={name}, calls=[], **named):
+    calls.append(1)
+    if len(calls) < 9:
+        print("looking at", given, file=sys.stderr)
+        warnings.warn("not vectorised")
+        logging.error("nothing is wrong")
+        list(tqdm(given))
+    return quiet(*given, **named)
 """
 
 
