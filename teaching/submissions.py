@@ -111,17 +111,20 @@ def _lab_of(path, folder, lab, lab_ids):
 
 def _names(paths, folder, lab):
     """{path: what the folders and the file's name call the student; "" where they do not}."""
-    mention, names, beside = _mention(lab), {}, defaultdict(list)
+    mention, beside = _mention(lab), defaultdict(list)
     for path in paths:
         above = [part for part in path.relative_to(folder).parts[:-1] if not mention.fullmatch(part)]
         beside[tuple(above)].append(path)
-    for above, together in beside.items():
-        own = {path: mention.sub("", _bare(path)) for path in together}
-        plain = not any(mention.search(_stem(path)) for path in together)
-        # One folder with everybody's files, or a folder for each student?
-        by_file = not above or (len(together) > 1 and all(own.values()) and (plain or len(beside) == 1))
-        names.update({path: own[path] if by_file else above[-1] for path in together})
-    return names
+    own = {path: mention.sub("", _bare(path)) for path in paths}
+
+    def for_many(together):
+        named_alike = any(mention.search(_stem(path)) for path in together) and len(beside) > 1
+        return len(together) > 1 and all(own[path] for path in together) and not named_alike
+
+    # Folders that hold everybody's files (a class, a day), or a folder for each student?
+    by_file = all(for_many(together) for above, together in beside.items() if above)
+    return {path: own[path] if by_file or not above else above[-1]
+            for above, together in beside.items() for path in together}  # fmt: skip
 
 
 def _bare(path):
@@ -135,7 +138,7 @@ def student_id(name):
     """``name`` as the name of a folder on every system, and as a word of nbgrader's; "" where nothing is left of it."""
     name = unicodedata.normalize("NFC", MOODLE.sub("", name))
     name = re.sub(r"[^\w .@'(),-]", "_", name)
-    name = re.sub(r"^[^\w(]+|[ .,_-]+$", "", name.lstrip("_"))[:LONGEST_ID].rstrip(" .")
+    name = re.sub(r"^[\W_]+|[ .,_-]+$", "", name)[:LONGEST_ID].rstrip(" .")
     return f"{name}_" if RESERVED.fullmatch(name) else name
 
 
