@@ -60,10 +60,10 @@ def run(notebook, folder, *, cell_limit=CELL_LIMIT_S, on_cell=lambda index: None
         except KernelLost as lost:
             deadly[lost.index] = lost.why
         if len(deadly) > DEADLY_CELLS:
-            for index in range(max(deadly) + 1, len(notebook.cells)):
-                if notebook.cells[index].cell_type == "code":
-                    deadly[index] = "was not run: too many cells before it ended the kernel"
-                    notebook.cells[index].outputs = [_error(NO_KERNEL, deadly[index])]
+            why, cells = "was not run: too many cells before it ended the kernel", notebook.cells
+            deadly |= {at: why for at in range(max(deadly) + 1, len(cells)) if cells[at].cell_type == "code"}
+            for at, why in deadly.items():
+                cells[at].outputs = [_error(NO_KERNEL, f"this cell {why}")]
             break
     return [f"cell {index + 1} {why}" for index, why in sorted({**stopped, **deadly}.items())]
 
