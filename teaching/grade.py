@@ -335,15 +335,17 @@ def grade(course, folder, limit, again=()):
             f"Nothing to grade in {shown(folder)}: it should hold <student>/{course.lab}/{course.lab}.ipynb, "
             "<student>/<any name>.ipynb or <student>.ipynb."
         )
-    width = max(map(len, [*notes, *failed]))
+    if strangers := set(again) - notes.keys():
+        raise Problem(f"Nothing to grade again from {', '.join(sorted(strangers))}: write the names as they stand in the table.")
+    earlier = {path.stem for path in course.results.glob("*.json")} - failed.keys()
+    width = max(map(len, [*notes, *failed, *earlier]))
     for student, why in failed.items():
         say(f"  {student:{width}}  not graded: {why}")
     todo = {one for one in notes if one in again or not is_current(course, one, limit)}
     if todo:
         check_solution(course)
-    earlier = {path.stem for path in course.results.glob("*.json")} - todo - failed.keys()
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        jobs = {pool.submit(refresh, course, one, limit): one for one in sorted(earlier)}
+        jobs = {pool.submit(refresh, course, one, limit): one for one in sorted(earlier - todo)}
         jobs |= {pool.submit(grade_student, course, one, notes[one], limit): one for one in sorted(todo)}
         try:
             for job in as_completed(jobs):
@@ -379,7 +381,7 @@ def main(argv):
     parser.add_argument("again", nargs="*", help="students whose grades are made again though nothing changed")
     parser.add_argument("--limit", type=float, default=execution.CELL_LIMIT_S, help="seconds a cell")
     parser.add_argument("--folder", type=Path, default=GRADING)
-    options = parser.parse_args(argv)
+    options = parser.parse_intermixed_args(argv)
     try:
         if not options.submissions.is_dir():
             raise Problem(f"There is no folder {options.submissions}: put what was handed in there, or say SUBMISSIONS=folder.")

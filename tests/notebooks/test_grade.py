@@ -6,10 +6,15 @@ keep the points for.
 
 import csv
 import json
+import os
 import shutil
+import socket
 import sqlite3
 import subprocess
 import sys
+import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 from typing import NamedTuple
 
@@ -201,6 +206,44 @@ def test_graded_again_what_changed_and_nothing_else_and_a_teachers_grade_stays(g
     assert {name: again.rows[name] for name in same} == {name: graded.rows[name] for name in same}
     page, = graded.folder.glob(f"feedback/Jörg Müller/{LAB}/*.html")
     assert "23.5 / 25" in page.read_text(encoding="utf-8")
+
+
+def test_the_form_opens_and_shows_what_was_graded(graded, monkeypatch, tmp_path):
+    """The pages as the server makes them, and the data that a browser asks for to fill them."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    monkeypatch.setattr(course, "GRADING", graded.folder)
+    as_root = hasattr(os, "geteuid") and os.geteuid() == 0
+    command = [*course.formgrader_command(port, browser=False, root_user=as_root), "--IdentityProvider.token=tests"]
+    command[0] = sys.executable
+    env = course.child_env(**course.teachers_env(tmp_path), PYTHONPATH=str(ROOT))
+
+    def get(page):
+        request = urllib.request.Request(f"http://127.0.0.1:{port}/formgrader/{page}", headers={"Authorization": "token tests"})
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return answer.read().decode()
+
+    with (tmp_path / "log.txt").open("w") as log:
+        server = subprocess.Popen(command, cwd=graded.folder, env=env, stdout=log, stderr=log)
+    try:
+        for _ in range(600):
+            try:
+                page = get("gradebook")
+                break
+            except (urllib.error.URLError, ConnectionError):
+                assert server.poll() is None, (tmp_path / "log.txt").read_text()
+                time.sleep(0.1)
+        assert "Manual Grading" in page
+        assignment, = json.loads(get("api/assignments"))
+        assert assignment["name"] == LAB and assignment["num_submissions"] >= 5
+        waiting = json.loads(get(f"api/submitted_notebooks/{LAB}/{LAB}"))
+        assert {one["student"] for one in waiting if one["needs_manual_grade"]} >= {"endless", "kernel", "mangled"}
+        assert "Build a number format" in get(f"submissions/{waiting[0]['id']}/")
+        assert "exchange" not in (tmp_path / "log.txt").read_text()
+    finally:
+        server.kill()
+        server.wait()
 
 
 def test_what_grading_writes_is_ignored_by_git():

@@ -369,6 +369,50 @@ def test_start_twice_at_once_gives_one_whole_copy(exercises):
     assert len(results) == 4
 
 
+# ---- grade
+
+
+@pytest.fixture
+def grade_runs(monkeypatch):
+    """The commands that course.py grade starts, and the environment of each; none is run."""
+    runs = []
+
+    class Process:
+        def __init__(self, command, cwd, env):
+            runs.append((command, env))
+
+        def wait(self):
+            return 7
+
+    monkeypatch.setattr(course.subprocess, "Popen", Process)
+    monkeypatch.setattr(course, "set_up_tests", lambda: None)
+    for name in course.SETTINGS:
+        monkeypatch.delenv(name, raising=False)
+    return runs
+
+
+def test_grade_hands_lab_folder_and_limit_on(grade_runs, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert course.main(["grade", "LAB=lab01", "SUBMISSIONS=from students", "LIMIT=60", "anna"]) == 7
+    assert course.main(["grade", "LAB=lab01_number_formats"]) == 7
+    (first, env), (second, _) = grade_runs
+    assert first[2:] == ["lab01_number_formats", str(tmp_path / "from students"), "--limit=60", "anna"]
+    assert second[2:] == ["lab01_number_formats", str(ROOT / "submitted")]
+    assert env["PATH"].startswith(str(course.python_of(course.VENV_TEST).parent) + os.pathsep)  # nbgrader calls alembic
+    assert env["JUPYTER_PATH"] == str(course.VENV / "share" / "jupyter")  # and needs templates
+
+
+@pytest.mark.parametrize("arguments", [["grade"], ["grade", "LAB=lab99"]])
+def test_grade_lists_the_labs_where_the_name_is_not_one(arguments, grade_runs, capsys):
+    assert course.main(arguments) == 1 and grade_runs == []
+    assert "the labs are lab01_number_formats" in capsys.readouterr().err
+
+
+def test_the_form_comes_after_grading(monkeypatch, tmp_path):
+    monkeypatch.setattr(course, "GRADING", tmp_path)
+    assert "grade LAB=lab01" in problem(course.formgrader, [], {"PORT": None})
+
+
 # ---- notebooks
 
 
