@@ -1,6 +1,7 @@
-"""What a teacher does with handed-in labs, around nbgrader; runs in .venv-test alone.   python course.py grade LAB=lab01
+"""What a teacher does with handed-in labs, around nbgrader.   python course.py grade LAB=lab01
 
-It is no room of ``course_lib``: students never import it, and nbgrader is not in their environment.
+It runs in .venv-test alone, and is no room of ``course_lib``: students never import it, and nbgrader is not in their
+environment.
 
     submissions   a folder as students left it -> whose is what, and a notebook that nbgrader can read
     execution     runs a notebook to its end whatever its cells do

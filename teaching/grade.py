@@ -151,13 +151,13 @@ def handed_in_at(path):
         return datetime.fromtimestamp(path.stat().st_mtime, UTC)
 
 
-# --------------------------------------------------------------------------------------- one student, in his own process
+# ------------------------------------------------------------------------------------- one student, in his own process
 
 
 def start(course, what, student, limit, terminal=False):
     """Run grade_one for one student; its answer, a dict. Raises Problem with the reason where there is none."""
     command = [sys.executable, str(ROOT / "teaching" / "grade_one.py"), what, str(course.folder), course.lab, student]
-    log = course.logs / f"{student or what}.log"
+    log = course.logs / f"{student or f'_{what}'}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     # Settings of Jupyter and IPython of their own: what one student leaves there does not reach the next.
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as aside, open(log, "wb") as log_file:
@@ -175,7 +175,8 @@ def start(course, what, student, limit, terminal=False):
             )  # fmt: skip
             course.running.add(process)
         try:
-            process.wait(None if terminal else execution.CELLS_AT_THEIR_LIMIT * limit + execution.START_LIMIT_S + AROUND_S)
+            cells_s = execution.CELLS_AT_THEIR_LIMIT * limit
+            process.wait(None if terminal else cells_s + execution.START_LIMIT_S + AROUND_S)
         except subprocess.TimeoutExpired:
             raise Problem("took too long, and was ended") from None
         finally:
@@ -225,14 +226,15 @@ def students_kernel(data_dir):
 
 
 def standing(course, student):
-    """[{name, points, most, by hand?, comment}] of a student's graded cells, in the order of the lab."""
+    """[{name, points, most, extra, waits, comment}] of a student's graded cells, in the order of the lab."""
     with course.gradebook() as book:
         notebook = book.find_submission_notebook(course.lab, course.lab, student)
-        order = {name: at for at, name in enumerate(submissions.graded_cells(nbformat.read(course.released, 4).cells))}
+        released = nbformat.read(course.released, as_version=4)
+        order = {name: at for at, name in enumerate(submissions.graded_cells(released.cells))}
         comments = {one.name: one.comment for one in notebook.comments}
         found = [
-            {"name": one.name.removeprefix("check_"), "points": one.score, "most": one.max_score, "extra": one.extra_credit,
-             "waits": bool(one.needs_manual_grade), "comment": comments.get(one.name)}
+            {"name": one.name.removeprefix("check_"), "points": one.score, "most": one.max_score,
+             "extra": one.extra_credit, "waits": bool(one.needs_manual_grade), "comment": comments.get(one.name)}
             for one in sorted(notebook.grades, key=lambda grade: order.get(grade.name, len(order)))
         ]  # fmt: skip
         when = notebook.assignment.timestamp
@@ -265,7 +267,11 @@ def grade_student(course, student, notes, limit):
 
 def refresh(course, student, limit):
     """The grade stands; feedback once more where a teacher has graded by hand since."""
-    result, (cells, when) = kept(course, student), standing(course, student)
+    result = kept(course, student)
+    try:
+        cells, when = standing(course, student)
+    except MissingEntry:
+        raise Problem("no longer in the grade book") from None
     if (cells, when) != (result["cells"], result["when"]):
         start(course, "feedback", student, limit)
         keep(course, student, {**result, "cells": cells, "when": when})
@@ -309,10 +315,11 @@ def write_table(course, failed):
     known = {path.stem: kept(course, path.stem) for path in course.results.glob("*.json")}
     for student in sorted({*known, *failed}):
         if student in failed:  # empty, not zero: nobody has looked at it
-            table.writerow([student, *[""] * len(tasks), "", number(sum(most.values())), "", "", f"not graded: {failed[student]}"])
+            why = f"not graded: {failed[student]}"
+            table.writerow([student, *[""] * len(tasks), "", number(sum(most.values())), "", "", why])
             continue
         cells = {one["name"]: one for one in known[student]["cells"]}
-        points = [number(cells[name]["points"] + (cells[name]["extra"] or 0)) if name in cells else "" for name in tasks]
+        points = [number(total([cells[name]])[0]) if name in cells else "" for name in tasks]
         waiting = " ".join(name for name, one in cells.items() if one["waits"])
         in_all, of = total(known[student]["cells"])
         table.writerow([student, *points, number(in_all), number(of), waiting, known[student]["when"],
@@ -320,7 +327,7 @@ def write_table(course, failed):
     write(course.table, text.getvalue().encode("utf-8-sig"))  # with the mark by which spreadsheets know UTF-8
 
 
-# --------------------------------------------------------------------------------------------------------------- the job
+# ------------------------------------------------------------------------------------------------------------- the job
 
 
 def grade(course, folder, limit, again=()):
@@ -336,7 +343,7 @@ def grade(course, folder, limit, again=()):
             "<student>/<any name>.ipynb or <student>.ipynb."
         )
     if strangers := set(again) - notes.keys():
-        raise Problem(f"Nothing to grade again from {', '.join(sorted(strangers))}: write the names as they stand in the table.")
+        raise Problem(f"Nothing to grade again from {', '.join(sorted(strangers))}: write names as the table does.")
     earlier = {path.stem for path in course.results.glob("*.json")} - failed.keys()
     width = max(map(len, [*notes, *failed, *earlier]))
     for student, why in failed.items():
@@ -384,7 +391,10 @@ def main(argv):
     options = parser.parse_intermixed_args(argv)
     try:
         if not options.submissions.is_dir():
-            raise Problem(f"There is no folder {options.submissions}: put what was handed in there, or say SUBMISSIONS=folder.")
+            raise Problem(
+                f"There is no folder {options.submissions}: put what was handed in there (a zip file unpacked), "
+                "or say where it is with SUBMISSIONS=folder."
+            )
         if any(sign in str(options.folder) for sign in "*?["):
             raise Problem(f"nbgrader cannot work in {options.folder}: *, ? and [ mean something else to it. Rename it.")
         options.folder.mkdir(parents=True, exist_ok=True)
@@ -396,7 +406,7 @@ def main(argv):
     except KeyboardInterrupt:
         return 130
     say(f"Table: {shown(course.table)}   pages for the students: {shown(course.folder / 'feedback')}")
-    say("Conclusions are graded by hand: python course.py formgrader; then this command once more, for table and pages.")
+    say("Conclusions are graded by hand: python course.py formgrader; then this once more, for table and pages.")
     return 0
 
 

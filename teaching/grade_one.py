@@ -90,7 +90,8 @@ def try_solution(path, folder, cell_limit):
     """What the lab's own solution earns here, cell by cell; it also trains what students' cells will ask for."""
     notebook = nbformat.read(path, as_version=4)
     with tqdm(total=len(notebook.cells), desc="the lab's own solution", unit="cell", leave=False) as bar:
-        stopped = execution.run(notebook, folder, cell_limit=cell_limit, on_cell=lambda index: bar.update(index - bar.n))
+        on_cell = lambda index: bar.update(index - bar.n)  # noqa: E731
+        stopped = execution.run(notebook, folder, cell_limit=cell_limit, on_cell=on_cell)
     lost = {}
     for cell in notebook.cells:
         marks = cell.metadata.get("nbgrader", {})

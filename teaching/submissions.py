@@ -5,6 +5,7 @@ Understood are nbgrader's own layout ``<student>/<lab>/<lab>.ipynb``, a folder f
 systems give them. What is not understood is said.
 """
 
+import itertools
 import json
 import os
 import re
@@ -73,7 +74,8 @@ def find(folder, lab, lab_ids):
         if student:
             of_student[student.casefold()].append((student, path))
         else:
-            remarks.append(f"{path.relative_to(folder).as_posix()}: whose? Put it into a folder with the student's name")
+            shown = path.relative_to(folder).as_posix()
+            remarks.append(f"{shown}: whose? Put it into a folder with the student's name")
     return sorted(_one_each(of_student.values(), folder, lab)), remarks
 
 
@@ -174,11 +176,8 @@ def read(path):
     cells = found.get("cells") if isinstance(found, dict) else None
     if not isinstance(cells, list):
         raise Unreadable("not a notebook: JSON without cells")
-    return [
-        {**cell, "source": "".join(map(str, source)) if isinstance(source := cell.get("source"), list) else source or ""}
-        for cell in cells
-        if isinstance(cell, dict) and isinstance(cell.get("source", ""), str | list)
-    ]
+    cells = [cell for cell in cells if isinstance(cell, dict) and isinstance(cell.get("source", ""), str | list)]
+    return [{**cell, "source": "".join(map(str, cell.get("source", "")))} for cell in cells]
 
 
 def _grade_id(cell):
@@ -253,7 +252,8 @@ def _clean(cell, used, original=None):
     if kind == "markdown" and isinstance(attachments, dict):
         made.attachments = attachments
     wish = original.id if original is not None else cell.get("id")
-    if isinstance(wish, str) and re.fullmatch(r"[\w-]{1,64}", wish, re.ASCII) and wish not in used:
-        made.id = wish
-    used.add(made.id)
+    if not isinstance(wish, str) or not re.fullmatch(r"[\w-]{1,64}", wish, re.ASCII) or wish in used:
+        wish = next(name for at in itertools.count() if (name := f"cell-{at}") not in used)  # the same in every run
+    made.id = wish
+    used.add(wish)
     return made

@@ -70,8 +70,8 @@ def mangled():
     """Everything solved; what nbgrader needs to know about the cells is lost, doubled, outdated or forged."""
     notebook = solved()
     cell_of(notebook, "decode").metadata = {}
-    copy = new_code_cell(cell_of(notebook, "limits").source, metadata={"nbgrader": {"grade_id": "limits", "solution": True}})
-    notebook.cells.append(copy)
+    marks = {"nbgrader": {"grade_id": "limits", "solution": True}}
+    notebook.cells.append(new_code_cell(cell_of(notebook, "limits").source, metadata=marks))
     notebook.cells.remove(cell_of(notebook, "check_limits"))
     cell_of(notebook, "check_encode").metadata.tags = ["skip-execution"]
     cell_of(notebook, "check_encode").source = "pass"
@@ -220,7 +220,8 @@ def test_the_form_opens_and_shows_what_was_graded(graded, monkeypatch, tmp_path)
     env = course.child_env(**course.teachers_env(tmp_path), PYTHONPATH=str(ROOT))
 
     def get(page):
-        request = urllib.request.Request(f"http://127.0.0.1:{port}/formgrader/{page}", headers={"Authorization": "token tests"})
+        address = f"http://127.0.0.1:{port}/formgrader/{page}"
+        request = urllib.request.Request(address, headers={"Authorization": "token tests"})
         with urllib.request.urlopen(request, timeout=60) as answer:
             return answer.read().decode()
 
@@ -249,5 +250,6 @@ def test_the_form_opens_and_shows_what_was_graded(graded, monkeypatch, tmp_path)
 def test_what_grading_writes_is_ignored_by_git():
     if not (ROOT / ".git").exists() or shutil.which("git") is None:
         pytest.skip("no clone, or no git")
-    for path in (course.GRADING / "gradebook.db", course.GRADING / "grades" / "x.csv", ROOT / "submitted" / "a" / "b.ipynb"):
+    written = [course.GRADING / "gradebook.db", course.GRADING / "grades" / "x.csv", ROOT / "submitted" / "a.ipynb"]
+    for path in written:
         assert subprocess.call(["git", "check-ignore", "-q", str(path)], cwd=ROOT) == 0, path

@@ -65,7 +65,8 @@ def test_a_loop_that_cannot_be_interrupted_is_left_out(tmp_path, monkeypatch):
 
 
 def test_output_without_end_is_cut(tmp_path):
-    cells, _ = run(tmp_path, "for i in range(3000): print('x' * 1000)", "print('end')", "print('y' * 10**7); 1 / 0", limit=60)
+    long, longer = "for i in range(3000): print('x' * 1000)", "print('y' * 10**7); 1 / 0"
+    cells, _ = run(tmp_path, long, "print('end')", longer, limit=60)
     assert len(printed(cells[0])) <= execution.LONGEST_OUTPUT and printed(cells[1]) == "end\n"
     assert printed(cells[2]) == "" and execution.has_error(cells[2])
 

@@ -38,9 +38,9 @@ def found(folder, *paths, text=None):
     (["anna/homework.ipynb", "bert/Untitled.ipynb"], ["anna", "bert"]),
     ([f"anna/{LAB}.ipynb"], ["anna"]),
     (["tuesday/anna.ipynb", "tuesday/bert.ipynb"], ["anna", "bert"]),
-    (["tuesday/anna.ipynb", "tuesday/bert.ipynb", "friday/carl.ipynb", "friday/dora.ipynb"], ["anna", "bert", "carl", "dora"]),
+    (["tue/anna.ipynb", "tue/bert.ipynb", "fri/carl.ipynb", "fri/dora.ipynb"], ["anna", "bert", "carl", "dora"]),
     ([f"smith_12_345_{LAB}-1.ipynb", f"jones_67_890_{LAB}.ipynb"], ["jones_67_890", "smith_12_345"]),
-    ([f"Anna M_1_assignsubmission_file_/{LAB}.ipynb", f"Bert N_2_assignsubmission_file_/{LAB}.ipynb"], ["Anna M_1", "Bert N_2"]),
+    ([f"Anna M_1_assignsubmission_file_/{LAB}.ipynb", f"Bo_2_assignsubmission_file_/{LAB}.ipynb"], ["Anna M_1", "Bo_2"]),
     (["anna lab01.ipynb", "bert_lab01 (1).ipynb"], ["anna", "bert"]),
     (["anna/lab01.ipynb.txt"], ["anna"]),
 ])  # fmt: skip
@@ -75,8 +75,9 @@ def test_of_two_notebooks_of_one_student_one_is_taken_and_the_other_named(tmp_pa
 
 
 @pytest.mark.parametrize("name, student", [
-    ("Jo\u0308rg", "J\u00f6rg"), ("../../etc", "etc"), ("a/b", "a_b"), ("..", ""), ("", ""), ("-rf", "rf"), ("=1+1", "1_1"),
-    ("a*?[b]", "a___b"), ("CON", "CON_"), ("nul.txt", "nul.txt_"), ("anna.", "anna"), ("x" * 300, "x" * 80),
+    ("Jo\u0308rg", "J\u00f6rg"), ("../../etc", "etc"), ("a/b", "a_b"), ("..", ""), ("", ""), ("-rf", "rf"),
+    ("=1+1", "1_1"), ("a*?[b]", "a___b"), ("CON", "CON_"), ("nul.txt", "nul.txt_"), ("anna.", "anna"),
+    ("x" * 300, "x" * 80),
 ])  # fmt: skip
 def test_a_students_name_is_a_safe_folder_everywhere(name, student):
     assert submissions.student_id(name) == student
@@ -137,7 +138,8 @@ def forge(cells):
 def spoil(cells):
     cells.append({"cell_type": "code", "source": "x", "metadata": 3, "id": 7, "outputs": "none"})
     cells.append({"cell_type": "nonsense", "source": "y"})
-    cells.append({"cell_type": "code", "source": "z", "metadata": {"nbgrader": {"grade_id": "check_of_mine", "grade": True}}})
+    mine = {"nbgrader": {"grade_id": "check_of_mine", "grade": True}}
+    cells.append({"cell_type": "code", "source": "z", "metadata": mine})
 
 
 def double(cells):
@@ -146,8 +148,8 @@ def double(cells):
 
 
 @pytest.mark.parametrize("change", [
-    lambda cells: None, lambda cells: forget(cells, *CHECKS, "conclusion"), lambda cells: forget_with_id(cells, *CHECKS),
-    forge, spoil, double, lambda cells: cells.reverse(),
+    lambda cells: None, lambda cells: forget(cells, *CHECKS, "conclusion"),
+    lambda cells: forget_with_id(cells, *CHECKS), forge, spoil, double, lambda cells: cells.reverse(),
 ], ids=["untouched", "no marks", "neither marks nor ids", "forged", "spoilt", "doubled", "reversed"])  # fmt: skip
 def test_every_graded_cell_is_there_once_as_it_was_released(change):
     notebook, notes = mended(change)
@@ -165,8 +167,12 @@ def test_what_is_gone_is_put_back_below_what_it_checks():
     assert notes == [f"gone and put back: {', '.join([*CHECKS, 'conclusion'])}"]
     order = list(by_name(notebook.cells))
     assert order == [name for name in by_name(RELEASED.cells) if name != "limits"]
-    first, *_ = [at for at, cell in enumerate(notebook.cells) if by_name([cell]).keys() & {"check_limits", "check_decode"}]
-    assert first > next(at for at, cell in enumerate(notebook.cells) if "decode" in by_name([cell]))
+
+
+def test_it_comes_out_the_same_in_every_run():
+    """Or who hands in cells without ids, as older programs write them, is graded again each time."""
+    cells = [{"cell_type": "code", "source": "x"}, {"cell_type": "code", "source": "y", "id": "cell-0"}] * 2
+    assert submissions.mend(cells, RELEASED) == submissions.mend(cells, RELEASED)
 
 
 def test_a_notebook_written_anew_is_checked_at_its_end():
@@ -177,7 +183,7 @@ def test_a_notebook_written_anew_is_checked_at_its_end():
 def test_a_copied_answer_does_not_hide_the_one_that_was_written():
     def copy_untouched(cells):
         answer = by_name(cells)["conclusion"]
-        cells.append({**deepcopy(answer), "source": "".join(by_name(RELEASED.cells)["conclusion"].source), "id": "copy"})
+        cells.append({**deepcopy(answer), "source": by_name(RELEASED.cells)["conclusion"].source, "id": "copy"})
 
     notebook, _ = mended(copy_untouched)
     assert by_name(notebook.cells)["conclusion"].source.endswith("my answer")
