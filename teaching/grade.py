@@ -165,7 +165,7 @@ def start(course, what, student, limit, terminal=False):
         env = child_env(**jupyter_env(aside), **NO_PIP)
         env["PYTHONPATH"] = str(ROOT)
         memory = max(LEAST_MEMORY, int(SHARE_OF_MEMORY * psutil.virtual_memory().total / AT_ONCE))
-        students_kernel(Path(env["JUPYTER_DATA_DIR"]))
+        env["JUPYTER_PATH"] = os.pathsep.join([students_kernel(aside), env["JUPYTER_PATH"]])
         with course.lock:
             if course.running is None:
                 raise Problem("stopped")
@@ -214,12 +214,14 @@ def end_all(course):
         end(process)
 
 
-def students_kernel(data_dir):
-    """The kernel of the students' own environment, where there is one."""
+def students_kernel(aside):
+    """A folder for JUPYTER_PATH, with the kernel of the students' own environment where there is one."""
     python = python_of(VENV) if python_of(VENV).exists() else sys.executable
     spec = {"argv": [str(python), "-m", "ipykernel_launcher", "-f", "{connection_file}"],
             "display_name": "Python 3", "language": "python"}  # fmt: skip
-    write(data_dir / "kernels" / "python3" / "kernel.json", json.dumps(spec).encode())
+    folder = Path(aside) / "students"
+    write(folder / "kernels" / "python3" / "kernel.json", json.dumps(spec).encode())
+    return str(folder)
 
 
 # ------------------------------------------------------------------------------------------------------ the grade book
