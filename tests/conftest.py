@@ -1,6 +1,9 @@
 """What all tests share: settings of hypothesis, and a browser that is asked for must be there."""
 
 import os
+import shutil
+import tempfile
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -8,6 +11,7 @@ import pytest
 # No deadline: the first call of a kernel may compile it. Derandomised: the same examples for everyone, every time.
 hypothesis.settings.register_profile("course", deadline=None, derandomize=True, print_blob=True)
 hypothesis.settings.load_profile("course")
+NOBODY = 65534  # the user whom every system has, and who owns nothing
 
 
 @pytest.fixture(scope="session")
@@ -41,3 +45,24 @@ def pytest_runtest_makereport(item, call):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
         report.outcome, report.longrepr = "failed", f"COURSE_REQUIRE_BROWSER is set, but: {reason}"
     return report
+
+
+@pytest.fixture
+def ordinary_user():
+    """A new folder, and within the test a user for whom the rights of files count (for root they do not)."""
+    if os.name == "nt":
+        pytest.skip("rights of files are those of POSIX here")
+    folder = Path(tempfile.mkdtemp())
+    if not os.geteuid():
+        os.chown(folder, NOBODY, -1)
+        os.seteuid(NOBODY)
+    try:
+        yield folder
+    finally:
+        if not os.getuid():
+            os.seteuid(0)
+        folder.chmod(0o700)
+        for here, folders, _ in os.walk(folder):
+            for one in folders:
+                os.chmod(os.path.join(here, one), 0o700)
+        shutil.rmtree(folder)

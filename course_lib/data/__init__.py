@@ -13,15 +13,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .cache import cache_dir, written_aside
+from .cache import aside, cache_dir, cache_trouble, locked, written_aside
 from .digits import load_digits
 from .idx import DataFileError, parse_idx
 from .mnist import MnistUnavailable, find_mnist
 from .photos import PHOTOS, photo, photo_path
 
 __all__ = [
-    "Dataset", "DataFileError", "MnistUnavailable", "NAMES", "PHOTOS", "cache_dir", "load", "photo", "photo_path",
-    "written_aside",
+    "Dataset", "DataFileError", "MnistUnavailable", "NAMES", "PHOTOS", "aside", "cache_dir", "cache_trouble", "load",
+    "locked", "photo", "photo_path", "written_aside",
 ]  # fmt: skip
 
 NAMES = ("mnist", "digits")
@@ -116,7 +116,8 @@ def load(name=None, *, mirrors=None):
     except MnistUnavailable as error:
         get = "put the four files into a folder mnist/ and set COURSE_DATA to the folder that holds it"
         if "COURSE_OFFLINE" not in str(error):
-            get = f"connect and call cl.data.load('mnist'), or {get}"
+            first = "connect" if "no network" in str(error) or "no connection" in str(error) else "mend that"
+            get = f"{first} and call cl.data.load('mnist'), or {get}"
         if asked == "mnist":
             raise MnistUnavailable(f"MNIST is not here and was not downloaded: {error}. To get it, {get}.") from error
         return _digits(f"because MNIST was not downloaded: {error}", f"To get it, {get}.")

@@ -1,28 +1,66 @@
-"""The user's cache folder: where it is, and how to write to it safely."""
+"""The user's cache folder: where it is, and how to share it and write to it safely."""
 
 import os
+import secrets
 import sys
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 NAME = "compression-course"
+_said = set()  # what this process has said about the folder: once is enough
 
 
 def cache_dir():
     """The folder where downloads and trained models are kept (it may not exist yet).
 
-    ``COURSE_CACHE`` if it is set, else the platform's place for caches.
+    ``COURSE_CACHE`` if it is set, else the platform's place for caches. Where that is no place (no home folder, or that
+    of a user who does not exist), a folder beside the temporary files, and one line says so.
     """
-    if chosen := os.environ.get("COURSE_CACHE"):
-        return Path(chosen).expanduser().absolute()
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / NAME
+    folder, trouble = _chosen()
+    if trouble and trouble not in _said:
+        _said.add(trouble)
+        print(f"cache: {trouble}; {folder} is used. To keep things longer, set COURSE_CACHE to a folder you can write.")
+    return folder
+
+
+def cache_trouble():
+    """Why the folder that was meant is not the one of ``cache_dir``, or an empty text."""
+    return _chosen()[1]
+
+
+def _chosen():
+    chosen = os.environ.get("COURSE_CACHE")
+    try:
+        if chosen:
+            return Path(chosen).expanduser().absolute(), ""
+        if sys.platform == "win32":
+            base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
+        elif sys.platform == "darwin":
+            base = Path.home() / "Library" / "Caches"
+        else:
+            base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        return Path(base) / NAME, ""
+    except RuntimeError:  # in a container, a user without HOME and without an entry in the list of users
+        trouble = f"COURSE_CACHE is {chosen!r}, and there is no such home folder" if chosen else "there is no home folder"
+    owner = os.getuid() if hasattr(os, "getuid") else "user"
+    return Path(tempfile.gettempdir()) / f"{NAME}-{owner}", trouble
+
+
+@contextmanager
+def aside(path):
+    """A new empty file beside ``path``, under a name of its own; what is left of it at the end is removed.
+
+    Creates the folder. The file may be read by whom the umask and the folder say, like any other: a cache can be shared.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
+    beside.touch(exist_ok=False)  # not tempfile.mkstemp: its files are for one user alone
+    try:
+        yield beside
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -32,13 +70,30 @@ def written_aside(path):
     A reader sees the old file or the whole new one, never a part. Creates the folder. Raises ``OSError`` where the
     folder cannot be written.
     """
+    with aside(path) as beside:
+        yield beside
+        os.replace(beside, path)
+
+
+def locked(path, timeout):
+    """A lock on the file ``path``, held: a context manager. The system frees it if the process dies.
+
+    Where another user made the file and it cannot be opened, but the rest of the folder can be written, nothing is held:
+    doing the same work twice does no harm, as all files are written aside. Creates the folder.
+
+    Raises
+    ------
+    filelock.Timeout
+        Another process has held it for ``timeout`` seconds.
+    OSError
+        The folder cannot be written.
+    """
+    import filelock  # late: most days nothing is locked
+
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, aside = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    os.close(handle)
-    aside = Path(aside)
     try:
-        yield aside
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
+        return filelock.FileLock(path).acquire(timeout=timeout)
+    except PermissionError:
+        with aside(path):  # raises where it is the folder that cannot be written
+            return nullcontext()

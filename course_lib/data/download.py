@@ -4,12 +4,15 @@ Nothing half-written is ever left under a file's name: a download is written asi
 already there and right is not fetched again, so an interrupted download goes on where it stopped, file by file.
 """
 
+import re
 import threading
 import time
+import urllib.request
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from .cache import written_aside
+from .cache import locked, written_aside
 from .idx import DataFileError, check_sha256, read_bytes
 
 CONNECT_S, READ_S = 5, 30  # how long a mirror may take to answer, and then between two pieces
@@ -45,9 +48,10 @@ def download(folder, *, mirrors, sha256, progress=True):
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     files, failures, asked = {}, [], list(mirrors)
-    with _alone_in(folder):
-        for left_over in folder.glob(".*.part"):  # of a process that was killed; we hold the lock, so nobody's
-            left_over.unlink(missing_ok=True)
+    with _alone_in(folder) as held:
+        for left_over in folder.glob(".*.part") if held else ():  # of a process that was killed: nobody's any more
+            with suppress(OSError):
+                left_over.unlink(missing_ok=True)
         for name, digest in sha256.items():
             path = folder / f"{name}.gz"
             files[name] = _already_right(path, digest)
@@ -62,7 +66,8 @@ def download(folder, *, mirrors, sha256, progress=True):
 
 
 def any_answers(mirrors, *, within_s=3.0):
-    """Whether any mirror answers at all, asked together, within ``within_s`` seconds (names looked up included)."""
+    """Whether there is a network: any mirror, asked together, answers within ``within_s`` seconds (names looked up
+    included), or is kept from us by something that does, a proxy or a certificate that is refused."""
     answered = threading.Event()
     waiting = [threading.Thread(target=_ask, args=(mirror, within_s, answered), daemon=True) for mirror in mirrors]
     for thread in waiting:
@@ -79,23 +84,26 @@ def _ask(mirror, within_s, answered):
     try:
         requests.head(mirror, timeout=within_s)
         answered.set()
-    except requests.RequestException:
-        pass
+    except (requests.ConnectionError, requests.Timeout) as error:
+        if isinstance(error, (requests.exceptions.SSLError, requests.exceptions.ProxyError)):
+            answered.set()
+    except Exception:  # settings that are nonsense: the download will say which
+        answered.set()
 
 
 def _alone_in(folder):
     """A lock on ``folder``, held: a context manager. The system frees it if the process dies."""
     import filelock
 
-    lock = filelock.FileLock(folder / ".lock")
+    lock = folder / ".lock"
     try:
-        return lock.acquire(timeout=1)
+        return locked(lock, timeout=1)
     except filelock.Timeout:
         print("data: another notebook is downloading the same files; waiting for it.", flush=True)
     try:
-        return lock.acquire(timeout=WAIT_S)
+        return locked(lock, timeout=WAIT_S)
     except filelock.Timeout as error:
-        held = f"another process has been downloading for {WAIT_S} s (its lock is {lock.lock_file})"
+        held = f"another process has been downloading for {WAIT_S} s (its lock is {lock})"
         raise DownloadFailed(held) from error
 
 
@@ -104,7 +112,7 @@ def _already_right(path, digest):
         content = read_bytes(path)
         check_sha256(content, digest, path)
         return content
-    except (FileNotFoundError, DataFileError):
+    except (OSError, DataFileError):  # missing, damaged, or another user's that we cannot read
         return None
 
 
@@ -116,16 +124,25 @@ def _fetch(mirror, path, digest, progress):
     bar = tqdm(total=1, desc=path.name, unit="B", unit_scale=True, disable=not progress)
     get = pooch.HTTPDownloader(progressbar=bar, chunk_size=1 << 16, timeout=(CONNECT_S, READ_S))
     with written_aside(path) as aside, bar:
-        get(f"{mirror.rstrip('/')}/{path.name}", aside, None)
+        try:
+            get(f"{mirror.rstrip('/')}/{path.name}", aside, None)
+        except OSError as error:
+            if error.errno is None and "CA certificate" in str(error):  # not of the disk: what requests says of its settings
+                raise DataFileError(f"{error}; correct or unset REQUESTS_CA_BUNDLE") from error
+            raise
         content = read_bytes(aside)
+        if content.lstrip()[:1] == b"<":
+            raise DataFileError("sent a web page instead of the file; open any page in a browser: the network may want you "
+                                "to sign in")  # fmt: skip
         check_sha256(content, digest, path.name)
     return content
 
 
 def _mirror_errors():
     import requests  # late: it costs 0.1 s, and most days nothing is downloaded
+    from urllib3.exceptions import HTTPError, LocationValueError
 
-    return (requests.RequestException, DataFileError)
+    return (requests.RequestException, HTTPError, LocationValueError, UnicodeError, DataFileError)
 
 
 def _host(mirror):
@@ -133,15 +150,44 @@ def _host(mirror):
 
 
 def _in_short(error):
-    """What went wrong, without the objects' addresses that requests puts into its messages."""
+    """What went wrong and what to do, without the objects' addresses that requests puts into its messages."""
     import requests
+    from requests import exceptions
 
     if isinstance(error, requests.HTTPError):
-        return f"answered {error.response.status_code}"
-    if isinstance(error, requests.Timeout):
-        return "too slow"
-    if isinstance(error, requests.exceptions.ChunkedEncodingError):
-        return "broke off in the middle"
+        return f"answered {error.response.status_code}, {_meaning(error.response.status_code)}"
+    if isinstance(error, exceptions.SSLError):
+        why = re.search(r"certificate verify failed: ([^(\]]+)", str(error))
+        return (f"its certificate was refused ({why.group(1).strip() if why else 'no secure connection'}); set the clock "
+                "right, or name your network's certificates in REQUESTS_CA_BUNDLE")  # fmt: skip
+    if isinstance(error, exceptions.ProxyError):
+        why = re.search(r"Tunnel connection failed: ([^'\")]+)", str(error))
+        said = f"said {why.group(1)}" if why else "cannot be reached"
+        return f"the proxy {_proxy()} {said}; correct or unset HTTPS_PROXY (a password goes into it too)"
+    if isinstance(error, requests.Timeout) or "Read timed out" in str(error):  # between two pieces it has another class
+        return "too slow; try again later"
+    if isinstance(error, exceptions.TooManyRedirects):
+        return "led round in a circle; the network may want you to sign in"
+    if isinstance(error, exceptions.ChunkedEncodingError):
+        return "broke off in the middle; try again"
     if isinstance(error, requests.ConnectionError):
         return "no connection, or it was lost"
-    return str(error)
+    if not isinstance(error, DataFileError) and _proxy():
+        return f"the proxy {_proxy()} is no address that can be used; correct or unset HTTPS_PROXY"
+    return str(error) or type(error).__name__
+
+
+def _meaning(status):
+    if status in (401, 403):
+        return "it does not let you in"
+    if status in (404, 410):
+        return "it no longer has the file"
+    if status == 407:
+        return "the proxy wants a user name and a password: write them into HTTPS_PROXY"
+    return "it is busy or broken; try again later" if status == 429 or status >= 500 else "which means no"
+
+
+def _proxy():
+    """The proxy of this computer's settings, without a password that it may hold."""
+    address = next((url for kind, url in urllib.request.getproxies().items() if kind in ("https", "all", "http")), "")
+    return address.rpartition("@")[2]

@@ -7,6 +7,7 @@ Source: LeCun, Cortes and Burges, "The MNIST database of handwritten digits".
 """
 
 import os
+import re
 import tempfile
 import time
 from pathlib import Path
@@ -26,6 +27,7 @@ MIRRORS = (
     "https://storage.googleapis.com/cvdf-datasets/mnist/",
     "https://raw.githubusercontent.com/fgnt/mnist/master/",
 )
+PLACES = ("mnist", "MNIST", "mnist/raw", "MNIST/raw", "mnist/MNIST/raw", "")  # below COURSE_DATA; raw is torchvision's
 REMEMBER_S = 900  # a failed download is not tried again for so long
 _refused = {}  # the same in this process, for a cache that cannot be written: {folder: (when, why)}
 
@@ -37,23 +39,51 @@ class MnistUnavailable(RuntimeError):
 def read_folder(folder, sha256=None):
     """The four files of ``folder`` (gzip or not), checked, as ``{name: bytes}``; ``None`` if one is missing.
 
+    Other archivers' names are taken too: train-images.idx3-ubyte, TRAIN-IMAGES-IDX3-UBYTE.GZ, or a folder of a file's name
+    with the file in it.
+
     Raises
     ------
     DataFileError
-        A file is damaged, or not the official one.
+        A file is damaged, not the official one, or cannot be read.
     """
     sha256 = sha256 or SHA256
-    paths = {}
-    for name in sha256:
-        found = [path for path in (Path(folder) / f"{name}.gz", Path(folder) / name) if path.is_file()]
-        if not found:
-            return None
-        paths[name] = found[0]
-    files = {}
-    for name, path in paths.items():
-        files[name] = read_bytes(path)
-        check_sha256(files[name], sha256[name], path)
-    return files
+    found = _by_name(folder, sha256)
+    if any(name not in found for name in sha256):
+        return None
+    return {name: _first_right(found[name], digest) for name, digest in sha256.items()}
+
+
+def _by_name(folder, names):
+    """{official name: [paths that may be it]} of a folder; nothing where there is none."""
+    found = {}
+    try:
+        paths = sorted(Path(folder).iterdir(), key=lambda path: path.suffix.lower() != ".gz")
+    except (FileNotFoundError, NotADirectoryError):
+        return found
+    except OSError as error:
+        raise DataFileError(f"{folder} cannot be read ({error.strerror or error})") from error
+    for path in paths:
+        name = re.sub(r"[._ ]", "-", path.name.lower()).removesuffix("-gz")
+        if name in names:
+            within = _by_name(path, [name]).get(name) if os.path.isdir(path) else None
+            found.setdefault(name, []).extend(within or [path])
+    return found
+
+
+def _first_right(paths, digest):
+    """The content of the first of these files that passes its check; the first one's fault if none does."""
+    fault = None
+    for path in paths:
+        try:
+            content = read_bytes(path)
+            check_sha256(content, digest, path)
+            return content
+        except DataFileError as error:
+            fault = fault or error
+        except OSError as error:  # another user's, a folder, a link that leads round in a circle
+            fault = fault or DataFileError(f"{path} cannot be read ({error.strerror or error})")
+    raise fault
 
 
 def find_mnist(*, insist=False, mirrors=None):
@@ -74,15 +104,16 @@ def find_mnist(*, insist=False, mirrors=None):
     """
     aside = ""
     if given := os.environ.get("COURSE_DATA"):
-        if files := read_folder(Path(given).expanduser() / "mnist"):
-            return files, "COURSE_DATA"
+        for place in PLACES:
+            if files := read_folder(Path(os.path.expanduser(given)) / place):
+                return files, "COURSE_DATA"
         aside = f", and COURSE_DATA is {given!r}, where mnist/ with the four files is not"
     folder = cache_dir() / "mnist"
     try:
         if files := read_folder(folder):
             return files, "the cache"
-    except DataFileError:
-        pass  # the download replaces it
+    except DataFileError as error:
+        aside += f", and in the cache {error}"  # the download replaces it
     if os.environ.get("COURSE_OFFLINE", "0") not in ("", "0"):
         raise MnistUnavailable(f"COURSE_OFFLINE forbids a download{aside}")
     if not insist and (why := _refusal(folder)):

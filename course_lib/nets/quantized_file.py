@@ -15,15 +15,14 @@ because safetensors has none. Multipliers for integer inference are not stored: 
 import json
 import math
 import os
-import tempfile
 import zlib
-from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_bytes
 
 from course_lib.coding import pack, unpack
+from course_lib.data import written_aside
 from course_lib.numerics import QParams
 from course_lib.numerics.checks import whole_number
 
@@ -97,15 +96,9 @@ def save_float(model, path):
 
 def write_aside(path, content):
     """Write bytes under another name and rename: a reader finds the old file or the new one, never half of one."""
-    path = Path(path)
-    handle, aside = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.replace(aside, path)
-    except BaseException:
-        os.unlink(aside)
-        raise
+    os.stat(os.path.dirname(os.fspath(path)) or ".")  # a folder that is missing is a mistake; it is not made here
+    with written_aside(path) as aside:
+        aside.write_bytes(content)
     return os.path.getsize(path)
 
 

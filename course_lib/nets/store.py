@@ -9,10 +9,8 @@ the first.
 
 import hashlib
 import json
-import tempfile
 from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import filelock
 import safetensors.torch
@@ -160,12 +158,21 @@ def clear_cache():
 
 
 def _read(folder, stem, load):
-    """What ``load`` makes of a whole file of this stem, or None; damaged files are removed, and a line says so."""
+    """What ``load`` makes of a whole file of this stem, or None; damaged files are removed, and a line says so.
+
+    A file that cannot be read, another user's for instance, is not a damaged one: it is left alone.
+    """
     for path in sorted(folder.glob(f"{stem}-*{SUFFIX}")):
         try:
             if path.name == _file_name(stem, path.read_bytes()):
                 return load(path)
             reason = "its content is not what was written"
+        except FileNotFoundError:
+            continue  # another process has just removed it
+        except (OSError, MemoryError) as error:
+            why = getattr(error, "strerror", None) or type(error).__name__
+            print(f"cache: {path} cannot be read ({why}); it is left alone, and its content made again.")
+            continue
         except Exception as error:  # whatever is wrong with it, making it again is the answer
             reason = f"{type(error).__name__}: {error}"
         print(f"cache: {path} is damaged ({reason}); it is made again.")
@@ -175,8 +182,7 @@ def _read(folder, stem, load):
 
 
 def _keep(result, folder, stem, save):
-    with tempfile.TemporaryDirectory() as elsewhere:
-        first = Path(elsewhere) / f"{stem}{SUFFIX}"
+    with data.aside(folder / stem) as first:
         save(result, first)
         content = first.read_bytes()
     with data.written_aside(folder / _file_name(stem, content)) as aside:
@@ -188,15 +194,14 @@ def _file_name(stem, content):
 
 
 def _alone(folder, stem):
-    """A held lock for ``stem``: of several notebooks that want the same network, one trains and the others wait."""
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(folder / f".{stem}.lock")
+    """A lock for ``stem``, held: of several notebooks that want the same network, one trains and the others wait."""
+    lock = folder / f".{stem}.lock"
     try:
-        return lock.acquire(timeout=0)
+        return data.locked(lock, timeout=0)
     except filelock.Timeout:
         print(f"cache: another notebook is training {stem.partition('-')[0]}; waiting for it.")
     try:
-        return lock.acquire(timeout=WAIT_S)
+        return data.locked(lock, timeout=WAIT_S)
     except filelock.Timeout:  # it may have been suspended; training twice does no harm
         return nullcontext()
 

@@ -143,6 +143,65 @@ def test_a_damaged_file_in_course_data_is_an_error_that_names_it(small_mnist, mo
         data.load()
 
 
+@pytest.mark.parametrize("place", ["mnist", "MNIST/raw", "mnist/MNIST/raw", "."])
+@pytest.mark.parametrize(
+    "called",
+    [
+        lambda name: name.replace("-idx", ".idx"),
+        lambda name: name.replace("-idx", ".idx") + ".gz",
+        lambda name: name.upper() + ".GZ",
+        lambda name: name.replace("-", "_"),
+        lambda name: f"{name}/{name.replace('-idx', '.idx')}",
+    ],
+    ids=["dot", "dot, packed", "capitals", "underscores", "in folders"],
+)
+def test_other_archivers_names_and_folders(small_mnist, monkeypatch, tmp_path, called, place):
+    folder, arrays = small_mnist
+    for packed in (folder / "mnist").iterdir():
+        path = tmp_path / "other" / place / called(packed.stem)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(packed.read_bytes() if path.suffix.lower() == ".gz" else gzip.decompress(packed.read_bytes()))
+    monkeypatch.setenv("COURSE_DATA", str(tmp_path / "other"))
+    np.testing.assert_array_equal(data.load("mnist").test_images, arrays[2])
+
+
+def test_of_two_files_the_right_one_is_taken(small_mnist, monkeypatch):
+    folder, arrays = small_mnist
+    monkeypatch.setenv("COURSE_DATA", str(folder))
+    packed = folder / "mnist" / "t10k-labels-idx1-ubyte.gz"
+    packed.with_suffix("").write_bytes(gzip.decompress(packed.read_bytes()))
+    packed.write_bytes(b"half")
+    np.testing.assert_array_equal(data.load("mnist").test_labels, arrays[3])
+
+
+@pytest.mark.parametrize("kind", ["folder", "circle", "unreadable"])
+def test_a_file_that_cannot_be_read_is_named(small_mnist, monkeypatch, ordinary_user, kind):
+    folder = ordinary_user / "data"
+    (folder / "mnist").mkdir(parents=True)
+    for name in mnist.SHA256:
+        (folder / "mnist" / name).write_bytes(b"")
+    path = folder / "mnist" / "train-images-idx3-ubyte"
+    if kind == "unreadable":
+        path.chmod(0)
+    else:
+        path.unlink()
+        path.mkdir() if kind == "folder" else path.symlink_to(path.name)
+    monkeypatch.setenv("COURSE_DATA", str(folder))
+    monkeypatch.setenv("COURSE_CACHE", str(ordinary_user / "cache"))
+    with pytest.raises(data.DataFileError, match="train-images-idx3-ubyte cannot be read"):
+        data.load()
+
+
+def test_an_unreadable_file_in_the_cache_is_told_and_passed_over(small_mnist, monkeypatch, ordinary_user, capsys):
+    monkeypatch.setenv("COURSE_CACHE", str(ordinary_user))
+    (ordinary_user / "mnist").mkdir()
+    for name in mnist.SHA256:
+        (ordinary_user / "mnist" / name).touch(mode=0)
+    assert data.load().name == "digits"
+    assert "train-images-idx3-ubyte cannot be read (Permission denied)" in capsys.readouterr().out
+    assert len(list((ordinary_user / "mnist").iterdir())) == 4
+
+
 # What a data set gives
 
 
@@ -261,6 +320,38 @@ def test_malformed_idx_is_named(content, message):
         idx.parse_idx(content, name="some.idx")
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\x00\x00\x08\x41" + b"\x00\x00\x00\x01" * 65 + b"x", "65 dimensions; an array has 64 at most"),
+        (b"\x00\x00\x08\x04" + b"\xff" * 12 + bytes(4), "so large"),
+    ],
+    ids=["65 axes", "2**96 times nothing"],
+)
+def test_headers_that_numpy_cannot_hold_are_refused_in_our_words(content, message):
+    with pytest.raises(data.DataFileError, match=f"some.idx: .*{message}"):
+        idx.parse_idx(content, name="some.idx")
+    ones = np.ones((1,) * 64, np.uint8)
+    np.testing.assert_array_equal(idx.parse_idx(idx_bytes(ones)), ones)
+
+
+def test_no_more_is_unpacked_than_the_header_promises(tmp_path):
+    """A small file of many zeros: read one byte beyond its promise, to be seen, and no further."""
+    for head, read in ((idx_bytes(np.zeros((2, 3), np.uint8)), 12 + 6 + 1), (b"<html>", idx.STRANGE)):
+        path = tmp_path / "bomb.gz"
+        path.write_bytes(gzip.compress(head + bytes(1 << 24)))
+        assert len(idx.read_bytes(path)) == read
+        path.write_bytes(head + bytes(1 << 24))
+        assert len(idx.read_bytes(path)) == read
+
+
+def test_a_header_that_promises_too_much_is_refused_before_anything_is_read(tmp_path):
+    path = tmp_path / "t10k-images-idx3-ubyte.gz"
+    path.write_bytes(gzip.compress(b"\x00\x00\x08\x03" + b"\xff" * 12 + bytes(99)))
+    with pytest.raises(data.DataFileError, match="t10k-images.*promises 79228162458924105385300197375 bytes"):
+        idx.read_bytes(path)
+
+
 # The cache folder
 
 
@@ -273,6 +364,39 @@ def test_cache_dir_follows_the_variables(monkeypatch, tmp_path):
     for platform, parent in (("linux", tmp_path), ("win32", tmp_path), ("darwin", tmp_path / "Library" / "Caches")):
         monkeypatch.setattr("course_lib.data.cache.sys.platform", platform)
         assert data.cache_dir() == parent / "compression-course"
+
+
+NO_SUCH_USER = "~no-such-user-of-this-computer"
+
+
+def without_home(monkeypatch):
+    """No HOME, and a user whom the list of users does not know."""
+    for name in ("COURSE_CACHE", "XDG_CACHE_HOME", "LOCALAPPDATA", "HOME", "USERPROFILE", "HOMEPATH"):
+        monkeypatch.delenv(name, raising=False)
+    if os.name != "nt":
+        monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)
+
+
+@pytest.mark.parametrize("chosen", [NO_SUCH_USER, f"{NO_SUCH_USER}/cache", None])
+def test_no_home_folder_is_said_in_one_line_and_the_course_goes_on(monkeypatch, tmp_path, capsys, chosen):
+    monkeypatch.setattr("course_lib.data.cache._said", set())
+    without_home(monkeypatch)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    if chosen:
+        monkeypatch.setenv("COURSE_CACHE", chosen)
+    folder = data.cache_dir()
+    assert folder.parent == tmp_path == data.cache_dir().parent
+    printed = capsys.readouterr().out
+    assert printed.count("\n") == 1 and str(folder) in printed and (chosen or "no home folder") in printed
+    assert data.cache_trouble() in printed
+    with data.written_aside(folder / "file") as aside:
+        aside.write_text("kept")
+
+
+def test_a_course_data_in_no_home_folder(monkeypatch, capsys):
+    monkeypatch.setenv("COURSE_DATA", NO_SUCH_USER)
+    assert data.load().name == "digits"
+    assert NO_SUCH_USER in capsys.readouterr().out
 
 
 def test_written_aside_leaves_the_old_file_or_the_whole_new_one(tmp_path):

@@ -3,7 +3,11 @@
 import gzip
 import hashlib
 import multiprocessing
+import os
+import shutil
+import ssl
 import struct
+import subprocess
 import threading
 import time
 from contextlib import contextmanager
@@ -179,6 +183,153 @@ def test_a_bad_answer_is_never_kept(spoil, why):
         assert files_in(data.cache_dir() / "mnist") == ["failed.txt"]
         with serving() as good:
             assert data.load("mnist", mirrors=[bad.address, good.address]).name == "mnist"
+
+
+# What kept a download from us, and what to do about it
+
+
+@pytest.mark.parametrize(
+    ("status", "why"),
+    [
+        (403, "answered 403, it does not let you in"),
+        (404, "answered 404, it no longer has the file"),
+        (500, "answered 500, it is busy or broken; try again later"),
+        (429, "answered 429, it is busy"),
+        (407, "answered 407, the proxy wants a user name"),
+    ],
+)
+def test_a_refusal_says_what_it_means(status, why):
+    with serving() as mirror:
+        mirror.RequestHandlerClass = type("Refusing", (Answer,), {"do_GET": lambda self: self.send_error(status)})
+        with pytest.raises(data.MnistUnavailable, match=f"{why}.*mend that and call"):
+            data.load("mnist", mirrors=[mirror.address])
+
+
+@pytest.mark.parametrize("body", [b"<!DOCTYPE html><p>Welcome to our guests' network", b"\n <html>", gzip.compress(b"<html>")])
+def test_a_sign_in_page_of_the_network_is_called_one(body):
+    def answer(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(body)
+
+    with serving() as portal:
+        portal.RequestHandlerClass = type("Portal", (Answer,), {"do_GET": answer, "do_HEAD": answer})
+        with pytest.raises(data.MnistUnavailable, match="sent a web page instead of the file; .* sign in"):
+            data.load("mnist", mirrors=[portal.address])
+
+
+def test_a_mirror_that_leads_round_in_a_circle():
+    def again(self):
+        self.send_response(302)
+        self.send_header("Location", self.path)
+        self.end_headers()
+
+    with serving() as portal:
+        portal.RequestHandlerClass = type("Circle", (Answer,), {"do_GET": again})
+        with pytest.raises(data.MnistUnavailable, match="round in a circle"):
+            data.load("mnist", mirrors=[portal.address])
+
+
+def test_a_mirror_that_falls_asleep_is_too_slow(monkeypatch):
+    monkeypatch.setattr(downloading, "READ_S", 0.2)
+    with serving(slow_s=1) as mirror, pytest.raises(data.MnistUnavailable, match="too slow; try again later"):
+        data.load("mnist", mirrors=[mirror.address])
+
+
+@pytest.mark.parametrize(
+    ("proxy", "why"),
+    [
+        ("http://127.0.0.1:9", "the proxy http://127.0.0.1:9 cannot be reached; correct or unset HTTPS_PROXY"),
+        ("http://127.0.0.1:99999", "is no address that can be used; correct or unset HTTPS_PROXY"),
+        ("socks5://127.0.0.1:9", "is no address that can be used"),
+        ("rubbish://x", "is no address that can be used"),
+        ("http://me:secret@127.0.0.1:9", "the proxy 127.0.0.1:9 cannot be reached"),
+    ],
+)
+def test_a_wrong_proxy_is_not_called_no_network(monkeypatch, proxy, why):
+    monkeypatch.delenv("NO_PROXY")
+    monkeypatch.delenv("no_proxy", raising=False)
+    for name in ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"):
+        monkeypatch.setenv(name, proxy)
+    with serving() as mirror, pytest.raises(data.MnistUnavailable) as caught:
+        data.load("mnist", mirrors=[mirror.address])
+    assert why in str(caught.value) and "no network" not in str(caught.value) and "secret" not in str(caught.value)
+
+
+def test_a_proxy_that_wants_a_password(monkeypatch):
+    def refuse(self):
+        self.send_error(407)
+
+    with serving() as proxy:
+        proxy.RequestHandlerClass = type("Proxy", (Answer,), {"do_CONNECT": refuse})
+        monkeypatch.setenv("HTTPS_PROXY", proxy.address)
+        monkeypatch.setenv("https_proxy", proxy.address)
+        with pytest.raises(data.MnistUnavailable, match="said 407 Proxy Authentication Required; .*password"):
+            data.load("mnist", mirrors=["https://mirror.invalid/"])
+
+
+def test_a_refused_certificate_is_not_called_no_network(monkeypatch, tmp_path):
+    """A server that signed its own certificate, as the filters of some schools do."""
+    made = subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
+         "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", tmp_path / "key",
+         "-out", tmp_path / "certificate"], capture_output=True, check=False,
+    ) if shutil.which("openssl") else None  # fmt: skip
+    if made is None or made.returncode:
+        pytest.skip("openssl, which makes the certificate, is not here")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "certificate", tmp_path / "key")
+    with serving() as mirror:
+        mirror.socket = context.wrap_socket(mirror.socket, server_side=True)
+        mirror.handle_error = lambda *_: None
+        address = mirror.address.replace("http:", "https:")
+        with pytest.raises(data.MnistUnavailable, match="its certificate was refused .*self.signed.*REQUESTS_CA_BUNDLE"):
+            data.load("mnist", mirrors=[address])
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "nowhere"))
+        with pytest.raises(data.MnistUnavailable, match="invalid path: .*nowhere; correct or unset REQUESTS_CA_BUNDLE"):
+            data.load("mnist", mirrors=[address])
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "certificate"))
+        assert data.load("mnist", mirrors=[address]).name == "mnist"
+
+
+def test_a_disk_that_fills_up_in_the_middle(monkeypatch):
+    def full(self, url, part, pooch):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pooch.HTTPDownloader.__call__", full)
+    with serving() as mirror, pytest.raises(data.MnistUnavailable, match="can be written .No space left on device"):
+        data.load("mnist", mirrors=[mirror.address])
+    assert files_in(data.cache_dir() / "mnist") == ["failed.txt"]
+
+
+# A cache that a class shares
+
+
+def test_what_is_downloaded_may_be_read_by_whom_the_umask_says(ordinary_user, monkeypatch):
+    monkeypatch.setenv("COURSE_CACHE", str(ordinary_user))
+    before = os.umask(0o022)
+    try:
+        with serving() as mirror:
+            data.load("mnist", mirrors=[mirror.address])
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in (ordinary_user / "mnist").iterdir()} == {0o644}
+
+
+@pytest.mark.parametrize("hindrance", ["another user's lock", "another user's file", "a read-only folder"])
+def test_a_shared_cache_with_a_hindrance(ordinary_user, monkeypatch, capsys, hindrance):
+    monkeypatch.setenv("COURSE_CACHE", str(ordinary_user))
+    folder = ordinary_user / "mnist"
+    folder.mkdir()
+    if hindrance == "a read-only folder":
+        folder.chmod(0o555)
+    else:
+        (folder / (".lock" if "lock" in hindrance else ALL[0])).touch(mode=0)
+    with serving() as mirror:
+        assert data.load("mnist", mirrors=[mirror.address]).name == "mnist"
+    printed = capsys.readouterr().out
+    assert ("could not be kept (Permission denied)" in printed) == (hindrance == "a read-only folder")
+    assert files_in(folder) == ([] if hindrance == "a read-only folder" else ALL)
 
 
 def test_a_truncated_file_without_a_length_is_caught_by_its_check():

@@ -111,6 +111,16 @@ def test_a_failed_save_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
     assert path.read_bytes() == before and os.listdir(tmp_path) == ["model"]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="rights of files are those of POSIX here")
+def test_others_may_read_a_saved_model(tmp_path):
+    before = os.umask(0o022)
+    try:
+        small_model(8).save(tmp_path / "model")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "model").stat().st_mode & 0o777 == 0o644
+
+
 def rewrite(path, change):
     """Change the tensors and the description of a saved model, and save them again, checksum and all."""
     from course_lib.nets.quantized_file import _checksum

@@ -111,6 +111,72 @@ def test_a_disk_that_fills_up(monkeypatch, capsys):
     assert "No space left" in capsys.readouterr().out
 
 
+# ---- a cache that a class shares
+
+
+@pytest.fixture
+def umask():
+    """Set the umask for one test."""
+    before = os.umask(0o022)
+    yield os.umask
+    os.umask(before)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="rights of files are those of POSIX here")
+@pytest.mark.parametrize("mask", [0o002, 0o022, 0o077])
+def test_what_is_kept_may_be_read_by_whom_the_umask_says(folder, umask, mask):
+    umask(mask)
+    keep(Maker())
+    assert only_file(folder).stat().st_mode & 0o777 == 0o666 & ~mask
+    assert {path.stat().st_mode & 0o777 for path in folder.glob(".*.lock")} == {0o666 & ~mask}
+    assert folder.stat().st_mode & 0o777 == 0o777 & ~mask
+    with data.written_aside(folder / "new" / "file") as aside:
+        aside.write_text("x")
+    assert (folder / "new" / "file").stat().st_mode & 0o777 == 0o666 & ~mask
+
+
+def test_a_file_that_cannot_be_read_is_not_a_damaged_one(ordinary_user, monkeypatch, capsys):
+    monkeypatch.setenv("COURSE_CACHE", str(ordinary_user))
+    keep(Maker())
+    path = only_file(ordinary_user / store.FOLDER)
+    path.chmod(0)
+    path.parent.chmod(0o555)
+    make = Maker("anew")
+    assert keep(make) == "anew"
+    printed = capsys.readouterr().out
+    assert f"{path} cannot be read (Permission denied); it is left alone" in printed and "damaged" not in printed
+    assert path.exists()
+
+
+def test_a_shared_cache_that_is_read_only_is_read_without_a_word(ordinary_user, monkeypatch, capsys):
+    monkeypatch.setenv("COURSE_CACHE", str(ordinary_user))
+    keep(Maker())
+    for folder in (ordinary_user / store.FOLDER, ordinary_user):
+        folder.chmod(0o555)
+    make = Maker()
+    assert keep(make) == "made" and make.times == 0 and capsys.readouterr().out == ""
+    assert keep(make, name="other") == "made"
+    assert "other will not be kept" in capsys.readouterr().out
+
+
+def test_another_users_lock_holds_nobody_up(ordinary_user, monkeypatch, capsys):
+    monkeypatch.setenv("COURSE_CACHE", str(ordinary_user))
+    keep(Maker())
+    only_file(ordinary_user / store.FOLDER).unlink()
+    (lock,) = (ordinary_user / store.FOLDER).glob(".*.lock")
+    lock.chmod(0o400)
+    make = Maker()
+    assert [keep(make), keep(make)] == ["made", "made"] and make.times == 1 and capsys.readouterr().out == ""
+    assert [path.name for path in lock.parent.glob(".*")] == [lock.name]
+
+
+def test_a_temporary_folder_that_is_full_costs_nothing(monkeypatch, tmp_path, capsys):
+    (tmp_path / "a file").write_text("")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "a file"))
+    make = Maker()
+    assert [keep(make), keep(make)] == ["made", "made"] and make.times == 1 and capsys.readouterr().out == ""
+
+
 SLOW_MAKER = textwrap.dedent("""
     import sys, time
     from pathlib import Path
