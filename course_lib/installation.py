@@ -104,7 +104,8 @@ def _torch():
     except Exception as error:  # a missing system library shows as OSError, a half installation as almost anything
         first = (str(error).strip().splitlines() or [""])[0]
         return Finding("PyTorch", f"does not start ({type(error).__name__}: {first})", SET_UP)
-    assert value == 2
+    if value != 2:
+        return Finding("PyTorch", f"computes 1 + 1 = {value}", SET_UP)
     return Finding("PyTorch", f"{torch.__version__}")
 
 
@@ -124,26 +125,39 @@ def _data():
 
 
 def _kernels(progress):
+    from .kernels import pool
     from .kernels.compiling import load_all
 
+    try:
+        pool.threads()
+    except ValueError as error:
+        return Finding("Kernels", str(error), "unset COURSE_THREADS, or set it right, then restart the kernel")
     try:
         done = load_all(progress=progress)
     except Exception as error:
         return Finding("Kernels", f"they do not compile ({type(error).__name__}: {error})", SET_UP)
     found = f"{done.kernels} ready in {done.seconds:.1f} s ({done.compiled} variants compiled, {done.loaded} loaded)"
+    if done.repaired:
+        found += f"; the compiled code of {len(done.repaired)} was damaged and has been made again"
     if done.uncached:
+        lost = f"there is no place to keep {len(done.uncached)} of them"
+        lost += f" ({done.why[0]})" if done.why else ""
         place = "set NUMBA_CACHE_DIR to a folder that you can write, or each start compiles again"
-        return Finding("Kernels", f"{found}; there is no place to keep {len(done.uncached)} of them", place)
+        return Finding("Kernels", f"{found}; {lost}", place)
     return Finding("Kernels", found)
 
 
 def _cache():
+    set_it = "set COURSE_CACHE to a folder that you can write"
     folder = data.cache_dir()
     try:
-        with data.written_aside(folder / "writable") as aside:
+        with data.aside(folder / "writable") as aside:
             aside.write_bytes(b"yes")
-        (folder / "writable").unlink(missing_ok=True)
     except OSError as error:
+        if any(folder.glob("*/*.safetensors")):  # a teacher's, for a class
+            return Finding("Cache", f"trained models are read from {folder}; it is read-only, so others are not kept")
         why = f"{folder} cannot be written ({error.strerror or error}), so trained models cannot be kept"
-        return Finding("Cache", why, "set COURSE_CACHE to a folder that you can write")
+        return Finding("Cache", why, set_it)
+    if trouble := data.cache_trouble():
+        return Finding("Cache", f"{trouble}; {folder} is used, which may be emptied at any time", set_it)
     return Finding("Cache", "trained models can be kept")

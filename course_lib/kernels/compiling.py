@@ -8,12 +8,14 @@ The rules, and why:
   machines and resets PyTorch's threads); no ``fastmath`` (NaN, infinities and -0 keep their meaning).
 """
 
+import glob
 import importlib
 import os
 import pkgutil
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,13 +33,16 @@ _watchers = []              # callables told the name of a kernel just before it
 
 
 class WarmUp(NamedTuple):
-    """What :func:`load_all` did. ``uncached`` names the kernels that found no place for their compiled code."""
+    """What :func:`load_all` did. ``uncached`` names the kernels whose compiled code is not kept, ``why`` says in words what
+    stood in the way, and ``repaired`` names those whose compiled code was damaged and was made again."""
 
     kernels: int
     compiled: int
     loaded: int
     uncached: tuple
     seconds: float
+    repaired: tuple = ()
+    why: tuple = ()
 
 
 def array_of(dtype, ndim, *, readonly=True):
@@ -62,21 +67,58 @@ def kernel(signatures, **options):
         name = f"{function.__module__}.{function.__qualname__}"
         for watcher in _watchers:
             watcher(function.__name__)
-        try:
-            dispatcher = numba.njit(cache=True, nogil=True, **options)(function)
-            _watch_shared_source(dispatcher)
-            for signature in signatures:
-                dispatcher.compile(signature)
-            dispatcher.disable_compile()
-            dispatcher.cached = True
-        except Exception:
-            # No place for a cache, or one that is damaged or full. A fault in the kernel itself shows again here.
-            dispatcher = numba.njit(signatures, nogil=True, **options)(function)
-            dispatcher.cached = False
+        dispatcher, repaired, why = _kept(function, signatures, options)
+        if dispatcher is None:
+            dispatcher = numba.njit(signatures, nogil=True, **options)(function)    # a fault in the kernel itself shows here
+        dispatcher.cached, dispatcher.repaired, dispatcher.why = not why, repaired, why
         _KERNELS[name] = dispatcher
         return dispatcher
 
     return decorate
+
+
+def _kept(function, signatures, options):
+    """(dispatcher, whether its code in the cache was damaged, "") or (None, that, why nothing can be kept).
+
+    Damaged code (half a file, another file's content) is removed and made again once: Numba by itself would stumble over
+    it for ever. Another process that does the same finds at worst a file less, and compiles that.
+    """
+    repaired = False
+    while True:
+        try:
+            dispatcher = numba.njit(cache=True, nogil=True, **options)(function)
+        except Exception as error:
+            no_place = isinstance(error, RuntimeError) and "no locator" in str(error)
+            return None, repaired, "no folder for it can be written" if no_place else _in_short(error)
+        try:
+            _watch_shared_source(dispatcher)
+            for signature in signatures:
+                dispatcher.compile(signature)
+            dispatcher.disable_compile()
+            return dispatcher, repaired, ""
+        except OSError as error:                        # a full disk, or another user's file: no damage
+            return None, repaired, f"{error.filename or 'the compile cache'}: {error.strerror or error}"
+        except Exception as error:                      # unpickling damaged bytes raises almost anything
+            if repaired or not _remove_code(dispatcher):
+                return None, repaired, _in_short(error)
+            repaired = True
+
+
+def _remove_code(dispatcher):
+    """Remove what the cache holds of this kernel, and of no other; whether there was anything."""
+    try:
+        folder, base = Path(dispatcher._cache.cache_path), dispatcher._cache._impl.filename_base
+    except AttributeError:
+        return False                                    # another Numba
+    files = [path for path in (folder / f"{base}.nbi", *folder.glob(f"{glob.escape(base)}.*.nbc")) if path.exists()]
+    for path in files:
+        with suppress(OSError):                         # where it cannot be removed, the second attempt says what is wrong
+            path.unlink(missing_ok=True)
+    return bool(files)
+
+
+def _in_short(error):
+    return f"{type(error).__name__}: {error}"
 
 
 def _watch_shared_source(dispatcher):
@@ -112,8 +154,12 @@ def load_all(progress=True):
                 helper.wait()
     dispatchers = list(_KERNELS.values())
     uncached = tuple(name for name, d in _KERNELS.items() if not d.cached)
+    repaired = tuple(name for name, d in _KERNELS.items() if d.cached and d.repaired)
+    why = tuple(dict.fromkeys(d.why for d in dispatchers if d.why))
+    if repaired and progress:
+        print(f"The compiled code of {len(repaired)} kernels was damaged; it has been made again.")
     if uncached and progress:
-        print(f"{len(uncached)} kernels have no usable cache and compile again in every session: "
+        print(f"The compiled code of {len(uncached)} kernels cannot be kept and is made again in every session ({why[0]}): "
               "set NUMBA_CACHE_DIR to a folder that can be written.")
     return WarmUp(
         kernels=len(dispatchers),
@@ -121,6 +167,8 @@ def load_all(progress=True):
         loaded=sum(sum(d.stats.cache_hits.values()) for d in dispatchers),
         uncached=uncached,
         seconds=time.perf_counter() - start,
+        repaired=repaired,
+        why=why,
     )
 
 
@@ -141,10 +189,11 @@ def _compiles_into_a_cache():
 
 def _start_helper(names):
     """A Python that imports these kernel modules; None where there cannot be one. It keeps quiet: nothing depends on it."""
-    code = f"import importlib\nfor name in {names}: importlib.import_module('course_lib.kernels.' + name)"
-    path = os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")]))
+    # Our own sys.path, not PYTHONPATH: the folder's name may hold the character that separates names there.
+    code = f"import importlib, sys\nsys.path[:] = {[str(Path(__file__).parents[2]), *sys.path]!a}\n"
+    code += f"for name in {names}: importlib.import_module('course_lib.kernels.' + name)"
     quiet = {name: subprocess.DEVNULL for name in ("stdin", "stdout", "stderr")}
     try:
-        return subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path}, **quiet)
+        return subprocess.Popen([sys.executable, "-c", code], **quiet)
     except OSError:
         return None

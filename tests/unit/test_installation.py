@@ -83,6 +83,23 @@ def test_kernels_that_cannot_be_kept(monkeypatch):
     assert "no place to keep 2" in found.found and "NUMBA_CACHE_DIR" in found.fix
 
 
+def test_kernels_that_were_damaged_are_told_from_those_that_cannot_be_kept(monkeypatch):
+    done = WarmUp(3, 1, 2, (), 1.0, repaired=("a",))
+    monkeypatch.setattr("course_lib.kernels.compiling.load_all", lambda progress: done)
+    found = installation._kernels(progress=False)
+    assert "the compiled code of 1 was damaged and has been made again" in found.found and not found.fix
+    done = WarmUp(3, 5, 0, ("a", "b"), 1.0, why=("No space left on device",))
+    found = installation._kernels(progress=False)
+    assert "no place to keep 2 of them (No space left on device)" in found.found and "damaged" not in found.found
+
+
+@pytest.mark.parametrize("count", ["many", "0", "-1", "2.5", "1e3"])
+def test_a_count_of_threads_that_is_none(monkeypatch, count):
+    monkeypatch.setenv("COURSE_THREADS", count)
+    found = installation._kernels(progress=False)
+    assert "COURSE_THREADS" in found.found and "unset COURSE_THREADS" in found.fix
+
+
 def test_kernels_that_do_not_compile(monkeypatch):
     def broken(progress):
         raise ImportError("llvmlite")
@@ -97,3 +114,19 @@ def test_a_cache_that_cannot_be_written(monkeypatch, tmp_path):
     monkeypatch.setenv("COURSE_CACHE", str(tmp_path / "a_file" / "cache"))
     found = installation._cache()
     assert "cannot be written" in found.found and "COURSE_CACHE" in found.fix
+
+
+def test_a_read_only_cache_with_models_in_it_is_fine(ordinary_user, monkeypatch):
+    monkeypatch.setenv("COURSE_CACHE", str(ordinary_user))
+    (ordinary_user / "models").mkdir()
+    ordinary_user.chmod(0o555)
+    assert "cannot be written (Permission denied)" in installation._cache().found
+    (ordinary_user / "models" / "net.safetensors").touch()
+    assert "it is read-only" in installation._cache().found and not installation._cache().fix
+
+
+def test_a_cache_in_a_home_that_is_none(monkeypatch, tmp_path):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setenv("COURSE_CACHE", "~no-such-user-of-this-computer/x")
+    found = installation._cache()
+    assert "no such home folder" in found.found and "COURSE_CACHE" in found.fix

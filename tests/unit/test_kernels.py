@@ -2,6 +2,8 @@
 
 import json
 import os
+import pickle
+import runpy
 import shutil
 import subprocess
 import sys
@@ -9,10 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import course_lib
+import numba
 import numpy as np
 import pytest
 from course_lib.kernels import compiling, elementwise, histogram
 from course_lib.numerics import uniform_one
+from numba import types
 
 PACKAGE = Path(course_lib.__file__).parent
 
@@ -94,6 +98,130 @@ def test_import_survives_a_cache_that_cannot_be_written(tmp_path):
     assert codes == [-3, -2, -2, -1, 0, 1, 2, 2, 3]
     if os.name == "posix" and sys.platform != "darwin":
         assert uncached == kernels > 0
+
+
+SMALL = """
+def twice(x):
+    return x + x
+"""
+SIGNATURES = [types.int64(types.int64), types.float64(types.float64)]
+
+
+@pytest.fixture
+def small(tmp_path, monkeypatch):
+    """A callable that compiles one small kernel into a cache of its own, as a new session would; and that cache."""
+    monkeypatch.setattr(compiling, "_KERNELS", {})
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path / "cache"))
+    (tmp_path / "small.py").write_text(SMALL)
+
+    def session(signatures=SIGNATURES):
+        space = runpy.run_path(str(tmp_path / "small.py"))
+        return compiling.kernel(signatures)(space["twice"])
+
+    return session, tmp_path / "cache"
+
+
+def files_of(cache, kind):
+    return sorted(cache.rglob(f"*.{kind}"))
+
+
+@pytest.mark.parametrize("kind", ["nbi", "nbc"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: b"",
+        lambda content: content[: len(content) // 2],
+        lambda content: content[:-1],
+        lambda content: b"rubbish",
+        lambda content: b"\x80" * 40,
+        lambda content: content[:20] + b"\xff" + content[21:],
+        lambda content: pickle.dumps(numba.__version__) + pickle.dumps(None),
+        lambda content: pickle.dumps("0.1.0") + b"of another Numba",
+    ],
+    ids=["empty", "half", "one byte less", "rubbish", "no pickle", "one byte changed", "another thing", "another Numba"],
+)
+def test_damaged_compiled_code_is_made_again_once_and_kept(small, kind, damage):
+    session, cache = small
+    session()
+    for path in files_of(cache, kind):
+        path.write_bytes(damage(path.read_bytes()))
+    mended = session()
+    assert mended.cached and mended.why == "" and mended(21) == 42 and mended(0.5) == 1.0
+    again = session()
+    assert again.cached and not again.repaired and sum(again.stats.cache_hits.values()) == 2
+    assert sum(again.stats.cache_misses.values()) == 0
+
+
+def test_the_code_of_others_stays_where_one_is_damaged(small):
+    session, cache = small
+    session()
+    (index,) = files_of(cache, "nbi")
+    other = index.with_name(index.name.replace("twice", "thrice"))
+    other.write_bytes(b"another kernel's")
+    index.write_bytes(b"")
+    assert session().repaired and other.read_bytes() == b"another kernel's"
+
+
+def test_damaged_code_that_cannot_be_removed_is_told_by_its_real_reason(small, monkeypatch):
+    session, cache = small
+    session()
+    (index,) = files_of(cache, "nbi")
+    index.write_bytes(b"")
+    monkeypatch.setattr(Path, "unlink", lambda *_, **__: (_ for _ in ()).throw(PermissionError(13, "in use")))
+    kernel = session()
+    assert not kernel.cached and "EOFError" in kernel.why and kernel(21) == 42
+
+
+def test_a_full_disk_is_no_damage(small, monkeypatch):
+    session, cache = small
+    session()
+    before = {path: path.read_bytes() for path in cache.rglob("*.nb?")}
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("numba.core.caching.IndexDataCacheFile._save_data", full)
+    kernel = session([types.int32(types.int32)])
+    assert not kernel.cached and "No space left on device" in kernel.why and not kernel.repaired
+    assert all(path.read_bytes() == content for path, content in before.items() if path.suffix == ".nbc")
+
+
+def test_another_users_code_is_no_damage(ordinary_user, monkeypatch):
+    monkeypatch.setattr(compiling, "_KERNELS", {})
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(ordinary_user / "cache"))
+    (ordinary_user / "small.py").write_text(SMALL)
+    function = runpy.run_path(str(ordinary_user / "small.py"))["twice"]
+    compiling.kernel(SIGNATURES)(function)
+    (index,) = files_of(ordinary_user, "nbi")
+    index.chmod(0)
+    kernel = compiling.kernel(SIGNATURES)(function)
+    assert not kernel.cached and not kernel.repaired and kernel.why.endswith("Permission denied") and index.exists()
+
+
+def test_a_fault_in_a_kernel_is_raised_and_not_called_damage(small, tmp_path):
+    session, _ = small
+    session()
+    (tmp_path / "small.py").write_text("def twice(x):\n    return x.nothing\n")
+    with pytest.raises(numba.TypingError, match="nothing"):
+        session()
+
+
+def test_warm_up_says_what_was_mended_and_why_the_rest_cannot_be_kept(small, monkeypatch, capsys):
+    session, cache = small
+    monkeypatch.setattr(compiling, "_in_working_order", lambda folder: [])
+    session()
+    (index,) = files_of(cache, "nbi")
+    index.write_bytes(b"")
+    session()
+    report = compiling.load_all()
+    assert "compiled code of 1 kernels was damaged; it has been made again" in capsys.readouterr().out
+    assert len(report.repaired) == 1 and report.uncached == report.why == ()
+    monkeypatch.setattr("numba.core.caching.CacheImpl._locator_classes", [])
+    session()
+    report = compiling.load_all()
+    printed = capsys.readouterr().out
+    assert "(no folder for it can be written): set NUMBA_CACHE_DIR" in printed and "damaged" not in printed
+    assert len(report.uncached) == 1 and report.repaired == ()
 
 
 def test_warm_up_shows_a_bar_and_says_what_it_did(capsys):
