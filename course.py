@@ -20,6 +20,7 @@ changed. Needs nothing but Python 3.11 or later; the same on Linux, macOS and Wi
 # Written so that an old Python can still read this file and say what is wrong: no syntax newer than 3.6, imports of
 # newer modules where they are used.
 import errno
+import glob
 import hashlib
 import importlib.util
 import json
@@ -46,14 +47,23 @@ DISK_GB = 3  # .venv and the downloads on their way there
 DISK_GB_CUDA = 9
 STAMP = "set-up-complete"
 CELL_TIMEOUT_S = 600
+# What a reader's own settings must not do to what is started from here: put other packages in front of ours, take the
+# assertions out of it, make warnings fatal, send its figures elsewhere, or pip's packages.
+UNWANTED = (
+    "PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "PYTHONUSERBASE", "PYTHONOPTIMIZE", "PYTHONWARNINGS", "PYTHONINSPECT",
+    "MPLBACKEND", "NUMBA_DISABLE_JIT", "PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_PYTHON",
+)  # fmt: skip
 
 
 class Problem(Exception):
     """What is wrong and what to do about it, in one line."""
 
 
-def say(text):
-    print(text, flush=True)
+def say(text, stream=None):
+    """Print a line at once, on a pipe too whose code page lacks a letter of it."""
+    stream = stream or sys.stdout
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    print(text.encode(encoding, "replace").decode(encoding), file=stream, flush=True)
 
 
 # ---- what can be wrong with the computer, each said in one line
@@ -92,6 +102,14 @@ def check_disk(free_bytes, may_be_cuda=False):
         say("Only %.1f GB free: enough for the CPU build of PyTorch, not for the CUDA build." % free)
 
 
+def check_folder(folder=ROOT):
+    if os.pathsep in str(folder):
+        raise Problem(
+            "The course lies in %s, and no environment can be made in a folder with %r in its name: rename the folder "
+            "and run this again." % (folder, os.pathsep)
+        )
+
+
 def check_port(port, host="127.0.0.1"):
     if not str(port).isdigit() or not 0 < int(port) < 65536:
         raise Problem("PORT=%s is not a port: give a number from 1024 to 65535, for example PORT=8889." % port)
@@ -112,6 +130,11 @@ def explain_pip(output, log):
     last = errors[-1][7:].strip() if errors else output.strip().split("\n")[-1]
     if "No space left on device" in output or "not enough space on the disk" in output:
         return "The disk filled up during the installation: free %d GB and run this again." % DISK_GB
+    if "CERTIFICATE_VERIFY_FAILED" in output:
+        return (
+            "The certificate of the package index was refused: set the clock right, or name your network's certificates "
+            "in PIP_CERT, and run this again; it goes on."
+        )
     if re.search("NewConnectionError|name resolution|Network is unreachable|ConnectTimeout|timed out|ProxyError", output):
         return "The package index cannot be reached: check the network (or the proxy) and run this again; it goes on."
     return "pip failed: %s (more in %s). Mend that and run this again; it goes on." % (last, log)
@@ -150,11 +173,32 @@ def is_set_up(venv):
 
 def child_env(**more):
     """The environment of everything started from here."""
-    env = dict(os.environ)
+    env = {name: value for name, value in os.environ.items() if name not in UNWANTED}
     env.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # two spinning torch processes starve each other
-    env.pop("PYTHONHOME", None)
+    env["PYTHONNOUSERSITE"] = "1"
+    encoding, _, errors = env.get("PYTHONIOENCODING", "").partition(":")
+    env["PYTHONIOENCODING"] = "%s:%s" % (encoding, errors or "replace")  # a letter that a pipe lacks stops nothing
+    if not usable_home():
+        env["HOME"] = substitute_home()
     env.update(more)
     return env
+
+
+def usable_home():
+    """Whether the user has a home folder to write to; in a container there may be none, nor a name for the user."""
+    home = os.path.expanduser("~")  # where it is unknown, this stays "~"
+    return os.name == "nt" or os.path.isabs(home) and os.access(home, os.W_OK | os.X_OK)
+
+
+def substitute_home(made=[]):  # a list that lasts: it is made and told of once
+    if not made:
+        try:
+            (ROOT / "build" / "home").mkdir(parents=True, exist_ok=True)
+            made.append(str(ROOT / "build" / "home"))
+        except OSError:
+            made.append(tempfile.mkdtemp())
+        say("There is no home folder to write to (HOME is %r): %s takes its place." % (os.environ.get("HOME"), made[0]))
+    return made[0]
 
 
 def run(command, **more):
@@ -167,7 +211,7 @@ def pip_install(venv, arguments):
     log, lines = venv / "install.log", []
     # PIP_USER: a personal "user = true" in pip's settings must not send packages to the home folder.
     with subprocess.Popen(
-        command, cwd=str(ROOT), env=child_env(PIP_USER="0", PYTHONUTF8="1"),
+        command, cwd=str(ROOT), env=child_env(PIP_USER="0", PYTHONUTF8="1", PYTHONIOENCODING="utf-8"),
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", errors="replace",
     ) as process:  # fmt: skip
         for line in process.stdout:
@@ -204,6 +248,7 @@ def set_up():
     if is_set_up(VENV):
         return
     check_python()
+    check_folder(ROOT)
     check_disk(shutil.disk_usage(str(ROOT)).free, may_be_cuda())
     began = time.time()
     version = venv_version(VENV)
@@ -242,11 +287,12 @@ def set_up_tests():
             raise Problem("The environment .venv-test cannot be made: remove .venv and .venv-test and run this again.")
         purelib = "import sysconfig; print(sysconfig.get_path('purelib'))"
         below, above = (
-            subprocess.check_output([str(python_of(v)), "-c", purelib], universal_newlines=True).strip()
+            subprocess.check_output([str(python_of(v)), "-c", purelib], env=child_env(), universal_newlines=True).strip()
             for v in (VENV, VENV_TEST)
         )
-        # addsitedir and not the bare path: it also reads the .pth file of the editable course_lib
-        (Path(above) / "students_environment.pth").write_text("import site; site.addsitedir(%r)\n" % below)
+        # addsitedir and not the bare path: it also reads the .pth file of the editable course_lib. In ASCII: what else
+        # a .pth file may hold depends on the system's settings.
+        (Path(above) / "students_environment.pth").write_text("import site; site.addsitedir(%a)\n" % below)
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
     pip_install(VENV_TEST, extras["test"] + extras["bench"])
     (VENV_TEST / STAMP).write_text(fingerprint(VENV_TEST))
@@ -254,7 +300,8 @@ def set_up_tests():
 
 def importable(venv, module):
     try:
-        return subprocess.call([str(python_of(venv)), "-c", "import " + module], stderr=subprocess.DEVNULL) == 0
+        command = [str(python_of(venv)), "-c", "import " + module]
+        return subprocess.call(command, stderr=subprocess.DEVNULL, env=child_env()) == 0
     except OSError:
         return False
 
@@ -384,7 +431,7 @@ def execute(arguments, settings):
         began = time.time()
         with tempfile.TemporaryDirectory() as aside:
             result = Path(aside) / path.name
-            if run(convert + [path, "--output-dir=" + aside]) or not result.exists():
+            if run(convert + [glob.escape(str(path)), "--output-dir=" + aside]) or not result.exists():
                 raise Problem("%s did not run to its end; it is left as it was." % path.relative_to(ROOT))
             notebook = tidy(json.loads(result.read_text(encoding="utf-8")))
         text = json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
@@ -396,9 +443,8 @@ def slides(arguments, settings):
     set_up()
     target = ROOT / "build" / "slides"
     lectures = [str(path.relative_to(ROOT)) for path in sorted(ROOT.glob("notebooks/*.ipynb"))]
-    return run(
-        [python_of(VENV), "-m", "nbconvert", "--to=slides", "--output-dir", target] + notebooks(arguments or lectures)
-    )
+    chosen = [glob.escape(str(path)) for path in notebooks(arguments or lectures)]  # nbconvert takes them for patterns
+    return run([python_of(VENV), "-m", "nbconvert", "--to=slides", "--output-dir", target] + chosen)
 
 
 def bench(arguments, settings):
@@ -495,6 +541,14 @@ JOBS = {
 SETTINGS = ("PORT", "LAB_ARGS", "LAB", "TARGET", "SUBMISSIONS", "LIMIT")
 
 
+def usage():
+    if __doc__:
+        return __doc__.strip()
+    import ast  # python -OO leaves the text in the file alone
+
+    return ast.get_docstring(ast.parse(Path(__file__).read_text(encoding="utf-8"))).strip()
+
+
 def main(argv):
     settings = {name: os.environ.get(name) for name in SETTINGS}
     arguments = []
@@ -506,20 +560,20 @@ def main(argv):
             arguments.append(one)
     try:
         if not arguments or arguments[0] in ("help", "-h", "--help"):
-            say(__doc__.strip())
+            say(usage())
             return 0
         if arguments[0] not in JOBS:
             raise Problem("There is no job %r: the jobs are %s." % (arguments[0], ", ".join(JOBS)))
         check_python()
         return JOBS[arguments[0]](arguments[1:], settings) or 0
     except Problem as problem:
-        print("course.py: %s" % problem, file=sys.stderr)
+        say("course.py: %s" % problem, sys.stderr)
         return 1
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS):
             raise
         what = "%s (%s)" % (error.strerror, error.filename)
-        print("course.py: %s: make room or give yourself the right to write there." % what, file=sys.stderr)
+        say("course.py: %s: make room or give yourself the right to write there." % what, sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\ncourse.py: stopped; the same command goes on where it was.", file=sys.stderr)

@@ -108,6 +108,15 @@ def roofs(threads):
     return {"peaks": peaks, "bandwidth": bandwidth}
 
 
+def say(text):
+    """Print at once. What a pipe cannot take, a letter or (once its reader has gone) anything, does not cost the results."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    try:
+        print(text.encode(encoding, "replace").decode(encoding), flush=True)
+    except OSError:
+        sys.stdout = open(os.devnull, "w")  # or Python tries once more at its end, and fails
+
+
 def write(path, report):
     """The whole file or, if something breaks meanwhile, the old one."""
     aside = path.with_name(f"{path.name}.{os.getpid()}.part")
@@ -146,10 +155,12 @@ def arguments_of(arguments):
 
 
 def main(arguments=None):
+    if not __debug__:
+        raise SystemExit("Run the benchmark without -O and PYTHONOPTIMIZE: every row asserts that all peers agree.")
     options = arguments_of(arguments)
     rows = chosen(cl.bench.rows(), options.names)
     if options.list:
-        print("\n".join(f"{row.name}  ({row.shape})" for row in rows))
+        say("\n".join(f"{row.name}  ({row.shape})" for row in rows))
         return 0
     everything = not (options.names or options.growth or options.cold)
     began, load_before = time.perf_counter(), load_average()
@@ -162,18 +173,18 @@ def main(arguments=None):
         report["roofs"] = roofs(options.threads) if everything or options.out else None
         run = lambda row: cl.bench.run(row, threads=options.threads, budget_s=options.seconds)
         results, broken = each(rows, run, "rows")
-        print(cl.bench.table(results) if len(results) > 1 else "\n".join(map(str, results)), flush=True)
+        say(cl.bench.table(results) if len(results) > 1 else "\n".join(map(str, results)))
     if everything or options.growth:
         growing = [row for row in rows if row.growth]
         run = lambda row: growth.measure_growth(row, budget_s=options.seconds / 2)
         grown, failed = each(growing, run, "growth")
         broken |= {f"growth of {name}": error for name, error in failed.items()}
-        print("\nHow cost grows with the work, on one thread:\n" + growth.table(grown), flush=True)
+        say("\nHow cost grows with the work, on one thread:\n" + growth.table(grown))
     if everything or options.cold:
         start = cold.measure_cold_start()
-        print(f"\n{start}", flush=True)
+        say(f"\n{start}")
     for name, error in broken.items():
-        print(f"BROKEN {name}: {error}")
+        say(f"BROKEN {name}: {error}")
 
     seconds, load_after = time.perf_counter() - began, load_average()
     report |= {
@@ -184,11 +195,11 @@ def main(arguments=None):
         "cold_start": start.as_json() if start else None,
         "broken": broken,
     }
-    print(f"{seconds:.0f} s in all. Load: {load_before} before, {load_after} after.")
+    say(f"{seconds:.0f} s in all. Load: {load_before} before, {load_after} after.")
     path = options.out or (RESULTS if everything else None)
     if path:
         write(path, report)
-        print(f"Written to {path.name}.")
+        say(f"Written to {path.name}.")
     if everything and results and report["roofs"]:
         draw(path.parent, json.loads(json.dumps(report)))
     missed = any(result.met is False for result in results)

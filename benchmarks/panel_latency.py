@@ -136,7 +136,7 @@ def load():
 
 def main():
     in_test_environment()
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=__doc__ and __doc__.split("\n")[0])
     parser.add_argument("--presses", type=int, default=40, help="key presses for each control")
     parser.add_argument("--panel", choices=panels(), help="this one alone")
     arguments = parser.parse_args()

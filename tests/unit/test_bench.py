@@ -1,6 +1,7 @@
 """The benchmark: one row timed and judged, rows by name, the table and results.json. No time is asserted."""
 
 import importlib.util
+import io
 import json
 import time
 from pathlib import Path
@@ -96,6 +97,26 @@ def test_a_file_that_cannot_be_finished_stays_as_it_was(committed, tmp_path):
     with pytest.raises(TypeError):
         bench.write(committed, {"rows": object()})
     assert committed.read_text() == "{}" and list(tmp_path.iterdir()) == [committed]
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "gbk", "ascii"])
+def test_a_pipe_of_another_code_page_does_not_cost_the_results(two_rows, committed, monkeypatch, encoding):
+    two_rows[0] = row("sum, × 文 ▁", Goal("long", 1e-6))
+    out = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    monkeypatch.setattr("sys.stdout", out)
+    assert bench.main(["--seconds", "0.05"]) == 0
+    assert committed.exists() and b"Written to results.json" in out.buffer.getvalue()
+
+
+def test_a_reader_that_has_gone_does_not_cost_the_results(two_rows, committed, monkeypatch):
+    class Gone(io.StringIO):
+        def write(self, text):
+            raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setattr("sys.stdout", Gone())
+    assert bench.main(["--seconds", "0.05"]) == 0
+    bench.sys.stdout.close()
+    assert committed.exists()
 
 
 def test_strict_says_so_when_a_goal_is_missed(two_rows, committed):

@@ -2,6 +2,7 @@
 
 import ast
 import errno
+import glob
 import os
 import shutil
 import socket
@@ -117,6 +118,7 @@ def test_port_that_is_none(port):
     [
         ("ERROR: Could not install packages: OSError: [Errno 28] No space left on device", "The disk filled up"),
         ("WARNING: Retrying ... NewConnectionError(...): Temporary failure in name resolution", "cannot be reached"),
+        ("WARNING: SSLError(SSLCertVerificationError(1, '[SSL: CERTIFICATE_VERIFY_FAILED]'))", "certificate of the package index"),
         ("ERROR: No matching distribution found for torch==2.13.0", "No matching distribution found for torch==2.13.0"),
         ("Segmentation fault", "more in .venv/install.log"),
     ],
@@ -281,6 +283,126 @@ def test_threads_wait_passively_unless_told_otherwise(monkeypatch):
     assert course.child_env()["OMP_WAIT_POLICY"] == "PASSIVE"
     monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
     assert course.child_env()["OMP_WAIT_POLICY"] == "ACTIVE"
+
+
+# ---- what people bring along in their environment
+
+
+def python(*arguments, **more):
+    """Run this Python as course.py would."""
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, env=course.child_env(**more), cwd=ROOT, capture_output=True, timeout=120)
+
+
+def test_foreign_packages_do_not_hide_ours(tmp_path, monkeypatch):
+    (tmp_path / "numpy.py").write_text("raise ImportError('a NumPy of another Python')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    done = python("-c", "import numpy; print(numpy.__file__)")
+    assert done.returncode == 0 and str(tmp_path) not in done.stdout.decode(), done.stderr.decode()
+
+
+def test_pip_in_foreign_packages_is_not_taken_for_installed(tmp_path, monkeypatch):
+    venv.EnvBuilder(with_pip=False, symlinks=os.name != "nt").create(tmp_path / "environment")
+    (tmp_path / "pip.py").write_text("")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert not course.importable(tmp_path / "environment", "pip")
+
+
+@pytest.mark.parametrize("name", ["MPLBACKEND", "PYTHONHOME", "PYTHONSTARTUP", "PYTHONOPTIMIZE", "PIP_TARGET"])
+def test_settings_that_change_what_runs_are_left_behind(monkeypatch, name):
+    monkeypatch.setenv(name, "agg")
+    assert name not in course.child_env() and course.child_env()["PYTHONNOUSERSITE"] == "1"
+    assert course.child_env(**{name: "mine"})[name] == "mine"
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "gbk", "ascii", "cp437:strict", ""])
+def test_a_pipe_that_lacks_a_letter_stops_nothing(monkeypatch, encoding):
+    monkeypatch.setenv("PYTHONIOENCODING", encoding)
+    errors = "strict" if "strict" in encoding else "replace"
+    assert course.child_env()["PYTHONIOENCODING"] == f"{encoding.partition(':')[0]}:{errors}"
+    code = "import course; course.say('r̂ = 文 ✓ é')"
+    for more in ({}, {"PYTHONIOENCODING": encoding}):
+        done = python("-c", code, **more)
+        assert done.returncode == 0 and done.stdout.startswith(b"r") and done.stdout.count(b"\n") == 1, done.stderr
+    if errors == "replace":
+        assert python("-c", "print('r̂ = 文 ✓ é')").returncode == 0
+
+
+@pytest.mark.parametrize("option", ["-O", "-OO"])
+def test_the_help_of_an_optimising_python(option):
+    done = python(option, "course.py", "help", PYTHONIOENCODING="utf-8")
+    assert done.returncode == 0 and done.stdout.decode().split() == course.__doc__.split()
+
+
+@posix
+def test_without_a_home_folder_there_is_one_and_one_line(project, monkeypatch, capsys):
+    monkeypatch.setattr(course.substitute_home, "__defaults__", ([],))
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)  # as for the number that a container gives its user
+    home = Path(course.child_env()["HOME"])
+    assert home.is_dir() and course.ROOT in home.parents and course.child_env()["HOME"] == str(home)
+    assert capsys.readouterr().out.count("\n") == 1
+
+
+@posix
+@pytest.mark.parametrize("home", ["", "/nonexistent", "a/relative/one", "/dev/null"])
+def test_a_home_that_cannot_be_used_is_replaced(project, monkeypatch, home):
+    monkeypatch.setattr(course.substitute_home, "__defaults__", ([],))
+    monkeypatch.setenv("HOME", home)
+    assert os.access(course.child_env()["HOME"], os.W_OK) == (course.child_env()["HOME"] != home)
+    monkeypatch.setenv("HOME", str(course.ROOT))
+    assert course.child_env()["HOME"] == str(course.ROOT)
+
+
+def in_a_folder_called(parent, name):
+    folder = parent / name
+    folder.mkdir()
+    for one in ("course.py", "pyproject.toml", "constraints.txt"):
+        shutil.copy(ROOT / one, folder)
+    (folder / "exercises" / "lab99_x").mkdir(parents=True)
+    return folder
+
+
+@posix
+def test_a_colon_in_the_folders_name_is_said_before_anything_is_made(tmp_path):
+    folder = in_a_folder_called(tmp_path, "course: 2")
+    before = sorted(folder.iterdir())
+    done = python(str(folder / "course.py"), "setup")
+    assert done.returncode == 1 and done.stdout == b"" and done.stderr.count(b"\n") == 1
+    assert b"rename the folder" in done.stderr and sorted(folder.iterdir()) == before
+
+
+@pytest.mark.parametrize("name", ["two words", "it's", "50% [1]", "Übung 文", "a;b" if os.name != "nt" else "a&b"])
+def test_other_names_of_the_folder_are_fine(tmp_path, name):
+    folder = in_a_folder_called(tmp_path, name)
+    done = python(str(folder / "course.py"), "start", "lab99", PYTHONIOENCODING="ascii")
+    assert done.returncode == 0 and (folder / "work" / "lab99_x").is_dir(), done.stderr
+    course.check_folder(folder)
+
+
+def test_nbconvert_is_given_names_and_no_patterns(project, monkeypatch, tmp_path):
+    (course.ROOT / "notes [1]").mkdir()
+    monkeypatch.setattr(course, "ROOT", course.ROOT / "notes [1]")
+    (course.ROOT / "a.ipynb").write_text("{}")
+    monkeypatch.setattr(course, "set_up", lambda: None)
+    commands = []
+    monkeypatch.setattr(course, "run", lambda command, **more: commands.append(command) or 1)
+    course.slides(["a.ipynb"], {})
+    with pytest.raises(course.Problem, match="did not run"):
+        course.execute(["a.ipynb"], {})
+    for command in commands:
+        (found,) = [one for one in map(str, command) if one.endswith("a.ipynb")]
+        assert glob.glob(found) == [str(course.ROOT / "a.ipynb")]
+
+
+@pytest.mark.skipif(shutil.which("git") is None or not (ROOT / ".git").exists(), reason="this is no git clone")
+def test_a_clone_has_the_same_line_ends_everywhere():
+    command = ["git", "-c", "core.autocrlf=true", "ls-files", "--eol"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    fields = [line.split("\t")[0].split(maxsplit=2) + [line.split("\t")[1]] for line in listed]
+    assert len(fields) > 100
+    assert [name for inside, _, rule, name in fields if "eol=lf" not in rule and rule.strip() != "attr/-text"] == []
+    assert [name for inside, *_, name in fields if inside in ("i/crlf", "i/mixed")] == []
 
 
 @pytest.mark.parametrize("arguments", [[], ["help"], ["--help"]])
