@@ -10,6 +10,8 @@ pyplot's state. ``numpy`` and Matplotlib only.
 
 from __future__ import annotations
 
+import os
+import sys
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -32,12 +34,27 @@ SECOND = "#CC79A7"  # a second quantized thing beside the first: purple
 THIRD = "#56B4E9"  # a third: sky blue
 INK = "#222222"  # text
 
+INLINE = "module://matplotlib_inline.backend_inline"  # figures on the page of a notebook
 STYLE = Path(__file__).with_name("course.mplstyle")
 
 
 def use_style() -> None:
-    """Give every figure drawn after this call the course's style (call it once, in a notebook's first cell)."""
-    mpl.style.use(STYLE)
+    """Give every figure drawn after this call the course's style (call it once, in a notebook's first cell).
+
+    It is laid over Matplotlib's defaults: a reader's own ``matplotlibrc`` may ask for LaTeX, which is not there, or for
+    another look. In a notebook the figures appear on the page, whatever the variable ``MPLBACKEND`` says; what the notebook
+    itself has chosen, ``%matplotlib widget`` for instance, stays.
+    """
+    mpl.style.use(["default", STYLE])
+    told = os.environ.get("MPLBACKEND", "")
+    if told and told != INLINE and mpl.get_backend().lower() == told.lower() and hasattr(_shell(), "kernel"):
+        _shell().enable_matplotlib("inline")
+
+
+def _shell():
+    """The notebook or the IPython that this runs in, or None."""
+    ipython = sys.modules.get("IPython")
+    return ipython.get_ipython() if ipython else None
 
 
 def style() -> AbstractContextManager:

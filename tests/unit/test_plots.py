@@ -1,6 +1,10 @@
 """The static figures: what they draw, on the axes they are given and nowhere else."""
 
+from contextlib import nullcontext
+
 import matplotlib as mpl
+import nbclient
+import nbformat
 import numpy as np
 import pytest
 from course_lib import plots
@@ -25,6 +29,46 @@ def test_the_style_is_put_on_and_taken_off():
         assert mpl.rcParams["font.size"] == 5
         plots.use_style()
         assert mpl.rcParams["font.size"] == 12 and not mpl.rcParams["axes.spines.top"]
+
+
+READERS_OWN = """
+text.usetex: True
+font.family: serif
+font.size: 31
+path.sketch: 1, 100, 2
+savefig.format: pdf
+figure.autolayout: True
+lines.linewidth: 0.1
+"""
+
+
+def test_the_style_lies_over_matplotlibs_defaults_and_not_over_a_readers_own(tmp_path):
+    (tmp_path / "matplotlibrc").write_text(READERS_OWN)
+    own = mpl.rc_params_from_file(tmp_path / "matplotlibrc", use_default_template=False)
+    want = {name: mpl.rcParamsDefault[name] for name in own} | {"font.size": 12, "font.family": ["DejaVu Sans"]}
+    want["lines.linewidth"] = 2.2
+    for block in (plots.style, lambda: nullcontext(plots.use_style())):
+        with mpl.rc_context():
+            backend = mpl.get_backend()
+            mpl.rcParams.update(own)
+            with block():
+                assert {name: mpl.rcParams[name] for name in own} == want and mpl.get_backend() == backend
+
+
+@pytest.mark.parametrize("before", ["", "import matplotlib.pyplot as plt; plt.switch_backend('svg')"])
+def test_figures_of_a_notebook_are_on_its_page_whatever_the_surroundings_say(tmp_path, monkeypatch, before):
+    """A variable that sends figures nowhere, and a file that wants LaTeX; but what the notebook chooses itself stays."""
+    (tmp_path / "matplotlibrc").write_text(READERS_OWN)
+    monkeypatch.setenv("MATPLOTLIBRC", str(tmp_path))
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    for name in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR"):
+        monkeypatch.setenv(name, str(tmp_path / name))
+    drawing = "import matplotlib.pyplot as plt; plt.plot([1, 2]); plt.title('$x^2$'); plt.show()"
+    cells = [before, "from course_lib import plots; plots.use_style()", drawing]
+    notebook = nbformat.v4.new_notebook(cells=list(map(nbformat.v4.new_code_cell, cells)))
+    nbclient.NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+    pictures = [output for output in notebook.cells[-1].outputs if "image/png" in output.get("data", {})]
+    assert len(pictures) == (0 if before else 1), notebook.cells[-1].outputs
 
 
 def test_the_style_sheet_and_the_constants_agree():
