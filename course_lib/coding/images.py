@@ -5,10 +5,12 @@ An image here is a uint8 array, (height, width) in grey or (height, width, 3) in
 
 import io
 import os
+import warnings
+from contextlib import suppress
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 SUBSAMPLING = ("4:4:4", "4:2:2", "4:2:0")  # colour kept at every pixel, every second one, every second in both directions
 
@@ -59,8 +61,9 @@ def open_image(file):
         with open(file, "rb") as stream:
             content = stream.read()
     try:
-        picture = Image.open(io.BytesIO(content))
-        picture.load()
+        with warnings.catch_warnings(category=UserWarning, action="ignore"):  # of remarks in the file that are damaged
+            picture = Image.open(io.BytesIO(content))
+            picture.load()
     except UnidentifiedImageError as error:
         raise ImageError(f"{name}: not an image; it begins with {content[:8]!r}, and should be a PNG, a JPEG or the like") from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
@@ -69,7 +72,11 @@ def open_image(file):
 
 
 def read_image(file):
-    """Pixels of an image file: (height, width) uint8 if it is grey, else (height, width, 3) uint8; transparency is dropped.
+    """Pixels of an image file: (height, width) uint8 if it is grey, else (height, width, 3) uint8.
+
+    The picture stands upright as its camera says (EXIF), what is transparent lies on white, and of a film it is the first
+    frame. Grey pixels of 16 bits are scaled by 255/65535. Those of 32 bits are read as 16-bit ones, real ones as 0 to 1 where
+    none is above 1, else as 0 to 255.
 
     Parameters
     ----------
@@ -78,19 +85,48 @@ def read_image(file):
     Raises
     ------
     ImageError
-        It holds no image, or a damaged one.
+        It holds no image, a damaged one, or pixels beyond these ranges.
     """
     picture = open_image(file)
-    return np.array(picture if picture.mode == "L" else picture.convert("L" if picture.mode in ("1", "LA") else "RGB"))
+    # whatever a damaged remark about how the camera was held brings forth
+    with suppress(Exception), warnings.catch_warnings(category=UserWarning, action="ignore"):
+        picture = ImageOps.exif_transpose(picture)
+    return _pixels(picture)
+
+
+def _pixels(picture):
+    """A decoded Pillow image of any mode as a uint8 array of grey or colour."""
+    if picture.mode.startswith("I;16"):
+        return _scaled(np.array(picture), 65535)
+    if picture.mode in ("I", "F"):
+        values = np.array(picture, np.float64)
+        top = 65535 if picture.mode == "I" else 1 if values.max() <= 1 else 255
+        if not (values.min() >= 0 and values.max() <= top):  # nor NaN
+            raise ImageError(f"the pixels are from {values.min():g} to {values.max():g}; they should be from 0 to {top}")
+        return _scaled(values, top)
+    grey = picture.mode in ("1", "L", "LA")
+    try:
+        if picture.has_transparency_data:
+            picture = picture.convert("RGBA")
+            picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+        return np.array(picture.convert("L" if grey else "RGB"))
+    except ValueError as error:
+        raise ImageError(f"the pixels are of the kind {picture.mode!r} ({error}); save them as grey or RGB") from error
+
+
+def _scaled(values, top):
+    """0…top to 0…255, to the nearest."""
+    return np.floor(values * (255 / top) + 0.5).astype(np.uint8)
 
 
 def read_jpeg(file):
-    """``JpegFile(image, tables)``; an ``ImageError`` if ``file`` is not a JPEG."""
+    """``JpegFile(image, tables)``; an ``ImageError`` if ``file`` is not a JPEG. The pixels lie as the tables see them: not
+    turned as EXIF asks."""
     picture = open_image(file)
     if picture.format != "JPEG":
         raise ImageError(f"this is a {picture.format} file; quantization tables are in a JPEG")
     tables = tuple(np.array(table).reshape(8, 8) for _, table in sorted(picture.quantization.items()))
-    return JpegFile(np.array(picture), tables)
+    return JpegFile(_pixels(picture), tables)
 
 
 def jpeg_bytes(image, quality, *, subsampling="4:2:0"):

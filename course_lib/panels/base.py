@@ -261,24 +261,23 @@ class Panel:
 
     def _paint(self, result) -> bytes:
         """The figure for ``result`` as PNG bytes."""
-        if self._figure is None:
-            with plots.style():
+        with plots.style():  # whenever letters are made: a reader's own style may want LaTeX
+            if self._figure is None:
                 width, height = self.size
                 figure = Figure(figsize=(width / 100, height / 100), dpi=100)
                 FigureCanvasAgg(figure)
                 self.build(figure)
                 self._figure = figure
                 self._moving = figure.findobj(lambda artist: artist.get_animated())
-        figure, canvas = self._figure, self._figure.canvas
-        self.draw(figure, result)
-        if figure.stale or self._background is None:
-            with plots.style():
+            figure, canvas = self._figure, self._figure.canvas
+            self.draw(figure, result)
+            if figure.stale or self._background is None:
                 canvas.draw()
-            self._background = canvas.copy_from_bbox(figure.bbox)
-        else:
-            canvas.restore_region(self._background)
-        for artist in self._moving:
-            (artist.axes or figure).draw_artist(artist)
+                self._background = canvas.copy_from_bbox(figure.bbox)
+            else:
+                canvas.restore_region(self._background)
+            for artist in self._moving:
+                (artist.axes or figure).draw_artist(artist)
         return png(np.asarray(canvas.buffer_rgba()))
 
 

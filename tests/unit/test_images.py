@@ -99,6 +99,100 @@ def test_other_kinds_of_picture_become_grey_or_colour(mode, shape):
     assert image.shape == shape and image.dtype == np.uint8
 
 
+def file_of(picture, kind="png", **options):
+    buffer = io.BytesIO()
+    picture.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+STEPS = np.arange(0, 65536, 257, dtype=np.uint16).reshape(16, 16)  # 0, 1 … 255 of 255, in 16 bits
+
+
+@pytest.mark.parametrize("kind", ["png", "tiff", "ppm"])
+def test_grey_of_16_bits_keeps_its_shades(kind):
+    image = coding.read_image(file_of(Image.fromarray(STEPS), kind))
+    assert image.dtype == np.uint8 and image.ravel().tolist() == list(range(256))
+
+
+@pytest.mark.parametrize("values", [STEPS.astype(np.int32), STEPS.astype(np.float32) / 65535, STEPS.astype(np.float32) / 257])
+def test_grey_of_32_bits_keeps_its_shades(values):
+    assert coding.read_image(file_of(Image.fromarray(values), "tiff")).ravel().tolist() == list(range(256))
+
+
+def test_16_bits_are_rounded_to_the_nearest():
+    image = coding.read_image(file_of(Image.fromarray(np.array([[0, 128, 129, 385, 386, 65406, 65407]], np.uint16))))
+    assert image.tolist() == [[0, 0, 1, 1, 2, 254, 255]]
+
+
+@pytest.mark.parametrize("values, words", [
+    (np.array([[-1, 5]], np.int32), "from -1 to 5; they should be from 0 to 65535"),
+    (np.array([[0, 1 << 20]], np.int32), "they should be from 0 to 65535"),
+    (np.array([[0, 256]], np.float32), "from 0 to 256; they should be from 0 to 255"),
+    (np.array([[-0.5, 1]], np.float32), "they should be from 0 to 1"),
+    (np.array([[0, np.nan]], np.float32), "nan"),
+    (np.array([[0, np.inf]], np.float32), "inf"),
+])  # fmt: skip
+def test_pixels_beyond_what_can_be_shown_are_refused(values, words):
+    with pytest.raises(coding.ImageError, match=words):
+        coding.read_image(file_of(Image.fromarray(values), "tiff"))
+
+
+@pytest.mark.parametrize("mode, clear, half", [("RGBA", (255, 255, 255), (255, 127, 127)), ("LA", 255, 203)])
+def test_what_is_transparent_lies_on_white(mode, clear, half):
+    red = {"RGBA": (255, 0, 0), "LA": (151,)}[mode]
+    picture = Image.new(mode, (3, 1))
+    for at, alpha in enumerate((0, 128, 255)):
+        picture.putpixel((at, 0), (*red, alpha))
+    image = coding.read_image(file_of(picture))
+    assert np.array_equal(image[0, 0], np.array(clear)) and np.array_equal(image[0, 2], np.array(red).squeeze())
+    assert np.abs(image[0, 1].astype(int) - half).max() <= 1
+
+
+def test_a_colour_that_counts_as_transparent_lies_on_white_too():
+    for mode, colour in (("L", 7), ("RGB", (7, 7, 7))):
+        assert (coding.read_image(file_of(Image.new(mode, (2, 1), colour), transparency=colour)) == 255).all()
+    palette = Image.new("RGBA", (2, 1), (9, 9, 9, 0)).quantize(2)
+    assert palette.mode == "P" and (coding.read_image(file_of(palette)) == 255).all()
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["png", "jpeg", "tiff"])
+def test_a_picture_stands_upright_as_its_camera_says(kind, orientation):
+    """A light corner at the upper left, stored as cameras hold it."""
+    upright = np.zeros((16, 32), np.uint8)
+    upright[:8, :8] = 255
+    stored = {
+        1: upright, 2: upright[:, ::-1], 3: upright[::-1, ::-1], 4: upright[::-1], 5: upright.T,
+        6: np.rot90(upright), 7: upright[::-1, ::-1].T, 8: np.rot90(upright, -1),
+    }[orientation]  # fmt: skip
+    remarks = Image.Exif()
+    remarks[0x0112] = orientation
+    image = coding.read_image(file_of(Image.fromarray(np.ascontiguousarray(stored)), kind, exif=remarks))
+    assert image.shape == upright.shape and np.abs(image.astype(int) - upright).max() < 30
+
+
+def test_a_damaged_remark_about_the_camera_is_passed_over():
+    content = file_of(Image.fromarray(GREY), "jpeg", exif=b"Exif\x00\x00MM\x00*\x00\x00\x00\x08\xff\xff")
+    assert coding.read_image(content).shape == GREY.shape
+
+
+@pytest.mark.parametrize("mode, kind", [("CMYK", "jpeg"), ("CMYK", "tiff"), ("YCbCr", "tiff"), ("LAB", "tiff"), ("PA", "tiff")])
+def test_other_colours_become_red_green_and_blue(mode, kind):
+    assert coding.read_image(file_of(Image.new(mode, (5, 4)), kind)).shape == (4, 5, 3)
+
+
+def test_the_tables_of_a_four_coloured_jpeg_come_with_an_image():
+    content = file_of(Image.new("CMYK", (16, 8)), "jpeg")
+    assert coding.read_jpeg(content).image.shape == (8, 16, 3)
+
+
+def test_of_a_film_the_first_frame():
+    frames = [Image.new("L", (5, 4), shade) for shade in (200, 50)]
+    for kind in ("gif", "png", "tiff"):
+        image = coding.read_image(file_of(frames[0], kind, save_all=True, append_images=frames[1:]))
+        assert image.shape[:2] == (4, 5) and (image == 200).all()
+
+
 def test_thinner_colour_makes_a_smaller_file():
     sizes = [len(coding.jpeg_bytes(data.photo("china"), 75, subsampling=kind)) for kind in coding.SUBSAMPLING]
     assert sizes[0] > sizes[1] > sizes[2]
