@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import FrozenInstanceError, dataclass
 
+import matplotlib as mpl
 import numpy as np
 import pytest
 from course_lib import panels
@@ -60,12 +61,33 @@ class ToyPanel(Panel):
         return f"a line at {result:.1f}"
 
 
+class WritingToy(ToyPanel):
+    """Makes letters while it draws."""
+
+    def draw(self, figure, result):
+        super().draw(figure, result)
+        for text in self.ax.texts:
+            text.remove()
+        self.ax.text(0.1, 0.1, f"{result:.1f}")
+
+
 class HeavyToy(ToyPanel):
     heavy = True
 
 
 def pixels(png):
     return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
+
+
+@pytest.mark.parametrize("own", [{"text.usetex": True}, {"font.size": 40, "path.sketch": (1, 100, 2), "axes.facecolor": "black"}])
+def test_a_readers_own_style_does_not_reach_a_panel(own):
+    panel = WritingToy()
+    panel.set(number=4).refresh()
+    want = pixels(panel.picture.value)
+    with mpl.rc_context(own):
+        panel = WritingToy()
+        panel.set(number=4).refresh()
+        assert np.array_equal(pixels(panel.picture.value), want)
 
 
 # -- the base class ----------------------------------------------------------------------------------------------------
