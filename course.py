@@ -19,6 +19,7 @@ changed. Needs nothing but Python 3.11 or later; the same on Linux, macOS and Wi
 """
 # Written so that an old Python can still read this file and say what is wrong: no syntax newer than 3.6, imports of
 # newer modules where they are used.
+import ast
 import errno
 import glob
 import hashlib
@@ -30,6 +31,7 @@ import re
 import shlex
 import shutil
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
@@ -51,7 +53,7 @@ CELL_TIMEOUT_S = 600
 # assertions out of it, make warnings fatal, send its figures elsewhere, or pip's packages.
 UNWANTED = (
     "PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "PYTHONUSERBASE", "PYTHONOPTIMIZE", "PYTHONWARNINGS", "PYTHONINSPECT",
-    "MPLBACKEND", "NUMBA_DISABLE_JIT", "PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_PYTHON",
+    "MPLBACKEND", "NUMBA_DISABLE_JIT", "NUMBA_NUM_THREADS", "PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_PYTHON",
 )  # fmt: skip
 
 
@@ -285,9 +287,9 @@ def set_up_tests():
     if venv_version(VENV_TEST) != venv_version(VENV) or not importable(VENV_TEST, "pip"):
         if run([python_of(VENV), "-m", "venv", "--without-pip", "--clear", VENV_TEST]):
             raise Problem("The environment .venv-test cannot be made: remove .venv and .venv-test and run this again.")
-        purelib = "import sysconfig; print(sysconfig.get_path('purelib'))"
+        purelib = "import sysconfig; print(ascii(sysconfig.get_path('purelib')))"
         below, above = (
-            subprocess.check_output([str(python_of(v)), "-c", purelib], env=child_env(), universal_newlines=True).strip()
+            ast.literal_eval(subprocess.check_output([str(python_of(v)), "-c", purelib], env=child_env()).decode("ascii"))
             for v in (VENV, VENV_TEST)
         )
         # addsitedir and not the bare path: it also reads the .pth file of the editable course_lib. In ASCII: what else
@@ -365,6 +367,7 @@ def start(name, exercises=ROOT / "exercises", work=ROOT / "work"):
         try:
             if not target.exists():
                 shutil.copytree(str(exercises / found), str(Path(aside) / found))
+                make_writable(Path(aside) / found)
                 os.rename(str(Path(aside) / found), str(target))  # refuses to replace a folder with work in it
                 say("Copied to %s: open the notebook there." % shown)
                 return target
@@ -373,6 +376,12 @@ def start(name, exercises=ROOT / "exercises", work=ROOT / "work"):
                 raise
     say("%s is there already, and is left as it is. To begin again, rename it first." % shown)
     return target
+
+
+def make_writable(folder):
+    """A copy of a course that lies read-only, for a whole class, is a student's own to write in."""
+    for path in [folder] + list(folder.rglob("*")):
+        path.chmod(path.stat().st_mode | stat.S_IWUSR)
 
 
 def setup_job(arguments, settings):
@@ -435,8 +444,19 @@ def execute(arguments, settings):
                 raise Problem("%s did not run to its end; it is left as it was." % path.relative_to(ROOT))
             notebook = tidy(json.loads(result.read_text(encoding="utf-8")))
         text = json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
-        path.write_bytes(text.encode("utf-8"))
+        write_whole(path, text)
         say("%s: %s" % (path.relative_to(ROOT), duration(time.time() - began)))
+
+
+def write_whole(path, text):
+    """Write aside and rename: a disk that fills up leaves the old file."""
+    aside = path.with_name("." + path.name + ".part")
+    try:
+        aside.write_bytes(text.encode("utf-8"))
+        os.replace(str(aside), str(path))
+    finally:
+        if aside.exists():
+            aside.unlink()
 
 
 def slides(arguments, settings):
@@ -544,8 +564,7 @@ SETTINGS = ("PORT", "LAB_ARGS", "LAB", "TARGET", "SUBMISSIONS", "LIMIT")
 def usage():
     if __doc__:
         return __doc__.strip()
-    import ast  # python -OO leaves the text in the file alone
-
+    # python -OO takes the text out of the module, not out of the file
     return ast.get_docstring(ast.parse(Path(__file__).read_text(encoding="utf-8"))).strip()
 
 

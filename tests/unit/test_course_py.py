@@ -215,6 +215,20 @@ def test_the_test_extras_are_laid_over_the_students_environment(project):
     assert len(project) == 2
 
 
+@posix
+def test_the_test_extras_in_a_folder_whose_name_a_pipe_lacks(project, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    monkeypatch.setattr(course, "VENV", tmp_path / "Übung 'é'" / ".venv")
+    monkeypatch.setattr(course, "VENV_TEST", tmp_path / "Übung 'é'" / ".venv-test")
+    venv.EnvBuilder(with_pip=False).create(course.VENV)
+    course.set_up_tests()
+    (laid,) = course.VENV_TEST.rglob("students_environment.pth")
+    assert laid.read_bytes().isascii()
+    code = "import sys; print(ascii(sys.path))"
+    path = subprocess.check_output([course.python_of(course.VENV_TEST), "-c", code], env=course.child_env())
+    assert any(one.startswith(f"{course.VENV}{os.sep}") for one in ast.literal_eval(path.decode()))
+
+
 def test_students_never_see_nbgrader_nor_the_news():
     python = course.python_of(ROOT / ".venv")
     if not python.exists():
@@ -470,6 +484,17 @@ def test_start_lists_the_labs_where_the_name_is_not_one(exercises, name):
     assert not exercises["work"].exists()
 
 
+def test_a_lab_copied_from_a_read_only_course_can_be_written(ordinary_user, capsys):
+    folder = ordinary_user / "exercises" / "lab07_x"
+    folder.mkdir(parents=True)
+    (folder / "lab07_x.ipynb").write_text("task")
+    (folder / "lab07_x.ipynb").chmod(0o444)
+    folder.chmod(0o555)
+    copy = course.start("lab07", exercises=ordinary_user / "exercises", work=ordinary_user / "work")
+    (copy / "lab07_x.ipynb").write_text("answer")
+    (copy / "notes.txt").write_text("more")
+
+
 def test_a_start_that_breaks_leaves_no_half_lab(exercises, monkeypatch):
     def full(*arguments):
         raise OSError("No space left on device")
@@ -570,6 +595,21 @@ def test_tidy_keeps_the_picture_and_drops_what_changes_from_run_to_run():
 
 def test_execute_refuses_a_path_that_is_no_notebook():
     assert "There is no notebook" in problem(course.notebooks, ["notebooks/99_nowhere.ipynb"])
+
+
+def test_a_notebook_that_cannot_be_saved_stays_as_it_was(tmp_path, monkeypatch):
+    notebook = tmp_path / "a.ipynb"
+    course.write_whole(notebook, "old é\n")
+    write = Path.write_bytes
+
+    def full(path, content):
+        write(path, content[:3])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="No space"):
+        course.write_whole(notebook, "new")
+    assert list(tmp_path.iterdir()) == [notebook] and notebook.read_bytes() == "old é\n".encode()
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0.2, "0 s"), (89, "89 s"), (90, "1 min 30 s"), (119.6, "2 min 00 s")])

@@ -56,6 +56,13 @@ def test_show():
         course_lib.show()
 
 
+def test_show_in_an_optimising_python():
+    """-OO takes the documentation out of what runs, not out of what is shown."""
+    code = "import course_lib as cl; print(cl.show(cl.data.cache_dir).data); print(cl.check, cl.installation)"
+    done = subprocess.run([sys.executable, "-OO", "-c", code], capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0 and '"""The folder where downloads' in done.stdout, done.stderr
+
+
 def test_table(monkeypatch):
     rows = [["float32", 4, "a|b"]]
     source = "| format | bytes | note |\n| --- | ---: | ---: |\n| float32 | 4 | a\\|b |"

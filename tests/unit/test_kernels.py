@@ -152,6 +152,26 @@ def test_damaged_compiled_code_is_made_again_once_and_kept(small, kind, damage):
     assert sum(again.stats.cache_misses.values()) == 0
 
 
+def test_several_who_mend_at_once_do_not_hinder_each_other(small, tmp_path):
+    session, cache = small
+    session()
+    for path in (*files_of(cache, "nbi"), *files_of(cache, "nbc")):
+        path.write_bytes(b"")
+    code = f"""if True:
+        import runpy
+        from course_lib.kernels import compiling
+        from numba import types
+        for _ in range(5):
+            function = runpy.run_path({str(tmp_path / "small.py")!r})["twice"]
+            kernel = compiling.kernel([types.int64(types.int64), types.float64(types.float64)])(function)
+            assert kernel(21) == 42 and kernel(0.5) == 1.0
+    """
+    env = os.environ | {"NUMBA_CACHE_DIR": str(cache)}
+    several = [subprocess.Popen([sys.executable, "-c", code], env=env, stderr=subprocess.PIPE) for _ in range(3)]
+    assert [one.communicate()[1].decode() for one in several] == [""] * 3
+    assert session().cached and sum(session().stats.cache_hits.values()) == 2
+
+
 def test_the_code_of_others_stays_where_one_is_damaged(small):
     session, cache = small
     session()
