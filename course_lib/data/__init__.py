@@ -81,7 +81,7 @@ class Dataset:
 def load(name=None, *, mirrors=None):
     """Load a data set, and say in one line which one was taken.
 
-    MNIST is looked for in ``$COURSE_DATA/mnist``, then in the user's cache, then on the network (11 MB, once).
+    MNIST is looked for in ``$COURSE_DATA/mnist`` (or where torchvision puts it, ``MNIST/raw``), then in the user's cache, then on the network (11 MB, once).
     Without it, the UCI digits. A network that failed is left alone for a quarter of an hour, unless MNIST is asked
     for by name; with ``COURSE_OFFLINE=1`` it is never tried.
 
@@ -103,7 +103,7 @@ def load(name=None, *, mirrors=None):
     MnistUnavailable
         MNIST was asked for by name and is neither here nor to be downloaded.
     DataFileError
-        A file in ``$COURSE_DATA/mnist`` is damaged, or not the official one.
+        A file in ``$COURSE_DATA/mnist`` is damaged, not the official one, or cannot be read.
     """
     asked = name or os.environ.get("COURSE_DATASET") or None
     if asked not in (None, *NAMES):

@@ -124,7 +124,8 @@ def cached(name, recipe, make, *, save, load):
     """
     stem = f"{name}-{_hash(json.dumps(recipe, sort_keys=True).encode())}"
     folder = data.cache_dir() / FOLDER
-    kept = _read(folder, stem, load)
+    told = set()
+    kept = _read(folder, stem, load, told)
     if kept is not None:
         return kept
     try:
@@ -134,7 +135,7 @@ def cached(name, recipe, make, *, save, load):
               "set COURSE_CACHE to a folder that can.")
         return make()
     with lock:
-        kept = _read(folder, stem, load)  # another notebook may have made it while this one waited
+        kept = _read(folder, stem, load, told)  # another notebook may have made it while this one waited
         if kept is not None:
             return kept
         result = make()
@@ -151,16 +152,21 @@ def clear_cache():
     for left_over in [*folder.glob(".*.part"), *folder.glob(".*.lock")]:
         with suppress(OSError):  # where a lock that is held cannot be removed, it stays
             left_over.unlink(missing_ok=True)
-    networks = list(folder.glob(f"*{SUFFIX}"))
-    for path in networks:
-        path.unlink(missing_ok=True)
-    return len(networks)
+    forgotten = 0
+    for path in list(folder.glob(f"*{SUFFIX}")):
+        try:
+            path.unlink(missing_ok=True)
+            forgotten += 1
+        except OSError as error:  # in a cache that a class shares it may be another's
+            print(f"cache: {path} cannot be removed ({error.strerror or error}).")
+    return forgotten
 
 
-def _read(folder, stem, load):
+def _read(folder, stem, load, told):
     """What ``load`` makes of a whole file of this stem, or None; damaged files are removed, and a line says so.
 
-    A file that cannot be read, another user's for instance, is not a damaged one: it is left alone.
+    A file that cannot be read, another user's for instance, is not a damaged one: it is left alone. ``told`` is the set of
+    those that a line has been written about.
     """
     for path in sorted(folder.glob(f"{stem}-*{SUFFIX}")):
         try:
@@ -171,7 +177,9 @@ def _read(folder, stem, load):
             continue  # another process has just removed it
         except (OSError, MemoryError) as error:
             why = getattr(error, "strerror", None) or type(error).__name__
-            print(f"cache: {path} cannot be read ({why}); it is left alone, and its content made again.")
+            if path not in told:
+                print(f"cache: {path} cannot be read ({why}); it is left alone, and its content made again.")
+            told.add(path)
             continue
         except Exception as error:  # whatever is wrong with it, making it again is the answer
             reason = f"{type(error).__name__}: {error}"

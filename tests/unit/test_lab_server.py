@@ -30,7 +30,8 @@ def server(tmp_path_factory):
     if not course.is_set_up(course.VENV):
         pytest.skip("the students' environment is not set up: the tests run elsewhere")
     aside = tmp_path_factory.mktemp("jupyter")
-    env = {**os.environ, **course.jupyter_env(aside), "LAB_ARGS": "--no-browser"}
+    (aside / "tornado.py").write_text("raise ImportError('of another Python')")  # what a reader's PYTHONPATH may hold
+    env = {**os.environ, **course.jupyter_env(aside), "LAB_ARGS": "--no-browser", "PYTHONPATH": str(aside)}
     command = [sys.executable, "course.py", "lab", f"PORT={free_port()}"]
     # A session of its own: the signal that stops the server must not reach the tests.
     process = subprocess.Popen(

@@ -144,8 +144,11 @@ def test_a_file_that_cannot_be_read_is_not_a_damaged_one(ordinary_user, monkeypa
     make = Maker("anew")
     assert keep(make) == "anew"
     printed = capsys.readouterr().out
-    assert f"{path} cannot be read (Permission denied); it is left alone" in printed and "damaged" not in printed
+    assert printed.count(f"{path} cannot be read (Permission denied); it is left alone") == 1 and "damaged" not in printed
     assert path.exists()
+    path.parent.chmod(0o755)  # where the folder can be written, the next one may read what this one makes
+    assert [keep(make), keep(Maker())] == ["anew", "anew"]
+    assert capsys.readouterr().out.count("\n") == 1
 
 
 def test_a_shared_cache_that_is_read_only_is_read_without_a_word(ordinary_user, monkeypatch, capsys):
@@ -157,6 +160,13 @@ def test_a_shared_cache_that_is_read_only_is_read_without_a_word(ordinary_user, 
     assert keep(make) == "made" and make.times == 0 and capsys.readouterr().out == ""
     assert keep(make, name="other") == "made"
     assert "other will not be kept" in capsys.readouterr().out
+
+
+def test_what_cannot_be_forgotten_is_told(ordinary_user, monkeypatch, capsys):
+    monkeypatch.setenv("COURSE_CACHE", str(ordinary_user))
+    keep(Maker())
+    (ordinary_user / store.FOLDER).chmod(0o555)
+    assert clear_cache() == 0 and "cannot be removed (Permission denied)" in capsys.readouterr().out
 
 
 def test_another_users_lock_holds_nobody_up(ordinary_user, monkeypatch, capsys):
