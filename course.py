@@ -134,8 +134,8 @@ def explain_pip(output, log):
         return "The disk filled up during the installation: free %d GB and run this again." % DISK_GB
     if "CERTIFICATE_VERIFY_FAILED" in output:
         return (
-            "The certificate of the package index was refused: set the clock right, or name your network's certificates "
-            "in PIP_CERT, and run this again; it goes on."
+            "The certificate of the package index was refused: set the clock right, or name your network's "
+            "certificates in PIP_CERT, and run this again; it goes on."
         )
     if re.search("NewConnectionError|name resolution|Network is unreachable|ConnectTimeout|timed out|ProxyError", output):
         return "The package index cannot be reached: check the network (or the proxy) and run this again; it goes on."
@@ -288,10 +288,8 @@ def set_up_tests():
         if run([python_of(VENV), "-m", "venv", "--without-pip", "--clear", VENV_TEST]):
             raise Problem("The environment .venv-test cannot be made: remove .venv and .venv-test and run this again.")
         purelib = "import sysconfig; print(ascii(sysconfig.get_path('purelib')))"
-        below, above = (
-            ast.literal_eval(subprocess.check_output([str(python_of(v)), "-c", purelib], env=child_env()).decode("ascii"))
-            for v in (VENV, VENV_TEST)
-        )
+        told = (subprocess.check_output([str(python_of(v)), "-c", purelib], env=child_env()) for v in (VENV, VENV_TEST))
+        below, above = (ast.literal_eval(one.decode("ascii")) for one in told)
         # addsitedir and not the bare path: it also reads the .pth file of the editable course_lib. In ASCII: what else
         # a .pth file may hold depends on the system's settings.
         (Path(above) / "students_environment.pth").write_text("import site; site.addsitedir(%a)\n" % below)

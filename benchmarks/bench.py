@@ -109,7 +109,7 @@ def roofs(threads):
 
 
 def say(text):
-    """Print at once. What a pipe cannot take, a letter or (once its reader has gone) anything, does not cost the results."""
+    """Print at once. What a pipe does not take, a letter or (its reader gone) anything, does not cost the results."""
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     try:
         print(text.encode(encoding, "replace").decode(encoding), flush=True)

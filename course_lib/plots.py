@@ -42,8 +42,8 @@ def use_style() -> None:
     """Give every figure drawn after this call the course's style (call it once, in a notebook's first cell).
 
     It is laid over Matplotlib's defaults: a reader's own ``matplotlibrc`` may ask for LaTeX, which is not there, or for
-    another look. In a notebook the figures appear on the page, whatever the variable ``MPLBACKEND`` says; what the notebook
-    itself has chosen, ``%matplotlib widget`` for instance, stays.
+    another look. In a notebook the figures appear on the page, whatever the variable ``MPLBACKEND`` says; what the
+    notebook itself has chosen, ``%matplotlib widget`` for instance, stays.
     """
     mpl.style.use(["default", STYLE])
     told = os.environ.get("MPLBACKEND", "")

@@ -74,9 +74,9 @@ def open_image(file):
 def read_image(file):
     """Pixels of an image file: (height, width) uint8 if it is grey, else (height, width, 3) uint8.
 
-    The picture stands upright as its camera says (EXIF), what is transparent lies on white, and of a film it is the first
-    frame. Grey pixels of 16 bits are scaled by 255/65535. Those of 32 bits are read as 16-bit ones, real ones as 0 to 1 where
-    none is above 1, else as 0 to 255.
+    The picture stands upright as its camera says (EXIF), what is transparent lies on white, and of a film it is the
+    first frame. Grey pixels of 16 bits are scaled by 255/65535. Those of 32 bits are read as 16-bit ones, real ones as
+    0 to 1 where none is above 1, else as 0 to 255.
 
     Parameters
     ----------
@@ -102,7 +102,7 @@ def _pixels(picture):
         values = np.array(picture, np.float64)
         top = 65535 if picture.mode == "I" else 1 if values.max() <= 1 else 255
         if not (values.min() >= 0 and values.max() <= top):  # nor NaN
-            raise ImageError(f"the pixels are from {values.min():g} to {values.max():g}; they should be from 0 to {top}")
+            raise ImageError(f"pixels are from {values.min():g} to {values.max():g}; they should be from 0 to {top}")
         return _scaled(values, top)
     grey = picture.mode in ("1", "L", "LA")
     try:
@@ -120,8 +120,10 @@ def _scaled(values, top):
 
 
 def read_jpeg(file):
-    """``JpegFile(image, tables)``; an ``ImageError`` if ``file`` is not a JPEG. The pixels lie as the tables see them: not
-    turned as EXIF asks."""
+    """``JpegFile(image, tables)``; an ``ImageError`` if ``file`` is not a JPEG.
+
+    The pixels lie as the tables see them: not turned as EXIF asks.
+    """
     picture = open_image(file)
     if picture.format != "JPEG":
         raise ImageError(f"this is a {picture.format} file; quantization tables are in a JPEG")

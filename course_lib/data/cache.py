@@ -42,7 +42,9 @@ def _chosen():
             base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
         return Path(base) / NAME, ""
     except RuntimeError:  # in a container, a user without HOME and without an entry in the list of users
-        trouble = f"COURSE_CACHE is {chosen!r}, and there is no such home folder" if chosen else "there is no home folder"
+        trouble = "there is no home folder"
+        if chosen:
+            trouble = f"COURSE_CACHE is {chosen!r}, and there is no such home folder"
     owner = os.getuid() if hasattr(os, "getuid") else "user"
     return Path(tempfile.gettempdir()) / f"{NAME}-{owner}", trouble
 
@@ -51,7 +53,7 @@ def _chosen():
 def aside(path):
     """A new empty file beside ``path``, under a name of its own; what is left of it at the end is removed.
 
-    Creates the folder. The file may be read by whom the umask and the folder say, like any other: a cache can be shared.
+    Creates the folder. The file may be read by whom the umask and the folder say, like any other: caches are shared.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -78,8 +80,8 @@ def written_aside(path):
 def locked(path, timeout):
     """A lock on the file ``path``, held: a context manager. The system frees it if the process dies.
 
-    Where another user made the file and it cannot be opened, but the rest of the folder can be written, nothing is held:
-    doing the same work twice does no harm, as all files are written aside. Creates the folder.
+    Where another user made the file and it cannot be opened, but the rest of the folder can be written, nothing is
+    held: doing the same work twice does no harm, as all files are written aside. Creates the folder.
 
     Raises
     ------

@@ -127,13 +127,13 @@ def _fetch(mirror, path, digest, progress):
         try:
             get(f"{mirror.rstrip('/')}/{path.name}", aside, None)
         except OSError as error:
-            if error.errno is None and "CA certificate" in str(error):  # not of the disk: what requests says of its settings
+            if error.errno is None and "CA certificate" in str(error):  # not of the disk: of the settings of requests
                 raise DataFileError(f"{error}; correct or unset REQUESTS_CA_BUNDLE") from error
             raise
         content = read_bytes(aside)
         if content.lstrip()[:1] == b"<":
-            raise DataFileError("sent a web page instead of the file; open any page in a browser: the network may want you "
-                                "to sign in")  # fmt: skip
+            raise DataFileError("sent a web page instead of the file; open any page in a browser: the network may "
+                                "want you to sign in")  # fmt: skip
         check_sha256(content, digest, path.name)
     return content
 
@@ -158,8 +158,9 @@ def _in_short(error):
         return f"answered {error.response.status_code}, {_meaning(error.response.status_code)}"
     if isinstance(error, exceptions.SSLError):
         why = re.search(r"certificate verify failed: ([^(\]]+)", str(error))
-        return (f"its certificate was refused ({why.group(1).strip() if why else 'no secure connection'}); set the clock "
-                "right, or name your network's certificates in REQUESTS_CA_BUNDLE")  # fmt: skip
+        why = why.group(1).strip() if why else "no secure connection"
+        return (f"its certificate was refused ({why}); set the clock right, or name your network's certificates in "
+                "REQUESTS_CA_BUNDLE")  # fmt: skip
     if isinstance(error, exceptions.ProxyError):
         why = re.search(r"Tunnel connection failed: ([^'\")]+)", str(error))
         said = f"said {why.group(1)}" if why else "cannot be reached"

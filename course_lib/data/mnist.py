@@ -39,8 +39,8 @@ class MnistUnavailable(RuntimeError):
 def read_folder(folder, sha256=None):
     """The four files of ``folder`` (gzip or not), checked, as ``{name: bytes}``; ``None`` if one is missing.
 
-    Other archivers' names are taken too: train-images.idx3-ubyte, TRAIN-IMAGES-IDX3-UBYTE.GZ, or a folder of a file's name
-    with the file in it.
+    Other archivers' names are taken too: train-images.idx3-ubyte, TRAIN-IMAGES-IDX3-UBYTE.GZ, or a folder of a file's
+    name with the file in it.
 
     Raises
     ------

@@ -33,8 +33,8 @@ _watchers = []              # callables told the name of a kernel just before it
 
 
 class WarmUp(NamedTuple):
-    """What :func:`load_all` did. ``uncached`` names the kernels whose compiled code is not kept, ``why`` says in words what
-    stood in the way, and ``repaired`` names those whose compiled code was damaged and was made again."""
+    """What :func:`load_all` did. ``uncached`` names the kernels whose compiled code is not kept, ``why`` says in words
+    what stood in the way, and ``repaired`` names those whose compiled code was damaged and was made again."""
 
     kernels: int
     compiled: int
@@ -69,7 +69,7 @@ def kernel(signatures, **options):
             watcher(function.__name__)
         dispatcher, repaired, why = _kept(function, signatures, options)
         if dispatcher is None:
-            dispatcher = numba.njit(signatures, nogil=True, **options)(function)    # a fault in the kernel itself shows here
+            dispatcher = numba.njit(signatures, nogil=True, **options)(function)    # a fault in the kernel shows here
         dispatcher.cached, dispatcher.repaired, dispatcher.why = not why, repaired, why
         _KERNELS[name] = dispatcher
         return dispatcher
@@ -80,8 +80,8 @@ def kernel(signatures, **options):
 def _kept(function, signatures, options):
     """(dispatcher, whether its code in the cache was damaged, "") or (None, that, why nothing can be kept).
 
-    Damaged code (half a file, another file's content) is removed and made again once: Numba by itself would stumble over
-    it for ever. Another process that does the same finds at worst a file less, and compiles that.
+    Damaged code (half a file, another file's content) is removed and made again once: Numba by itself would stumble
+    over it for ever. Another process that does the same finds at worst a file less, and compiles that.
     """
     repaired = False
     while True:
@@ -112,7 +112,7 @@ def _remove_code(dispatcher):
         return False                                    # another Numba
     files = [path for path in (folder / f"{base}.nbi", *folder.glob(f"{glob.escape(base)}.*.nbc")) if path.exists()]
     for path in files:
-        with suppress(OSError):                         # where it cannot be removed, the second attempt says what is wrong
+        with suppress(OSError):                         # where it stays, the second attempt says what is wrong
             path.unlink(missing_ok=True)
     return bool(files)
 
@@ -159,8 +159,8 @@ def load_all(progress=True):
     if repaired and progress:
         print(f"The compiled code of {len(repaired)} kernels was damaged; it has been made again.")
     if uncached and progress:
-        print(f"The compiled code of {len(uncached)} kernels cannot be kept and is made again in every session ({why[0]}): "
-              "set NUMBA_CACHE_DIR to a folder that can be written.")
+        print(f"The compiled code of {len(uncached)} kernels cannot be kept and is made again in every session "
+              f"({why[0]}): set NUMBA_CACHE_DIR to a folder that can be written.")
     return WarmUp(
         kernels=len(dispatchers),
         compiled=sum(sum(d.stats.cache_misses.values()) if d.cached else len(d.signatures) for d in dispatchers),

@@ -165,8 +165,8 @@ def clear_cache():
 def _read(folder, stem, load, told):
     """What ``load`` makes of a whole file of this stem, or None; damaged files are removed, and a line says so.
 
-    A file that cannot be read, another user's for instance, is not a damaged one: it is left alone. ``told`` is the set of
-    those that a line has been written about.
+    A file that cannot be read, another user's for instance, is not a damaged one: it is left alone. ``told`` is the set
+    of those that a line has been written about.
     """
     for path in sorted(folder.glob(f"{stem}-*{SUFFIX}")):
         try:

@@ -118,7 +118,7 @@ def test_port_that_is_none(port):
     [
         ("ERROR: Could not install packages: OSError: [Errno 28] No space left on device", "The disk filled up"),
         ("WARNING: Retrying ... NewConnectionError(...): Temporary failure in name resolution", "cannot be reached"),
-        ("WARNING: SSLError(SSLCertVerificationError(1, '[SSL: CERTIFICATE_VERIFY_FAILED]'))", "certificate of the package index"),
+        ("WARNING: SSLError(1, '[SSL: CERTIFICATE_VERIFY_FAILED]')", "certificate of the package index was refused"),
         ("ERROR: No matching distribution found for torch==2.13.0", "No matching distribution found for torch==2.13.0"),
         ("Segmentation fault", "more in .venv/install.log"),
     ],

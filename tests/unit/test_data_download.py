@@ -205,7 +205,7 @@ def test_a_refusal_says_what_it_means(status, why):
             data.load("mnist", mirrors=[mirror.address])
 
 
-@pytest.mark.parametrize("body", [b"<!DOCTYPE html><p>Welcome to our guests' network", b"\n <html>", gzip.compress(b"<html>")])
+@pytest.mark.parametrize("body", [b"<!DOCTYPE html><p>Welcome, guest", b"\n <html>", gzip.compress(b"<html>")])
 def test_a_sign_in_page_of_the_network_is_called_one(body):
     def answer(self):
         self.send_response(200)

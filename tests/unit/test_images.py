@@ -114,7 +114,7 @@ def test_grey_of_16_bits_keeps_its_shades(kind):
     assert image.dtype == np.uint8 and image.ravel().tolist() == list(range(256))
 
 
-@pytest.mark.parametrize("values", [STEPS.astype(np.int32), STEPS.astype(np.float32) / 65535, STEPS.astype(np.float32) / 257])
+@pytest.mark.parametrize("values", [STEPS.astype("i4"), STEPS.astype("f4") / 65535, STEPS.astype("f4") / 257])
 def test_grey_of_32_bits_keeps_its_shades(values):
     assert coding.read_image(file_of(Image.fromarray(values), "tiff")).ravel().tolist() == list(range(256))
 
@@ -176,7 +176,8 @@ def test_a_damaged_remark_about_the_camera_is_passed_over():
     assert coding.read_image(content).shape == GREY.shape
 
 
-@pytest.mark.parametrize("mode, kind", [("CMYK", "jpeg"), ("CMYK", "tiff"), ("YCbCr", "tiff"), ("LAB", "tiff"), ("PA", "tiff")])
+@pytest.mark.parametrize("mode, kind", [("CMYK", "jpeg"), ("CMYK", "tiff"), ("YCbCr", "tiff"), ("LAB", "tiff"),
+                                        ("PA", "tiff")])  # fmt: skip
 def test_other_colours_become_red_green_and_blue(mode, kind):
     assert coding.read_image(file_of(Image.new(mode, (5, 4)), kind)).shape == (4, 5, 3)
 

@@ -79,7 +79,7 @@ def pixels(png):
     return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
 
 
-@pytest.mark.parametrize("own", [{"text.usetex": True}, {"font.size": 40, "path.sketch": (1, 100, 2), "axes.facecolor": "black"}])
+@pytest.mark.parametrize("own", [{"text.usetex": True}, {"font.size": 40, "path.sketch": (1, 100, 2)}])
 def test_a_readers_own_style_does_not_reach_a_panel(own):
     panel = WritingToy()
     panel.set(number=4).refresh()
