@@ -28,7 +28,7 @@ from course_lib.kernels import pool
 _SHARED_SOURCES = [Path(__file__).with_name(name) for name in ("blocks.py", "floats.py", "tiles.py")]
 _SHARED_SOURCES += sorted(Path(__file__).with_name("simd").glob("*.py"))
 _KERNELS = {}               # "module.name" -> dispatcher
-_LIGHT = ("blocks", "compiling", "pool")                           # modules of this folder that have no kernel
+_LIGHT = ("blocks", "compiling", "pool", "ways")                   # modules of this folder that have no kernel
 _watchers = []              # callables told the name of a kernel just before it is compiled or loaded
 
 

@@ -1,8 +1,9 @@
 """Products with weights that are mostly zero: only what was kept is stored, and met with the right entries of x.
 
 What makes them fast: eight entries of x are gathered at once, weights and indices are asked for ahead of time (their
-rows are too short for the processor to guess), and nothing that is not needed is read. With many images the other
-dimension is the vector: one weight meets sixteen images, so x comes transposed, (n, images), as one row of numbers.
+rows are too short for the processor to guess), and nothing that is not needed is read. Where gathers are slow, the
+products with one vector have a second way, ``…_by_loads``; see ``ways.py``. With many images the other dimension is the
+vector: one weight meets sixteen images, so x comes transposed, (n, images), as one row of numbers.
 """
 
 import numba
@@ -14,11 +15,15 @@ from course_lib.kernels.compiling import array_of, kernel
 
 IMAGES = 16                     # images that one vector holds; the transposed x has a multiple of it
 AHEAD = 1024                    # how far ahead weights are asked for, in entries
+STEPS = 8                       # of sixteen entries whose columns are written down before their loads
 _inline = numba.njit(nogil=True)
 _floats, _out = array_of(float32, 1), array_of(float32, 1, readonly=False)
 
 
-@kernel([types.void(_floats, array_of(index, 1), array_of(int64, 1), _floats, _out) for index in (uint16, uint32)])
+_csr_types = [types.void(_floats, array_of(index, 1), array_of(int64, 1), _floats, _out) for index in (uint16, uint32)]
+
+
+@kernel(_csr_types)
 def csr(values, indices, row_starts, x, out):
     """out[r] = Σ values[k] x[indices[k]] over row_starts[r] ≤ k < row_starts[r + 1].   x: (n,), out: (rows,)"""
     for r in range(out.size):
@@ -42,6 +47,33 @@ def csr(values, indices, row_starts, x, out):
             i = simd.convert(simd.load_where(indices, k, here), np.int32)
             a = simd.multiply_add(simd.load_where(values, k, here), simd.gather_where(x, i, here), a)
             k += 8
+        out[r] = simd.sum((a + b) + (c + d))
+
+
+@kernel(_csr_types)
+def csr_by_loads(values, indices, row_starts, x, out):
+    """The same to the bit, without gathers."""
+    columns = np.empty(8, np.int32)
+    for r in range(out.size):
+        k, end = row_starts[r], row_starts[r + 1]
+        a = b = c = d = simd.splat(np.float32(0), 8)
+        while k + 32 <= end:
+            simd.prefetch(values, k + AHEAD)
+            simd.prefetch(values, k + AHEAD + 16)
+            simd.prefetch(indices, k + AHEAD)
+            a = simd.multiply_add(simd.load_lanes(values, k, 8), simd.pick(x, indices, k, 8), a)
+            b = simd.multiply_add(simd.load_lanes(values, k + 8, 8), simd.pick(x, indices, k + 8, 8), b)
+            c = simd.multiply_add(simd.load_lanes(values, k + 16, 8), simd.pick(x, indices, k + 16, 8), c)
+            d = simd.multiply_add(simd.load_lanes(values, k + 24, 8), simd.pick(x, indices, k + 24, 8), d)
+            k += 32
+        while k + 8 <= end:
+            a = simd.multiply_add(simd.load_lanes(values, k, 8), simd.pick(x, indices, k, 8), a)
+            k += 8
+        if k < end:                                                 # the lanes beyond the row read x[0] and drop it
+            here = simd.first(end - k, 8)
+            simd.store(columns, 0, simd.convert(simd.load_where(indices, k, here), np.int32))
+            entries = simd.select(here, simd.pick(x, columns, 0, 8), simd.splat(np.float32(0), 8))
+            a = simd.multiply_add(simd.load_where(values, k, here), entries, a)
         out[r] = simd.sum((a + b) + (c + d))
 
 
@@ -75,8 +107,20 @@ def csr_images(values, indices, row_starts, x, out):
         _images(values, indices, row_starts[r], row_starts[r + 1], 1, x, out.shape[1], out[r])
 
 
-@kernel([types.void(array_of(entry, 1), array_of(int64, 1), array_of(int32, 1), _floats, _floats, _out)
-         for entry in (uint8, uint16)])
+@_inline
+def _to_rows(total, sums, rows, g, out):
+    """out[row] = its lane of ``total``, for the sixteen rows of group g."""
+    simd.store(sums, 0, total)
+    for lane in range(16):
+        if rows[16 * g + lane] < out.size:                          # the last group may have lanes without a row
+            out[rows[16 * g + lane]] = sums[lane]
+
+
+_codebook_types = [types.void(array_of(entry, 1), array_of(int64, 1), array_of(int32, 1), _floats, _floats, _out)
+                   for entry in (uint8, uint16)]
+
+
+@kernel(_codebook_types)
 def codebook(entries, group_starts, rows, table, x, out):
     """out[r] = Σ table[code] x[column] over the entries of row r, straight from codes and gaps.
 
@@ -96,10 +140,35 @@ def codebook(entries, group_starts, rows, table, x, out):
             entry = simd.convert(simd.load_lanes(entries, 16 * t, 16), np.int32)
             column = column + (entry >> shift) + one
             total = simd.multiply_add(simd.lookup32(table, entry), simd.gather_where(x, column, entry & code), total)
-        simd.store(sums, 0, total)
-        for lane in range(16):
-            if rows[16 * g + lane] < out.size:                      # the last group may have lanes without a row
-                out[rows[16 * g + lane]] = sums[lane]
+        _to_rows(total, sums, rows, g, out)
+
+
+@kernel(_codebook_types)
+def codebook_by_loads(entries, group_starts, rows, table, x, out):
+    """The same to the bit, without gathers: the columns of some steps first, then one load for each.   n ≥ 1
+
+    A filler, whose column may not exist, reads x[0] and drops it.
+    """
+    bits = np.int32(4 if entries.itemsize == 1 else 6)
+    code = simd.splat(np.int32((1 << bits) - 1), 16)
+    shift, one = simd.splat(bits, 16), simd.splat(np.int32(1), 16)
+    nowhere, nothing = simd.splat(np.int32(0), 16), simd.splat(np.float32(0), 16)
+    sums, columns = np.empty(16, np.float32), np.empty(16 * STEPS, np.int32)
+    for g in range(group_starts.size - 1):
+        column = simd.splat(np.int32(-1), 16)
+        total = simd.splat(np.float32(0), 16)
+        for start in range(group_starts[g], group_starts[g + 1], STEPS):
+            steps = min(STEPS, group_starts[g + 1] - start)
+            for t in range(steps):
+                simd.prefetch(entries, 16 * (start + t) + AHEAD)
+                entry = simd.convert(simd.load_lanes(entries, 16 * (start + t), 16), np.int32)
+                column = column + (entry >> shift) + one
+                simd.store(columns, 16 * t, simd.select(entry & code, column, nowhere))
+            for t in range(steps):
+                entry = simd.convert(simd.load_lanes(entries, 16 * (start + t), 16), np.int32)
+                picked = simd.select(entry & code, simd.pick(x, columns, 16 * t, 16), nothing)
+                total = simd.multiply_add(simd.lookup32(table, entry), picked, total)
+        _to_rows(total, sums, rows, g, out)
 
 
 @kernel([types.void(array_of(entry, 1), array_of(int64, 1), array_of(int32, 1), _floats, _floats,

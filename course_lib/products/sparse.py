@@ -5,15 +5,16 @@ row r begins: with a values and m rows, 2a + m + 1 numbers in place of m · n.
 """
 
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 
 import numpy as np
 
-from course_lib.kernels import pool
+from course_lib.kernels import pool, ways
 from course_lib.kernels import sparse as kernels
 from course_lib.numerics.checks import whole_number
 
 GRAIN = 250_000                 # weights that are worth a thread of their own: some 60 µs
+BY_WAY = {"vector": kernels.csr, "plain": kernels.csr_by_loads}
 FEW = 3                         # so many images are faster one by one
 NARROW = 2**16                  # so many columns have 16-bit indices
 
@@ -138,9 +139,10 @@ def matmul_csr(w, x, *, threads=None):
     m, n = w.shape
     x = checked_vectors(x, n)
     if x.ndim == 1 or len(x) <= FEW:
+        kernel = BY_WAY[ways.faster("CSR product", lambda way: BY_WAY[way](*_trial(), np.empty(256, np.float32)))]
         y = np.empty(x.shape[:-1] + (m,), np.float32)
         for image, out in ((x, y),) if x.ndim == 1 else zip(x, y):
-            share_rows(partial(_csr, w, image, out), w.row_starts, threads, GRAIN)
+            share_rows(partial(_csr, kernel, w, image, out), w.row_starts, threads, GRAIN)
         return y
     x_t, width = transposed(x)
     y = np.empty((m, width), np.float32)
@@ -148,8 +150,15 @@ def matmul_csr(w, x, *, threads=None):
     return np.ascontiguousarray(y[:, : len(x)].T)
 
 
-def _csr(w, x, y, first, last):
-    kernels.csr(w.values, w.indices, w.row_starts[first : last + 1], x, y[first:last])
+def _csr(kernel, w, x, y, first, last):
+    kernel(w.values, w.indices, w.row_starts[first : last + 1], x, y[first:last])
+
+
+@lru_cache
+def _trial():
+    """What tells which way is faster here: rows of 256 weights, and a vector that the innermost cache holds."""
+    indices = np.random.default_rng(0).integers(0, 4096, 256 * 256).astype(np.uint16)
+    return np.ones(indices.size, np.float32), indices, np.arange(0, indices.size + 1, 256), np.ones(4096, np.float32)
 
 
 def _csr_images(w, x, y, first, last):

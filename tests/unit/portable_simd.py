@@ -34,6 +34,12 @@ def look_up(x, indices, out):
 
 
 @numba.njit
+def pick(x, indices, out):
+    for i in range(0, indices.size, 16):
+        simd.store(out, i, simd.pick(x, indices, i, 16))
+
+
+@numba.njit
 def arithmetic(a, b, out):
     x, y = simd.load(a, 0), simd.load(b, 0)
     simd.store(out, 0, x + y)
@@ -77,6 +83,10 @@ def trial():
     table, indices = rng.standard_normal(70_000).astype(np.float32), rng.integers(0, 2**16, 256).astype(np.uint16)
     out = np.empty(256, np.float32)
     look_up(table, indices, out)
+    picked = np.empty_like(out)
+    for kind in (np.uint16, np.int32, np.uint32):
+        pick(table, indices.astype(kind), picked)
+        assert (picked == table[indices]).all()
     exact = table[indices].astype(float) ** 2 + np.rint(table[indices])      # rounded once, so half a unit at most
     assert (np.abs(out - exact) <= np.spacing(np.abs(out)) / 2).all()
     f, g = (rng.standard_normal(16).astype(np.float32) for _ in range(2))

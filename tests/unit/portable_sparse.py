@@ -3,6 +3,7 @@
 import numpy as np
 from course_lib import products
 from course_lib.coding import relative_index
+from course_lib.kernels import ways
 
 
 def sparse_weights(rng, m, n, density, values=None):
@@ -19,6 +20,12 @@ def assert_close(y, w, x):
 
 
 def trial():
+    for way in ways.WAYS:
+        with ways.forced(way):
+            _products()
+
+
+def _products():
     rng = np.random.default_rng(0)
     for m, n in ((5, 7), (37, 300), (18, 1)):
         w = sparse_weights(rng, m, n, 0.2)

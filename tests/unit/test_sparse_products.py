@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 from course_lib.coding import relative_index
+from course_lib.kernels import ways
 from course_lib.products import (
     DeepCompressed,
     SparseCSR,
@@ -35,6 +36,13 @@ def compressed(w, x, **options):
 
 def two_four(w, x, **options):
     return matmul_two_four(TwoFour.from_dense(w), x, **options)
+
+
+@pytest.fixture(autouse=True, params=ways.WAYS)
+def way(request):
+    """Everything here holds in both ways, whichever is faster on this processor."""
+    with ways.forced(request.param):
+        yield
 
 
 KINDS = {"csr": csr, "compressed": compressed, "two_four": two_four}

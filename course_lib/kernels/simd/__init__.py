@@ -22,7 +22,7 @@ from course_lib.kernels.simd.lanes import (
     reinterpret, rint, splat, square_root, sum, trunc,
 )
 from course_lib.kernels.simd.memory import (
-    fence, gather, gather_where, load, load_lanes, load_where, prefetch, prefetch_l2, prefetch_lanes, store,
+    fence, gather, gather_where, load, load_lanes, load_where, pick, prefetch, prefetch_l2, prefetch_lanes, store,
     store_past_caches, store_where,
 )
 from course_lib.kernels.simd.vectors import BYTES, aligned, has, Vector
@@ -31,7 +31,7 @@ __all__ = [
     "BYTES", "Vector", "absolute", "aligned", "ceil", "convert", "copysign", "dot4", "fence", "first", "floor",
     "from_bits", "gather", "gather_where", "greatest", "has", "is_equal", "is_less", "is_nan", "load",
     "load_lanes", "load_where", "logic3", "lookup16", "lookup32", "maximum", "maximum_int", "minimum",
-    "minimum_int", "multiply_add", "pick_of_four", "popcount", "prefetch", "prefetch_l2", "prefetch_lanes",
-    "ramp", "reinterpret", "rint", "select", "slide", "splat", "splat4", "square_root", "store",
+    "minimum_int", "multiply_add", "pick", "pick_of_four", "popcount", "prefetch", "prefetch_l2",
+    "prefetch_lanes", "ramp", "reinterpret", "rint", "select", "slide", "splat", "splat4", "square_root", "store",
     "store_past_caches", "store_where", "sum", "to_bits", "trunc",
 ]  # fmt: skip

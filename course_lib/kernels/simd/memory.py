@@ -100,6 +100,32 @@ def gather_where(typingctx, array, indices, chosen):
     return kind(array, indices, chosen), generate
 
 
+@intrinsic(prefer_literal=True)
+def pick(typingctx, array, indices, i, lanes):
+    """array[indices[i : i + lanes]], a plain load for each lane: what ``gather`` gives, where gathers are slow.
+
+    The indices, of 16 or 32 bits and not negative, come from memory too, as many at a time as 64 bits hold.
+    """
+    kind, bits = Vector(array.dtype, constant(lanes, "lanes")), indices.dtype.bitwidth
+    word, a_word = ir.IntType(64), 64 // bits
+
+    def generate(context, builder, sig, args):
+        data, places = (context.make_array(sig.args[j])(context, builder, args[j]).data for j in (0, 1))
+        start = context.cast(builder, args[2], sig.args[2], types.intp)
+        found = ir.Constant(llvm_type(kind), ir.Undefined)
+        for lane in range(kind.lanes):
+            if lane % a_word == 0:
+                place = builder.gep(places, [builder.add(start, ir.Constant(word, lane))])
+                several = builder.load(builder.bitcast(place, ir.PointerType(word)))
+                several.align = bits // 8
+            index = builder.lshr(several, ir.Constant(word, bits * (lane % a_word)))
+            index = builder.and_(index, ir.Constant(word, 2**bits - 1))
+            found = builder.insert_element(found, builder.load(builder.gep(data, [index])), ir.Constant(ir.IntType(32), lane))
+        return found
+
+    return kind(array, indices, types.unliteral(i), lanes), generate
+
+
 def _prefetch(keep, doc):
     """Ask for a cache line; ``keep`` is 3 for all caches, 2 for all but the first."""
 
