@@ -1,7 +1,7 @@
 """Time the course's code against its peers and against the machine's limit.
 
-    make bench                                    everything, in less than ten minutes; writes results.json and
-                                                  two pictures of it beside this file
+    make bench                                    everything, in less than ten minutes; writes the results and two
+                                                  pictures of them to results/, under the name of the processor
     make bench ARGS="'XNOR product, batch 1'"     one row, by its name, or all whose name contains a text
     python course.py bench XNOR CSR --seconds 20  the same without make; more time for each row
     make bench ARGS=--list                        the names
@@ -10,7 +10,8 @@
 
 Every row is timed in one loop with its peers, on the same arrays and with the same number of threads, so that whatever
 else the computer does slows all of them alike. A row needs a quiet computer all the same: the load is in the file.
-results.json always holds one whole run: what runs only a part prints it, and writes it where --out says, if it says.
+A file in results/ holds one whole run on one kind of processor: what runs only a part prints it, and writes it where
+--out says, if it says.
 """
 
 import argparse
@@ -32,8 +33,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from tqdm.auto import tqdm
 
-from course_lib.bench import cold, growth, limits
+from course_lib.bench import cold, growth, limits, processor
 from course_lib.bench.runner import on_threads
+from course_lib.kernels import ways
 
 RESULTS = cl.bench.RESULTS
 PACKAGES = ("course_lib", "numpy", "numba", "torch", "scipy", "scikit-learn", "ml_dtypes", "onnxruntime", "dahuffman")
@@ -75,15 +77,10 @@ def load_average():
 
 def machine():
     """What this computer is, as far as times depend on it."""
-    model = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        lines = (line.partition(":") for line in info.read_text(encoding="utf-8", errors="replace").splitlines())
-        model = next((value.strip() for key, _, value in lines if key.strip() == "model name"), model)
     return {
         "system": platform.system(),
-        "processor": platform.machine(),
-        "model": model,
+        "architecture": platform.machine(),
+        **processor.this().as_json(),
         "cores": os.cpu_count(),
         "caches": {name: cache.size for name, cache in limits.caches().items()},
     }
@@ -127,8 +124,8 @@ def write(path, report):
         aside.unlink(missing_ok=True)
 
 
-def draw(folder, report):
-    """The rows under the roofs, and how much of its limit each reaches; each picture holds its own description."""
+def draw(path, report):
+    """Beside the file of results: the rows under the roofs, and how much of its limit each reaches; each picture holds its own description."""
     with cl.plots.style():
         tall = 1.3 + 0.28 * len(report["rows"])
         for name, height, left, width in (("roofline", 6.5, 0.08, 0.58), ("limits_reached", tall, 0.32, 0.65)):
@@ -136,7 +133,7 @@ def draw(folder, report):
             FigureCanvasAgg(figure)
             ax = figure.add_axes((left, 0.75 / height, width, 1 - 1.25 / height))
             words = getattr(cl.plots, name)(ax, report)
-            figure.savefig(folder / f"{name}.png", dpi=100, metadata={"Description": words})
+            figure.savefig(path.with_name(f"{path.stem}_{name}.png"), dpi=100, metadata={"Description": words})
 
 
 def arguments_of(arguments):
@@ -193,15 +190,17 @@ def main(arguments=None):
         "rows": [result.as_json() for result in results],
         "growth": [one.as_json() for one in grown],
         "cold_start": start.as_json() if start else None,
+        "ways": ways.chosen(),
         "broken": broken,
     }
     say(f"{seconds:.0f} s in all. Load: {load_before} before, {load_after} after.")
-    path = options.out or (RESULTS if everything else None)
+    path = options.out or (RESULTS / f"{processor.this().slug}.json" if everything else None)
     if path:
+        path.parent.mkdir(parents=True, exist_ok=True)
         write(path, report)
         say(f"Written to {path.name}.")
     if everything and results and report["roofs"]:
-        draw(path.parent, json.loads(json.dumps(report)))
+        draw(path, json.loads(json.dumps(report)))
     missed = any(result.met is False for result in results)
     return 1 if broken or (options.strict and missed) else 0
 

@@ -194,7 +194,8 @@ class Growth:
 class Row:
     """A benchmark: ``prepare()`` makes its case.
 
-    ``why`` is printed beside a goal that is missed: the reason, in words that are true whatever the number.
+    ``why`` is printed beside a goal that is missed or a peer that is faster, after what the limit of the run says: the
+    reason, in words that are true whatever the number and whatever the processor.
     """
 
     name: str

@@ -189,7 +189,7 @@ def label_line(ax, line, text=None, *, at=-1, offset=(6, 0), **kwargs):
 
 
 def roofline(ax, results):
-    """Every row of ``benchmarks/results.json`` that computes, under the roofs measured in the same run.
+    """Every row of a run of ``make bench`` that computes, under the roofs measured in the same run.
 
     A blue dot is ours, the grey one at the end of its line the fastest peer at the same task, counted in the same
     operations; the dash is the row's own limit. Numbers stand beside the dots and their names right of the axes.
@@ -227,19 +227,21 @@ def roofline(ax, results):
                   avoid=[(x, best), (x, limit), (slope, slope * bandwidth)])
     names = "\n".join(f"{number}  {row['name']}" for number, row in enumerate(rows, start=1))
     ax.text(1.03, 1, names, transform=ax.transAxes, va="top", color=QUANTIZED, fontsize=12, linespacing=1.5)
+    ax.text(1.03, 0, _where(results), transform=ax.transAxes, va="bottom", color=INK, fontsize=12)
     ax.set_xlabel("operations for each byte that must move")
     ax.set_ylabel("billion operations a second")
     ax.set_title("Fewer bits: further up the slope, and under a higher roof")
     ahead, close = int((ours > best).sum()), int((ours >= limit / 2).sum())
     return (
-        f"A roofline on logarithmic axes: {len(rows)} operations of the course as dots, under the slope of a copy and "
+        f"A roofline on logarithmic axes, measured on {_where(results)}: {len(rows)} operations of the course as dots, "
+        "under the slope of a copy and "
         f"the flat roofs {', '.join(peaks)}. {ahead} of {len(rows)} lie above the fastest peer, {close} of {len(rows)} "
         "reach at least half of their own limit."
     )
 
 
 def limits_reached(ax, results):
-    """For every row of ``benchmarks/results.json``, how much of its own limit ours reaches and how much the best peer.
+    """For every row of a run of ``make bench``, how much of its own limit ours reaches and how much the best peer.
 
     ``ax`` and ``results`` as in ``roofline``; so is what is returned.
     """
@@ -253,11 +255,16 @@ def limits_reached(ax, results):
     ax.set_yticks(places, [row["name"] for row in rows])
     ax.set(ylim=(-0.6, len(rows) - 0.4), xlim=(0, max(110, 1.05 * ours.max())))
     ax.grid(False, axis="y")
-    ax.set_xlabel("% of the limit: ours (bar), fastest peer (dot)")
+    ax.set_xlabel(f"% of the limit: ours (bar), fastest peer (dot); {_where(results)}")
     ax.set_title("How much of what the machine allows")
-    return "Bars, one for each operation, of the share of its limit: " + ", ".join(
+    return f"Bars, one for each operation, of the share of its limit, on {_where(results)}: " + ", ".join(
         f"{row['name']} {share:.0f} %" for row, share in zip(rows[::-1], ours[::-1], strict=True)
     )
+
+
+def _where(results):
+    """The processor of a run of ``make bench``, and on how many threads."""
+    return f"{results['machine']['name']}, {results['threads']} thread{'s' * (results['threads'] > 1)}"
 
 
 def spread_labels(ax, texts, x, y, *, avoid=(), fontsize=12):

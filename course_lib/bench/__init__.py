@@ -5,18 +5,19 @@
     '64×1×28×28'
 
 A row (``course_lib.measure.Row``) is one operation at one size. The families below bring the rows; ``run`` times one,
-``table`` sets several side by side. ``make bench`` runs them all.
+``table`` sets several side by side. ``make bench`` runs them all, and keeps one file of results for each processor.
 """
 
 import importlib
 import json
 from pathlib import Path
 
+from course_lib.bench import processor
 from course_lib.bench.report import GoalResult, RowResult, table
 
-__all__ = ["FAMILIES", "GoalResult", "RowResult", "find", "rows", "run", "saved", "table"]
+__all__ = ["FAMILIES", "GoalResult", "RowResult", "find", "measured_on", "rows", "run", "saved", "table"]
 
-RESULTS = Path(__file__).parents[2] / "benchmarks" / "results.json"
+RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"             # a file for each kind of processor
 FAMILIES = ("elementwise", "dense", "bits", "sparse", "codes", "networks")
 
 
@@ -66,21 +67,38 @@ def run(name, *, threads=None, budget_s=6.0):
 
 
 def saved(path=None):
-    """What ``make bench`` last wrote: a dict with the rows, the roofs measured beside them, versions and the load.
+    """What ``make bench`` wrote: a dict with the rows, the roofs measured beside them, the processor, versions and load.
 
     Parameters
     ----------
-    path : by default ``benchmarks/results.json`` of this copy of the course
+    path : by default the file of this kind of processor in ``benchmarks/results``, or the newest of another kind where
+        there is none; ``measured_on`` says which
 
     Raises
     ------
     FileNotFoundError
         It has never run here.
     """
-    path = RESULTS if path is None else Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no {path}; `make bench` (or `python course.py bench`) writes it")
-    return json.loads(path.read_text(encoding="utf-8"))
+    if path is not None:
+        paths = [Path(path)]
+    else:
+        own = RESULTS / f"{processor.this().slug}.json"
+        paths = [own] if own.is_file() else sorted(RESULTS.glob("*.json"))
+    found = [json.loads(one.read_text(encoding="utf-8")) for one in paths if one.is_file()]
+    if not found:
+        raise FileNotFoundError(f"there is no {paths[0] if paths else own}; `make bench` (or `python course.py bench`) "
+                                "writes it")
+    return max(found, key=lambda results: results["date"])
+
+
+def measured_on(results):
+    """A sentence on when and on what ``results``, from ``saved``, were measured, and whether this processor is alike."""
+    there, here = results["machine"], processor.this()
+    threads = f"{results['threads']} thread{'s' * (results['threads'] > 1)}"
+    sentence = f"Measured on {results['date']} with {threads} on: {there['name']}."
+    if processor.Processor(there["model"], tuple(there["features"])).slug == here.slug:
+        return f"{sentence} Your processor is of the same kind."
+    return f"{sentence} Yours is another kind, {here.name}: `make bench` measures it."
 
 
 def _listed(some):

@@ -28,16 +28,14 @@ def rows():
                     work=lambda bits: bits * bits, bytes=lambda bits: _bytes(N, 64, bits, bits))
     return [
         Row("XNOR product, batch 1", square, lambda: _xnor(1), (Goal(DENSE, 25),),
-            "a product so short stays on one thread, takes its weights from the second-level cache, and packs its input first",
+            "a product so short stays on one thread, and packs its input first",
             _xnor_growth(1)),
         Row("XNOR product, batch 64", square, lambda: _xnor(64), (Goal(DENSE, 30),),
-            "so many times as fast would be faster than xor, popcount and add can go in registers; ours needs fewer of "
-            "them than the definition, but loads, stores and a second thread to wake as well", _xnor_growth(64)),
+            "beside xor, popcount and add there are loads, stores and a second thread to wake", _xnor_growth(64)),
         Row("bit-serial product, 1×1 bit, batch 64", square, lambda: _bit_serial(1, 1), (Goal(INT8, 1),),
             "8-bit products have instructions of their own, sums of single bits have not"),
         Row("bit-serial product, 2×2 bits, batch 64", square, lambda: _bit_serial(2, 2), (Goal(DENSE, 6),),
-            "four products of bits for each product of codes: so many times as fast would be above the peak of xor, popcount and "
-            "add. 8-bit products do it in one, and win from this width on", widths),
+            "four products of bits for each product of codes; 8-bit products do it in one", widths),
         Row("bit-serial product, 4×4 bits, batch 64", square, lambda: _bit_serial(4, 4), (Goal(INT8, 1),),
             "sixteen products of bits for each product of codes; 8-bit products do it in one"),
     ]

@@ -3,7 +3,7 @@
 import numpy as np
 
 from course_lib import products
-from course_lib.kernels import pool
+from course_lib.kernels import pool, simd
 from course_lib.measure import Case, Goal, Growth, Row
 
 N = 4096
@@ -13,8 +13,8 @@ SIZES = (256, 512, 1024, 2048, 4096, 8192)
 
 def rows():
     """The rows of this family."""
-    overhead = ("a quarter of the bytes is read, so four times is the most that memory gives; others show that the last "
-                "part can be had, and ours loses it where the second thread has to be woken and caches hold other data")
+    overhead = ("a quarter of the bytes is read, so where memory decides four times is the most; a call so short pays for "
+                "waking a second thread")
     return [
         Row(
             "int8 product, batch 1", f"{N}×{N}", lambda: _int8(1), (Goal("torch float32", 4.0), Goal("best", 1.0)),
@@ -23,7 +23,7 @@ def rows():
         Row(
             "int8 product, batch 64", f"{N}×{N}", lambda: _int8(64),
             (Goal("torch float32", 5.0), Goal("torch _int_mm", 1.0), Goal("oneDNN dynamic linear", 1 / 1.5)),
-            why="a library may feed the processor's matrix unit better",
+            why="a library may feed the processor's matrix unit better" if simd.has("amx-int8") else "",
             growth=_growth(64),
         ),
         Row(
@@ -33,7 +33,7 @@ def rows():
         Row(
             f"int4 product, groups of {GROUP}, batch 1", f"{N}×{N}", lambda: _int4_groups(N),
             (Goal("torch int4pack (bfloat16)", 1.0),),
-            why="each weight is turned into a float32 and multiplied as one; the peer multiplies in 16 bits, half the work",
+            why="each weight is turned into a float32 and multiplied as one; int4pack takes numbers of 16 bits",
             growth=Growth("n", SIZES, lambda n: _int4_groups(n, peers=False).ours, slope=1.0, work=lambda n: n * n,
                           bytes=lambda n: n * n // 2 + 4 * n * -(-n // GROUP)),
         ),

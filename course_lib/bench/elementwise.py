@@ -13,24 +13,21 @@ SIZES = tuple(2**k for k in range(10, 25, 2))
 TORCH = {"e4m3": "float8_e4m3fn", "e5m2": "float8_e5m2", "bfloat16": "bfloat16"}
 ML_DTYPES = {"e4m3": "float8_e4m3fn", "e5m2": "float8_e5m2", "bfloat16": "bfloat16"}
 SCALE = 0.05
-FASTER_THAN_A_COPY = ("so many times as fast is about as fast as the fastest copy of these bytes: memory stands in the way, "
-                      "not arithmetic")
 
 
 def rows():
     """The rows of this family."""
     return [
         Row("fake-quantize", "16M float32, 8 bits", _fake_quantize,
-            (Goal("torch fake_quantize", 20), Goal("limit", 0.8)), why=FASTER_THAN_A_COPY,
+            (Goal("torch fake_quantize", 20), Goal("limit", 0.8)),
             growth=Growth("numbers", SIZES, lambda n: _fake_quantize(n, peers=False).ours, bytes=lambda n: 8 * n)),
         Row("fake-quantize per channel", "4096×4096 float32, 8 bits", lambda: _fake_quantize(granularity="per_channel"),
-            (Goal("torch fake_quantize", 20), Goal("limit", 0.8)), why=FASTER_THAN_A_COPY),
+            (Goal("torch fake_quantize", 20), Goal("limit", 0.8))),
         Row("fake-quantize, groups of 128", "4096×4096 float32, 8 bits", lambda: _fake_quantize(granularity="per_group"),
-            (Goal("limit", 0.8),), why="a new scale every 128 numbers costs as much as eight of them"),
+            (Goal("limit", 0.8),), why="a new scale has to be taken every 128 numbers"),
         Row("stochastic quantize", "16M float32, 8 bits", _stochastic,
             (Goal("torch floor(x / S + rand)", 50), Goal("limit", 0.6)),
-            why="so many times as fast is about as fast as the fastest copy of these bytes, and half of a 64-bit random "
-                "number for each element takes as long as everything else together",
+            why="each number takes half of a 64-bit random one, which a counter makes on the spot",
             growth=Growth("numbers", SIZES, lambda n: _stochastic(n, peers=False).ours, bytes=lambda n: 5 * n)),
         *(_conversion_row(name) for name in ("e4m3", "e5m2", "bfloat16")),
         *(Row(f"convert to {_short(name)}, stochastic", "16M float32",
@@ -47,7 +44,6 @@ def _short(name):
 def _conversion_row(name):
     return Row(
         f"convert to {_short(name)}", "16M float32", lambda: _convert(name), (Goal("best", 2.0),),
-        why="the peer works near the speed of memory, and so do we: there is no factor of two left between",
         growth=Growth("numbers", SIZES, lambda n: _convert(name, n, peers=False).ours,
                       bytes=lambda n: (6 if name == "bfloat16" else 5) * n) if name == "e4m3" else None)
 
@@ -57,7 +53,8 @@ def _packing_row(job, bits):
     goal = Goal(numpy, 1.0) if bits == 1 else Goal(numpy, 5.0)
     growth = Growth("codes", SIZES, lambda n: _pack(job, bits, n, peers=False).ours, bytes=lambda n: n + n * bits // 8)
     return Row(f"{job} {bits} bit{'s' if bits > 1 else ''}", "16M codes", lambda: _pack(job, bits),
-               (goal, Goal("limit", 0.8)), why="so few bytes that handing them to a second thread takes a part of the time",
+               (goal, Goal("limit", 0.8)),
+               why="so few bytes that the call itself, and waking a second thread, take a part of the time",
                growth=growth if bits == 4 else None)
 
 

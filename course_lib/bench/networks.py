@@ -16,16 +16,16 @@ def rows():
         inference_row("lenet_300_100", batch=64),
         Row(
             "8-bit Adam step", f"{PARAMETERS} parameters", lambda: _adam(PARAMETERS), (Goal("best", 1.0),),
-            why="it moves 16 bytes a parameter where 32-bit states move 28, and pays for it with some 70 vector "
-                "instructions for 16 parameters: where memory is fast, the arithmetic is the limit",
+            why="it moves 16 bytes a parameter where 32-bit states move 28, and pays for it with arithmetic: some 70 "
+                "instructions for 16 parameters where there are vectors of 16",
             growth=Growth("parameters", tuple(2**k for k in range(12, 25, 2)), lambda n: _adam(n, peers=False).ours,
                           bytes=lambda n: 16 * n),
         ),
         Row(
             "Monarch product", f"batch {BATCH}, n = {FEATURES}", lambda: _monarch(FEATURES),
             (Goal("torch dense", 6.0),),
-            why="its products are small: the weights are put in order for them in every call, and waking a second "
-                "thread takes a good part of the time, while one large product runs at the processor's peak",
+            why="its products are small: the weights are put in order for them in every call, and a second thread has to "
+                "be woken",
             growth=Growth("n", (256, 512, 1024, 2048, 4096, 8192), lambda n: _monarch(n, peers=False).ours, slope=1.5,
                           bytes=lambda n: 4 * (2 * n * n**0.5 + 2 * BATCH * n)),
         ),

@@ -75,7 +75,7 @@ class RowResult:
 
     def as_json(self):
         """A dict of plain numbers, texts, lists and dicts."""
-        return asdict(self)
+        return {**asdict(self), "reasons": self.reasons()}
 
     def lines(self):
         """[(who, time, against ours, goal)]: ours, the peers, fastest first, our other rows, the limit."""
@@ -96,9 +96,27 @@ class RowResult:
         return found
 
     def remarks(self):
-        """One line for each goal, and the reason after those that were missed."""
-        reason = [f"why: {self.why}"] if self.met is False and self.why else []
-        return [goal.in_words() for goal in self.goals] + reason + self.past_the_limit()
+        """One line for each goal, and the reasons after those that were missed and after a peer that is faster."""
+        reasons = [f"why: {'; '.join(self.reasons())}"] if self.reasons() else []
+        return [goal.in_words() for goal in self.goals] + reasons + self.past_the_limit()
+
+    def reasons(self):
+        """Why a goal was missed or a peer is faster, in a list: what the limit of this very run says, then ``why``."""
+        missed = [goal for goal in self.goals if goal.met is False]
+        behind = self.speedup is not None and self.speedup < 1
+        found = [self._beside_the_limit(goal) for goal in missed if goal.peer != "limit"] if self.of_limit else []
+        if behind and self.of_limit and not {"best", self.best_peer} & {goal.peer for goal in missed}:
+            found.append(f"{self.best_peer} reaches {self.limit_ms / self.peers[self.best_peer]:.0%} of the limit, ours "
+                         f"{self.of_limit:.0%}")
+        return found + ([self.why] if self.why and (missed or behind) else [])
+
+    def _beside_the_limit(self, goal):
+        """What a goal asks for, measured by what the machine allows."""
+        asked = self.of_limit * goal.at_least / goal.reached
+        if asked > 1:
+            return f"the limit, {self.limited_by}, allows {times(goal.reached / self.of_limit)} at most"
+        return (f"{times(goal.at_least)} would be {asked:.0%} of the limit, {self.limited_by}; ours reaches "
+                f"{self.of_limit:.0%}")
 
     def past_the_limit(self):
         """The sentence that says how a row can pass 100 %, in a list; an empty one where it does not."""
@@ -119,17 +137,22 @@ class RowResult:
 
 
 def table(results):
-    """Several results in one text table: a line for ours, each peer and the limit. Then the goals missed, with why."""
-    lines, missed = [], []
+    """Several results in one text table: a line for ours, each peer and the limit. Then the goals missed and the peers
+    that are faster, with why."""
+    lines, missed, behind = [], [], []
     for one in results:
         for number, line in enumerate(one.lines()):
             lines.append([one.name if number == 0 else one.shape if number == 1 else "", *line])
         if one.met is False:
             failed = "; ".join(goal.in_words() for goal in one.goals if goal.met is False)
-            missed.append(f"{one.name}: {failed}. {one.why}".rstrip())
+            missed.append(". ".join([f"{one.name}: {failed}", *one.reasons()]))
+        elif one.speedup is not None and one.speedup < 1:
+            behind.append(". ".join([f"{one.name}: {times(one.speedup)} {one.best_peer}", *one.reasons()]))
     parts = [text_table(lines, headers=["row", "", *HEADERS])]
     if missed:
         parts += ["Goals missed, and why:", *missed]
+    if behind:
+        parts += ["Goals met, but a peer is faster:", *behind]
     parts += sorted({sentence for one in results for sentence in one.past_the_limit()})
     judged = [goal.met for one in results for goal in one.goals if goal.met is not None]
     if judged:

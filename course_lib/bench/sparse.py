@@ -4,6 +4,7 @@ from functools import partial
 
 import numpy as np
 
+from course_lib.kernels import ways
 from course_lib.measure import Case, Goal, Growth, Row
 from course_lib.products import (
     DeepCompressed,
@@ -17,6 +18,8 @@ from course_lib.products import (
 
 SIZE = 4096
 DENSE = "torch float32, dense"
+OF_WAY = {"vector": "way by gathers", "plain": "way by plain loads"}         # ours is the faster one; see kernels/ways.py
+ANYWHERE = "a weight kept costs a load from anywhere in x, whatever the library"
 
 
 def rows():
@@ -28,13 +31,14 @@ def rows():
                         lambda share: share * SIZE**2, lambda share: 6 * share * SIZE**2)
     return [
         Row("CSR product, 9 %", square, lambda: _csr_case(0.09), (Goal("best", 1.5), Goal(DENSE, 6)),
-            "a weight kept costs a load from anywhere in x, whatever the library; waking a second thread costs as "
-            "much as a tenth of a millisecond where the processor sleeps", by_size),
+            ANYWHERE, by_size),
         Row("CSR product, 2 %", square, lambda: _csr_case(0.02), (Goal("best", 1.5), Goal(DENSE, 20)),
-            "so short a product is over before a sleeping second thread has woken, so it stays on one", by_density),
-        Row("Deep Compression product, 9 %", f"{square}, 32 values", lambda: _compressed_case(32), (Goal(DENSE, 4),)),
+            f"{ANYWHERE}; so short a product is over before a sleeping second thread has woken, so it stays on one",
+            by_density),
+        Row("Deep Compression product, 9 %", f"{square}, 32 values", lambda: _compressed_case(32), (Goal(DENSE, 4),),
+            ANYWHERE),
         Row("Deep Compression product in bytes, 9 %", f"{square}, 15 values", lambda: _compressed_case(15),
-            (Goal(DENSE, 4),)),
+            (Goal(DENSE, 4),), ANYWHERE),
         Row("2:4 product", square, lambda: _two_four_case(np.float32), (Goal(DENSE, 2),),
             "34 bits are read for each weight kept, 64 by the dense product for each two: where memory alone decides "
             "that is 1.88 times"),
@@ -85,7 +89,9 @@ def _case(ours, weights, same_weights):
     """Ours beside the dense product and, for a SparseCSR, the sparse ones of SciPy and PyTorch."""
     import torch
 
-    x = _vector(SIZE)
+    x, both = _vector(SIZE), {}
+    if not isinstance(weights, TwoFour):
+        both = {f"our {name}": partial(ways.call, way, ours) for way, name in OF_WAY.items()}
     sparse = isinstance(same_weights, SparseCSR)
     dense = torch.from_numpy(same_weights.to_dense() if sparse else same_weights)
     peers = {DENSE: partial(torch.mv, dense, torch.from_numpy(x))}
@@ -95,10 +101,10 @@ def _case(ours, weights, same_weights):
 
     def same():
         exact = dense.numpy().astype(np.float64) @ x
-        for name, call in {"ours": ours, **peers}.items():
+        for name, call in {"ours": ours, **peers, **both}.items():
             assert np.abs(np.asarray(call()) - exact).max() < 1e-5 * np.abs(exact).max(), name
 
-    return Case(ours, peers, weights.nbytes + 8 * SIZE, 2 * kept, same=same)
+    return Case(ours, peers | both, weights.nbytes + 8 * SIZE, 2 * kept, same=same)
 
 
 def _sparse_peers(w, x):

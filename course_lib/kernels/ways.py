@@ -45,6 +45,17 @@ def forced(way):
         _chosen = before
 
 
+def call(way, function):
+    """``function()``, all of its work done this way."""
+    with forced(way):
+        return function()
+
+
+def chosen():
+    """{name of the work: way} of what has been asked for in this process."""
+    return dict(_chosen)
+
+
 class _Always(dict):
     """The same way for every name."""
 

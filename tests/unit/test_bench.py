@@ -1,4 +1,4 @@
-"""The benchmark: one row timed and judged, rows by name, the table and results.json. No time is asserted."""
+"""The benchmark: one row timed and judged, rows by name, the table, one file a processor. No time is asserted."""
 
 import importlib.util
 import io
@@ -12,7 +12,9 @@ import pytest
 from PIL import Image
 
 import course_lib as cl
-from course_lib.bench import cold, growth, limits, runner
+from course_lib.bench import cold, growth, limits, processor, runner
+from course_lib.bench.processor import Processor
+from course_lib.bench.report import GoalResult, RowResult
 from course_lib.measure import Case, Goal, Growth, Row
 
 spec = importlib.util.spec_from_file_location("bench", Path(course.__file__).parent / "benchmarks" / "bench.py")
@@ -23,6 +25,8 @@ ROOFS = {
     "peaks": {name: {"rate": rate, "by": "loops"} for name, rate in (("float32", 4e11), ("int8", 2e12))},
     "bandwidth": {1 << 24: 3e10},
 }
+XEON = Processor("Intel(R) Xeon(R) Processor", ("amx-int8", "avx512vnni"))
+EPYC = Processor("AMD EPYC 9R14 96-Core Processor", ("avx512vnni", "avx512f"))
 # The first twelve are what the design promises to whoever reads the file.
 ROW_KEYS = "name shape ours_ms ours_spread peers best_peer speedup bytes limit_ms of_limit goal met".split()
 
@@ -47,15 +51,17 @@ def two_rows(monkeypatch):
 
 @pytest.fixture
 def committed(monkeypatch, tmp_path):
-    """A results.json that a run may overwrite."""
-    monkeypatch.setattr(bench, "RESULTS", tmp_path / "results.json")
-    return tmp_path / "results.json"
+    """The results of this processor, in a folder that is not there yet."""
+    for module in (bench, cl.bench):
+        monkeypatch.setattr(module, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(processor, "this", lambda: XEON)
+    return tmp_path / "results" / "intel-xeon-amx.json"
 
 
 def test_the_file_has_what_the_course_reads(two_rows, committed, capsys):
     assert bench.main(["--seconds", "0.05"]) == 0  # a goal that is missed is a result, not an error
     found = json.loads(committed.read_text(encoding="utf-8"))
-    assert {"date", "versions", "machine", "threads", "load", "roofs", "rows", "growth", "cold_start"} <= set(found)
+    assert {"date", "versions", "machine", "threads", "load", "roofs", "rows", "growth", "cold_start", "ways"} <= set(found)
     assert set(found["load"]) == {"before", "after"} and found["threads"] == 2 and found["broken"] == {}
     assert [list(one)[:12] for one in found["rows"]] == [ROW_KEYS, ROW_KEYS]
     assert [one["met"] for one in found["rows"]] == [True, False]
@@ -69,17 +75,19 @@ def test_the_file_has_what_the_course_reads(two_rows, committed, capsys):
     printed = capsys.readouterr().out
     assert "1e-06 × met" in printed and "goal 1e+06 × long: missed" in printed and "it adds" in printed
     assert "1 of 2 goals met, in 2 rows" in printed and "cold" not in printed and "50.0 s (goal 45 s: missed)" in printed
-    assert "results.json" in printed and str(committed.parent) not in printed
-    pictures = [committed.with_name(name) for name in ("limits_reached.png", "roofline.png")]
+    assert "intel-xeon-amx.json" in printed and str(committed.parent) not in printed
+    pictures = [committed.with_name(f"intel-xeon-amx_{name}.png") for name in ("limits_reached", "roofline")]
     assert sorted(committed.parent.iterdir()) == sorted([committed, *pictures])  # nothing left aside
     for picture in pictures:
         with Image.open(picture) as image:
-            assert image.width >= 800 and len(image.text["Description"]) > 50
-    assert cl.bench.saved(committed) == found
+            assert image.width >= 800 and "Intel Xeon, AMX, 2 threads" in image.text["Description"]
+    assert cl.bench.saved(committed) == cl.bench.saved() == found
+    assert found["machine"]["model"] == XEON.model and found["machine"]["features"] == list(XEON.features)
 
 
 @pytest.mark.parametrize("arguments", [["easy"], ["SUM"], ["--growth"], ["--cold"], ["--list"]])
 def test_a_part_leaves_the_file_alone(two_rows, committed, arguments, capsys):
+    committed.parent.mkdir()
     committed.write_text("{}")
     assert bench.main([*arguments, "--seconds", "0.05"]) == 0
     assert committed.read_text() == "{}"
@@ -93,10 +101,11 @@ def test_a_part_is_written_where_one_says(two_rows, committed, tmp_path):
 
 
 def test_a_file_that_cannot_be_finished_stays_as_it_was(committed, tmp_path):
+    committed.parent.mkdir()
     committed.write_text("{}")
     with pytest.raises(TypeError):
         bench.write(committed, {"rows": object()})
-    assert committed.read_text() == "{}" and list(tmp_path.iterdir()) == [committed]
+    assert committed.read_text() == "{}" and list(committed.parent.iterdir()) == [committed]
 
 
 @pytest.mark.parametrize("encoding", ["cp1252", "gbk", "ascii"])
@@ -135,9 +144,83 @@ def test_a_broken_row_does_not_stop_the_others(two_rows, committed, capsys):
     assert "BROKEN sum, wrong: AssertionError: ours says 2" in capsys.readouterr().out
 
 
-def test_results_that_were_never_made(tmp_path):
-    with pytest.raises(FileNotFoundError, match="make bench"):
-        cl.bench.saved(tmp_path / "results.json")
+def test_results_that_were_never_made(committed, tmp_path):
+    for path in (tmp_path / "other.json", None):
+        with pytest.raises(FileNotFoundError, match="make bench"):
+            cl.bench.saved(path)
+
+
+def test_the_file_of_this_processor_is_read_or_another_one_named(committed, monkeypatch):
+    """One file a kind of processor: its own where there is one, else the newest, and a sentence that says which."""
+    committed.parent.mkdir()
+    for one, date in ((XEON, "2026-01-01"), (EPYC, "2026-02-01"), (Processor("Apple M2", ("i8mm",)), "2025-01-01")):
+        run = {"date": date, "threads": 2, "machine": one.as_json()}
+        (committed.parent / f"{one.slug}.json").write_text(json.dumps(run), encoding="utf-8")
+    assert cl.bench.saved()["machine"]["model"] == XEON.model           # although another is newer
+    assert cl.bench.measured_on(cl.bench.saved()) == (
+        "Measured on 2026-01-01 with 2 threads on: Intel Xeon, AMX. Your processor is of the same kind.")
+    monkeypatch.setattr(processor, "this", lambda: Processor("Intel(R) Core(TM) i7-8650U CPU @ 1.90GHz", ("avx2",)))
+    assert cl.bench.measured_on(cl.bench.saved()) == (
+        "Measured on 2026-02-01 with 2 threads on: AMD EPYC 9R14, AVX-512 with VNNI. "
+        "Yours is another kind, Intel Core i7-8650U, AVX2: `make bench` measures it.")
+
+
+@pytest.mark.parametrize("model, features, name, slug", [
+    ("Intel(R) Xeon(R) Processor", ["amx-int8", "avx2"], "Intel Xeon, AMX", "intel-xeon-amx"),
+    ("Intel(R) Xeon(R) Platinum 8488C", ["amx-int8"], "Intel Xeon Platinum 8488C, AMX", "intel-xeon-amx"),
+    ("AMD EPYC-Genoa Processor", ["avx512vnni"], "AMD EPYC-Genoa, AVX-512 with VNNI", "amd-epyc-avx512vnni"),
+    ("11th Gen Intel(R) Core(TM) i7-1185G7 @ 3.00GHz", ["avx512f"], "Intel Core i7-1185G7, AVX-512", "intel-core-avx512"),
+    ("Apple M2 Pro", ["i8mm"], "Apple M2 Pro, Neon with I8MM", "apple-m2-i8mm"),
+    ("AMD Athlon(tm) II X2 250 Processor", [], "AMD Athlon II X2 250", "amd-athlon"),
+    ("riscv64", [], "riscv64", "riscv64"),
+    ("", [], "a processor without a name", "a-processor"),
+])  # fmt: skip
+def test_what_a_processor_is_called(model, features, name, slug):
+    one = Processor(model, tuple(features))
+    assert (one.name, one.slug) == (name, slug)
+
+
+def test_this_processor_has_a_name():
+    here = processor.this()
+    assert here.model and here.slug and set(here.features) <= set(processor.FEATURES)
+
+
+def test_every_committed_file_says_whose_it_is():
+    """Each has its processor, the name that belongs to it, both pictures, and a limit wherever a peer is faster."""
+    paths = sorted(cl.bench.RESULTS.glob("*.json"))
+    assert paths
+    for path in paths:
+        found = cl.bench.saved(path)
+        one = Processor(found["machine"]["model"], tuple(found["machine"]["features"]))
+        assert one.name == found["machine"]["name"] and path.stem == one.slug
+        for picture in ("roofline", "limits_reached"):
+            assert path.with_name(f"{path.stem}_{picture}.png").is_file()
+        assert all(row["limit_ms"] for row in found["rows"] if row["speedup"] and row["speedup"] < 1)
+
+
+def result(ours, peer, limit, *goals, why=""):
+    """A RowResult of 1 ms units, judged as a run judges."""
+    judged = [GoalResult(name, least, got := {"peer": peer / ours, "limit": limit / ours}[name], got >= least)
+              for name, least in goals]
+    return RowResult("sum", "4096", ours, 0.0, {"peer": peer}, "peer", peer / ours, 8, limit, limit / ours, None,
+                     all(goal.met for goal in judged), tuple(judged), why, "memory, 8 bytes")
+
+
+@pytest.mark.parametrize("row, reasons", [
+    (result(2, 10, 1, ("peer", 4)), []),
+    (result(2, 10, 1, ("peer", 8), why="it adds"),
+     ["8 × would be 80% of the limit, memory, 8 bytes; ours reaches 50%", "it adds"]),
+    (result(2, 10, 1, ("peer", 20)), ["the limit, memory, 8 bytes, allows 10 × at most"]),
+    (result(2, 1.25, 1, why="it adds"), ["peer reaches 80% of the limit, ours 50%", "it adds"]),
+    (result(2, 10, 1, ("limit", 0.8), why="it adds"), ["it adds"]),
+    (result(2, 10, 1, why="it adds"), []),
+])  # fmt: skip
+def test_reasons_are_those_of_the_run(row, reasons):
+    """What the limit allows, computed from the numbers beside it; the row's own words only where they are needed."""
+    assert row.reasons() == reasons and row.as_json()["reasons"] == reasons
+    assert ("why: " in str(row)) == bool(reasons)
+    for reason in reasons:
+        assert reason in str(row) and reason in cl.bench.table([row])
 
 
 def test_the_names(two_rows, capsys):
@@ -162,7 +245,8 @@ def test_one_row_by_name_as_a_lecture_runs_it(two_rows):
     got = cl.bench.run("hopeless", budget_s=0.05, threads=1)
     assert got.name == "sum, hopeless" and got.threads == 1 and got.met is False
     for shown in (str(got), got._repr_markdown_()):
-        assert "goal 1e+06 × long: missed" in shown and "why: it adds" in shown
+        assert "goal 1e+06 × long: missed" in shown and "why: the limit, memory, 32.8 kB, allows" in shown
+        assert "; it adds" in shown
         assert "not installed: absent" in shown and "limit: memory, 32.8 kB" in shown
 
 

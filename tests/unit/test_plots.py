@@ -178,15 +178,16 @@ def results():
 
     rows = [row("int8 product", 64e6, 0.1, 0.3, 0.05), row("dense", 2e6, 0.2, 0.1, 0.05), row("copy", 0, 0.1, 0.2, 0.09)]
     peaks = {"float32": {"rate": 4e11}, "int8": {"rate": 2e12}}
-    return {"rows": rows, "roofs": {"peaks": peaks, "bandwidth": {str(1 << 24): 2e10}}}
+    return {"machine": {"name": "Wright X1"}, "threads": 2, "rows": rows, "roofs": {"peaks": peaks, "bandwidth": {str(1 << 24): 2e10}}}
 
 
 def test_the_roofline_of_a_benchmark(ax, results):
     alt = plots.roofline(ax, results)
     assert ax.get_xscale() == ax.get_yscale() == "log"
+    assert "measured on Wright X1, 2 threads" in alt
     assert "1 of 2 lie above the fastest peer" in alt and "1 of 2 reach at least half" in alt
     texts = [text.get_text() for text in ax.texts]
-    assert {"1", "2", "1  dense\n2  int8 product", "peak: float32", "peak: int8"} == set(texts)  # ordered by intensity
+    assert {"1", "2", "1  dense\n2  int8 product", "peak: float32", "peak: int8", "Wright X1, 2 threads"} == set(texts)  # ordered by intensity
     (ours,) = [line for line in ax.lines if line.get_color() == plots.QUANTIZED]
     assert ours.get_xdata().tolist() == [2, 64] and ours.get_ydata() == pytest.approx([10, 640])
     roof = [line for line in ax.lines if line.get_color() == plots.INK and len(line.get_xdata()) == 2 and line.get_marker() == "None"]
@@ -197,7 +198,7 @@ def test_the_share_of_the_limit_of_every_row(ax, results):
     alt = plots.limits_reached(ax, results)
     assert [label.get_text() for label in ax.get_yticklabels()] == ["copy", "dense", "int8 product"]
     assert [bar.get_width() for bar in ax.patches] == pytest.approx([90, 25, 50])
-    assert "int8 product 50 %, dense 25 %, copy 90 %" in alt
+    assert "int8 product 50 %, dense 25 %, copy 90 %" in alt and "on Wright X1, 2 threads" in alt
 
 
 def test_numbers_cover_neither_each_other_nor_the_points(ax):

@@ -120,7 +120,8 @@ def pick(typingctx, array, indices, i, lanes):
                 several.align = bits // 8
             index = builder.lshr(several, ir.Constant(word, bits * (lane % a_word)))
             index = builder.and_(index, ir.Constant(word, 2**bits - 1))
-            found = builder.insert_element(found, builder.load(builder.gep(data, [index])), ir.Constant(ir.IntType(32), lane))
+            entry = builder.load(builder.gep(data, [index]))
+            found = builder.insert_element(found, entry, ir.Constant(ir.IntType(32), lane))
         return found
 
     return kind(array, indices, types.unliteral(i), lanes), generate
