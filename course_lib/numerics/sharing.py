@@ -152,14 +152,14 @@ def _sorted(x):
         finite_array(x)                                 # raises, or the byte order is a foreign one
         ascending = ascending.astype(ascending.dtype.newbyteorder("="))
     _sort(ascending)
-    if not (float(ascending[0]) >= -LARGEST and float(ascending[-1]) <= LARGEST):     # NaN sorts to the end
+    if not (float(ascending[0]) >= -LARGEST and float(ascending[-1]) <= LARGEST):     # NaN sorts to one of the ends
         finite_array(x)
         raise ValueError(f"x runs from {ascending[0]} to {ascending[-1]}; beyond ±{LARGEST:g} squares do not fit")
     return ascending
 
 
 def _sort(x):
-    """Sort an array of floats in place."""
+    """Sort an array of floats in place; NumPy's sort is slow where some lanes of a vector are slow to store."""
     (SORTS[ways.faster("sort", _try_to_sort)] if x.size >= FEW else np.ndarray.sort)(x)
 
 

@@ -110,7 +110,8 @@ def matmul_csr(w, x, *, threads=None):
 
     What is not stored is not multiplied, so an infinity or NaN in ``x`` meets stored weights only, as in SciPy; stored
     ones follow the rules of floats (0 · inf is NaN). Sums are in float32, in an order that depends on the row alone for
-    up to three vectors, and is another one for more: the last bits may differ between the two.
+    up to three vectors, and is another one for more: the last bits may differ between the two. How entries of ``x`` are
+    fetched is a matter of speed alone (see ``kernels/ways.py``): it changes no bit.
 
     Parameters
     ----------
