@@ -1,8 +1,9 @@
 """Two ways to the same bits: which one is taken, and that it makes no difference but in time."""
 
+import numba
 import numpy as np
 import pytest
-from course_lib.kernels import ways
+from course_lib.kernels import sparse, ways
 from course_lib.products import DeepCompressed, SparseCSR, matmul_codebook, matmul_csr
 from tests.unit.portable_sparse import sparse_weights
 
@@ -102,3 +103,11 @@ def test_weights_without_a_column():
     w = DeepCompressed(np.zeros(16, np.uint8), np.array([0, 1]), rows, np.float32([1]), (16, 0))
     for y in by_way(lambda: matmul_codebook(w, np.zeros(0, np.float32))):
         assert y.tolist() == [0] * 16
+
+
+@pytest.mark.parametrize("kernel", [sparse.csr_by_loads, sparse.codebook_by_loads], ids=lambda kernel: kernel.__name__)
+def test_the_plain_way_has_no_gathers(kernel):
+    """Not even where the compiler would put one in: the machine code of this processor has none."""
+    compiled = numba.njit(kernel.signatures[:1], nogil=True)(kernel.py_func)
+    (code,) = compiled.inspect_asm().values()
+    assert "gather" not in code
