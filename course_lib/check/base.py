@@ -9,7 +9,11 @@ The idea is property-based testing as in QuickCheck (Claessen and Hughes 2000): 
 
 import contextlib
 import copy
+import inspect
 import io
+import logging
+import numbers
+import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterable
@@ -22,6 +26,7 @@ import numpy as np
 from .shrink import shrink
 
 OURS = Path(__file__).parents[1]  # course_lib
+EVIDENCE = 3  # wrong answers that a usual mistake must explain before a message names it
 GREEN, RED, PLAIN = "\x1b[32m", "\x1b[31m", "\x1b[0m"
 
 
@@ -48,17 +53,28 @@ class Property(NamedTuple):
 
 
 class Suspect(NamedTuple):
-    """A usual mistake. When it explains every answer seen, the message names it."""
+    """A usual mistake. When it explains every answer seen, the right ones too, the message names it."""
 
     words: str
     function: Callable
 
 
+class Case(NamedTuple):
+    arguments: tuple
+    expected: Any
+
+
 class Problem(NamedTuple):
+    case: Case
     words: str  # the broken property; a shrunk input must break the same one
     answer: Any = None
-    expected: Any = None
     detail: str = ""
+    raised: BaseException | None = None
+    by_memory: bool = False  # it takes several calls to show, so no smaller input is looked for
+
+
+class StillRunning(KeyboardInterrupt):
+    """The reader interrupted the student's function; `args[0]` is how many seconds that call had taken."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +94,7 @@ class Task:
     valid : whether arguments (after shrinking) still have one clear answer
     read : turns the student's return value into what the properties take
     quote : whether messages show the whole answer; where it is long, the trouble in words must do
+    builds_on : earlier tasks whose functions a student may well call; a mistake in one of them costs nothing here
     """
 
     title: str
@@ -91,111 +108,185 @@ class Task:
     valid: Callable[..., bool] = field(default=lambda *arguments: True)
     read: Callable[[Any], Any] = field(default=lambda answer: as_array(answer))
     quote: bool = True
+    builds_on: tuple["Task", ...] = ()
 
-    def __call__(self, function, *, seed=0):
-        """Try `function`; print a green line, or raise CheckFailed (NotImplementedError for an untouched stub)."""
+    @property
+    def name(self):
+        return self.title.split(" · ")[-1]
+
+    def __call__(self, function, *, seed=0, also=()):
+        """Try `function`; print a green line, or raise CheckFailed (NotImplementedError for an untouched stub).
+
+        `also` holds more inputs, tuples of arguments. A hidden test hands its own over here, so that it takes the
+        answers in every form in which the check takes them.
+        """
         if not callable(function):
             raise CheckFailed(f"✗ {self.title}\n  Hand over the function itself, not {_show(function)}.")
-        inputs = [arguments for arguments in self.inputs(np.random.default_rng(seed)) if self.valid(*arguments)]
-        answers = []
-        for arguments in inputs:
-            problem, answer = self._try(function, arguments)
-            if problem:
-                raise self._failure(function, arguments, problem, inputs) from None
-            answers.append((answer, copy.deepcopy(answer)))
-        problem = self._memory(function, inputs, answers)
-        if problem:
-            raise self._failure(function, inputs[0], problem, inputs, smaller=False) from None
-        print(f"{GREEN}✓ {self.title}: passed. Tried {len(inputs)} inputs: {self.tried}.{PLAIN}")
+        cases = self._cases(seed, also)
+        passed = f"passed. Tried {len(cases)} inputs: {self.tried}."
+        found = self._examine(function, cases)
+        if found:
+            by_itself, called = self._by_itself(function)
+            alone = found if found.by_memory else self._examine(by_itself, cases)
+            names = " and ".join(f"`{name}`" for name in sorted(called))
+            if alone:
+                note = f"Here a right {names} stood in for yours." if names and not _alike(found, alone) else ""
+                raise self._failure(by_itself, alone, cases, note) from None
+            passed = f"passed, with a right {names} in place of yours, which is not right yet: go back to its check."
+        print(f"{GREEN}✓ {self.title}: {passed}{PLAIN}")
 
-    def _try(self, function, arguments):
+    def _by_itself(self, function):
+        """`function` as it is when the tasks that it builds on are right -> (function, names of those it called).
+
+        While it runs, their references stand in the student's namespace, where helpers of the student's own find them too.
+        """
+        namespace = getattr(inspect.unwrap(function), "__globals__", {})
+        called = set()
+
+        def stand_in(task):
+            def right(*arguments, **named):
+                called.add(task.name)
+                rest = list(task.shapes)[len(arguments):]
+                return _plain(task.expected(*arguments, *(named[name] for name in rest)))
+
+            return right
+
+        right = {task.name: stand_in(task) for task in self.builds_on if task.name in namespace}
+
+        def run(*arguments):
+            theirs = {name: namespace[name] for name in right}
+            namespace.update(right)
+            try:
+                return function(*arguments)
+            finally:
+                namespace.update(theirs)
+
+        return run, called
+
+    def _cases(self, seed, also):
+        """The inputs to try, each with its right answer."""
+        for arguments in also:
+            if not self.valid(*arguments):
+                raise ValueError(f"also: {_show(tuple(arguments))} has no single clear answer; hand over others")
+        inputs = [arguments for arguments in self.inputs(np.random.default_rng(seed)) if self.valid(*arguments)]
+        return [self._case(tuple(arguments)) for arguments in (*inputs, *also)]
+
+    def _case(self, arguments):
+        return Case(arguments, self.expected(*copy.deepcopy(arguments)))
+
+    def _examine(self, function, cases):
+        """Try all inputs -> the first Problem, or None."""
+        answers, start = [], time.monotonic()
+        for number, case in enumerate(cases, 1):
+            try:
+                problem, answer = self._try(function, case)
+            except StillRunning as late:
+                raise CheckFailed("\n".join([
+                    f"✗ {self.title}", f"  Interrupted: the function was still running after {late.args[0]:.1f} s, on",
+                    *self._named(case.arguments), f"  This is input {number} of {len(cases)}, "
+                    f"{time.monotonic() - start:.1f} s after the start. Does a loop have no end?"])) from None
+            if problem:
+                return problem
+            answers.append((answer, copy.deepcopy(answer)))
+        return self._memory(function, cases, answers)
+
+    def _try(self, function, case):
         """Call once -> (Problem or None, answer)."""
-        expected = self.expected(*copy.deepcopy(arguments))
-        handed = copy.deepcopy(arguments)
+        handed = copy.deepcopy(case.arguments)
         try:
             answer = _call(function, handed)
-        except NotImplementedError:
-            raise _not_written(self.title) from None
-        except Exception as error:
-            where = _line_of(error)
-            return Problem(f"the function must not stop with {type(error).__name__}", None, expected,
-                           f"It said: {error}{where}"), None
-        for name, before, after in zip(self.shapes, arguments, handed):
+        except (Exception, SystemExit) as error:
+            return Problem(case, f"the function must not stop with {type(error).__name__}",
+                           detail=f"It said: {error}{_line_of(error)}", raised=error), None
+        for name, before, after in zip(self.shapes, case.arguments, handed):
             if not _same(before, after):
-                return Problem(f"the function must leave its arguments as they were, but it changed `{name}`",
-                               None, None, "Work on a copy, or build a new array."), None
+                return Problem(case, f"the function must leave its arguments as they were, but it changed `{name}`",
+                               detail="Work on a copy, or build a new array."), None
         if answer is None:
-            return Problem("the function must return its answer, but it returned None", None, expected,
-                           "Is there a `return` at the end?"), None
+            return Problem(case, "the function must return its answer, but it returned None",
+                           detail="Is there a `return` at the end?"), None
         try:
             answer = self.read(answer)
         except CheckFailed as trouble:
-            return Problem(str(trouble), answer, expected), None
+            return Problem(case, str(trouble), answer), None
         for words, holds in self.properties:
-            verdict = holds(answer, expected, *arguments)
+            verdict = holds(answer, case.expected, *case.arguments)
             if verdict is not True and verdict is not np.True_:
-                return Problem(words, answer, expected, verdict if isinstance(verdict, str) else ""), answer
+                return Problem(case, words, answer, verdict if isinstance(verdict, str) else ""), answer
         return None, answer
 
-    def _memory(self, function, inputs, answers):
+    def _memory(self, function, cases, answers):
         """The answer must depend on the arguments alone: not on calls before, not on a buffer used again."""
-        for now, then in answers:
+        for case, (now, then) in zip(cases, answers):
             if not _same(now, then):
-                return Problem("an answer must stay as it is when the function is called again", now, then,
-                               "Make a new array in each call.")
-        problem, again = self._try(function, inputs[0])
-        if problem or not _same(again, answers[0][1]):
-            return Problem("the same arguments must give the same answer each time", again, answers[0][1],
-                           "Does the function use a variable from outside, or keep one between calls?")
+                return Problem(case, "an answer must stay as it is when the function is called again", now,
+                               "Make a new array in each call.", by_memory=True)
+        for case, (_, first) in list(zip(cases, answers))[:: -max(1, len(cases) // 8)]:
+            problem, again = self._try(function, case)
+            if problem or not _same(again, first):
+                return Problem(case, "the same arguments must give the same answer each time", again,
+                               "Does the function use a variable from outside, or keep one between calls?", by_memory=True)
         return None
 
-    def _failure(self, function, arguments, problem, inputs, *, smaller=True):
+    def _failure(self, function, problem, cases, note=""):
         """The whole message, on the smallest input that breaks the same property."""
-        likely = self._suspect(function, inputs)
-        if smaller:
+        if isinstance(problem.raised, NotImplementedError):
+            return _not_written(self.title)
+        likely = self._suspect(function, cases)
+        if not problem.by_memory:
             def broken_by(candidate):
                 if not self.valid(*candidate):
                     return None
-                found, _ = self._try(function, candidate)
+                found, _ = self._try(function, self._case(candidate))
                 return found if found and found.words == problem.words else None
 
-            arguments, problem = shrink(arguments, self.shapes, self.fixed, broken_by, problem)
-        lines = [f"✗ {self.title}", f"  Broken: {problem.words}.", "  Smallest input found:"]
-        lines += [f"    {name} = {_name(value)}" for name, value in zip(self.shapes, arguments)]
+            problem = shrink(problem.case.arguments, self.shapes, self.fixed, broken_by, problem)[1]
+        lines = [f"✗ {self.title}", f"  Broken: {problem.words}.", "  Smallest input found:",
+                 *self._named(problem.case.arguments)]
         if self.quote and problem.answer is not None:
             lines.append(f"  Your answer:  {_show(problem.answer)}")
-        if self.quote and problem.expected is not None:
-            lines.append(f"  Right answer: {_show(problem.expected)}")
-        lines += [f"  {text}" for text in (problem.detail, likely and f"It looks as if {likely}.") if text]
+        if self.quote and problem.case.expected is not None:
+            lines.append(f"  Right answer: {_show(problem.case.expected)}")
+        lines += [f"  {text}" for text in (problem.detail, note, likely and f"It looks as if {likely}.") if text]
         return CheckFailed("\n".join(lines))
 
-    def _suspect(self, function, inputs):
-        """The words of the usual mistake that explains the wrong answers, at least half of them, or None."""
-        def answer(of, arguments):
-            return self.read(_call(of, copy.deepcopy(arguments)))
+    def _named(self, arguments):
+        return [f"    {name} = {_name(value)}" for name, value in zip(self.shapes, arguments)]
 
-        wrong, explained = 0, [0] * len(self.suspects)
-        for arguments in inputs:
-            with contextlib.suppress(Exception):
-                given = answer(function, arguments)
-                if _agree(given, self.read(self.expected(*copy.deepcopy(arguments)))):
-                    continue
-                wrong += 1
-                for i, suspect in enumerate(self.suspects):
-                    with contextlib.suppress(Exception):
-                        explained[i] += _agree(given, answer(suspect.function, arguments))
-        best = max(range(len(explained)), key=explained.__getitem__, default=None)
-        return self.suspects[best].words if wrong and best is not None and explained[best] >= 0.5 * wrong else None
+    def _suspect(self, function, cases):
+        """The words of the usual mistakes that do as the student does on every input; or None.
+
+        A suspect is cleared by one input where it is wrong and the student is right, and when it misses more than a tenth of
+        the student's wrong answers. Two that no input tells apart are both named; of more, none.
+        """
+        wrong, missed = 0, {suspect: 0 for suspect in self.suspects}
+        try:
+            for case in cases:
+                problem, _ = self._try(function, case)
+                wrong += problem is not None
+                for suspect in list(missed):
+                    alike = _alike(problem, self._try(suspect.function, case)[0])
+                    if not alike and not problem:
+                        del missed[suspect]
+                    else:
+                        missed[suspect] += not alike
+        except KeyboardInterrupt:
+            return None
+        words = list(dict.fromkeys(suspect.words for suspect in missed if missed[suspect] <= 0.1 * wrong))
+        return ", or as if ".join(words) if wrong >= EVIDENCE and len(words) <= 2 else None
 
 
 def as_array(answer):
     """A student's return value as an ndarray of numbers: arrays, tensors, lists, bytes and numbers are all right."""
-    if hasattr(answer, "detach"):
-        answer = answer.detach().cpu().numpy()
-    if isinstance(answer, bytes | bytearray):
-        answer = np.frombuffer(bytes(answer), np.uint8)
     try:
+        if hasattr(answer, "detach"):
+            answer = answer.detach().cpu()
+            answer = (answer.double() if answer.is_floating_point() else answer).numpy()    # NumPy has no bfloat16
+        if isinstance(answer, bytes | bytearray):
+            answer = np.frombuffer(bytes(answer), np.uint8)
         array = np.asarray(answer)
+        if array.dtype == object and all(isinstance(v, numbers.Real) and not isinstance(v, bool) for v in array.flat):
+            array = array.astype(float)         # whole numbers beyond 64 bits, fractions
     except Exception:
         array = None
     if array is None or array.dtype.kind not in "iuf":
@@ -233,9 +324,41 @@ def close(answer, expected, *arguments):
 
 
 def _call(function, arguments):
-    with warnings.catch_warnings(), np.errstate(all="ignore"), contextlib.redirect_stdout(io.StringIO()):
+    """Call it quietly: what a student prints or logs, a progress bar too, is not the check's to show."""
+    start = time.monotonic()
+    with (warnings.catch_warnings(), np.errstate(all="ignore"), _no_logging(),
+          contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO())):
         warnings.simplefilter("ignore")
-        return function(*arguments)
+        try:
+            return function(*arguments)
+        except KeyboardInterrupt:
+            raise StillRunning(time.monotonic() - start) from None
+
+
+@contextlib.contextmanager
+def _no_logging():
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
+def _plain(answer):
+    """A reference's answer as a student's function gives it: Python numbers where they are single."""
+    if isinstance(answer, tuple):
+        return tuple(_plain(part) for part in answer)
+    return answer.item() if isinstance(answer, np.ndarray | np.generic) and answer.ndim == 0 else answer
+
+
+def _alike(problem, other):
+    """Whether two functions did the same on one input: both right, both stopped, or the same wrong answer."""
+    if problem is None or other is None:
+        return problem is other
+    if problem.raised or other.raised:
+        return bool(problem.raised and other.raised)
+    return _agree(problem.answer, other.answer)
 
 
 def _same(before, after):
@@ -248,8 +371,11 @@ def _same(before, after):
 
 
 def _agree(answer, other):
-    if isinstance(answer, tuple):
-        return all(_agree(a, o) for a, o in zip(answer, other, strict=True))
+    """Equal as far as float32 goes. What could not be read as numbers agrees with nothing."""
+    if isinstance(answer, tuple) and isinstance(other, tuple):
+        return len(answer) == len(other) and all(_agree(a, o) for a, o in zip(answer, other))
+    if not isinstance(answer, np.ndarray) or not isinstance(other, np.ndarray):
+        return False
     return answer.shape == other.shape and np.allclose(answer, other, rtol=1e-5, atol=1e-9, equal_nan=True)
 
 

@@ -8,9 +8,21 @@ A lab's test file collects its right and wrong answers in an `Answers`, and hand
     @wrong(lab03.sqnr_db, "20 stands for 10")     # what the message must say
     def sqnr_twenty(x, x_hat): ...
 
+    ANSWERS.bank(lab03.sqnr_db, right={"sqnr_mean": lambda x, x_hat: ...},
+                 wrong={"sqnr_twenty": (lambda x, x_hat: ..., "20 stands for 10"),
+                        "sqnr_halved": (lambda x, x_hat: ..., "in decibels", "a mean in place of a sum")})
+
     class TestTrial(Trial):
         answers = ANSWERS
+
+A message may end in a diagnosis, "It looks as if ...". It is true of a wrong answer if it holds the words that the bank
+wants said, or those that stand third: a diagnosis that may be named, and need not be. Any other diagnosis is false, and of
+fifty less than one may be.
 """
+
+import ast
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,23 +30,41 @@ import pytest
 from course_lib.check import CheckFailed
 
 
-class Answers:
-    """Answers to the tasks of a lab: the right ones, and the wrong ones with what must be said about them."""
+SOLUTIONS = Path(__file__).parents[2] / "solutions"
 
-    def __init__(self, lab):
-        self.lab = lab
+
+class Answers:
+    """Answers to the tasks of a lab: the right ones, and the wrong ones with what must be said about them.
+
+    `given()` returns names that the lab's own cells have made before the graded ones, such as a layer's weights.
+    """
+
+    def __init__(self, lab, given=dict):
+        self.lab, self.given = lab, given
         self.accepted = {task: [] for task in lab.TASKS}
         self.refused = {task: [] for task in lab.TASKS}
 
     def right(self, task):
         return lambda function: self.accepted[task].append(function) or function
 
-    def wrong(self, task, said):
-        return lambda function: self.refused[task].append((function, said)) or function
+    def wrong(self, task, said, looks=""):
+        return lambda function: self.refused[task].append((function, said, looks)) or function
+
+    def bank(self, task, *, right=None, wrong=None):
+        """Many short ones: name -> function, and name -> (function, said) or (function, said, looks)."""
+        for name, function in (right or {}).items():
+            self.right(task)(_named(function, name))
+        for name, (function, *words) in (wrong or {}).items():
+            self.wrong(task, *words)(_named(function, name))
+
+
+def _named(function, name):
+    function.__name__ = name
+    return function
 
 
 class Trial:
-    """Every right answer is accepted, every wrong one refused in words, and so is every stub."""
+    """Every right answer is accepted and keeps its points, every wrong one refused in words, and so is every stub."""
 
     answers: Answers
 
@@ -46,7 +76,7 @@ class Trial:
             metafunc.parametrize(("task", "right_one"), cases)
         elif "wrong_one" in names:
             cases = [pytest.param(task, function, said, id=function.__name__)
-                     for task, entries in answers.refused.items() for function, said in entries]
+                     for task, entries in answers.refused.items() for function, said, _ in entries]
             metafunc.parametrize(("task", "wrong_one", "said"), cases)
         elif "task" in names:
             metafunc.parametrize("task", answers.lab.TASKS, ids=lambda task: task.title)
@@ -56,11 +86,38 @@ class Trial:
             task(right_one, seed=seed)
         assert capsys.readouterr().out.count("passed. Tried") == 3
 
+    def test_right_answers_keep_their_points(self, task, right_one):
+        """The graded cell of the lab, its hidden tests too, with this answer in place of the student's."""
+        graded_cell(self.answers, task, right_one)
+
+    def test_hidden_tests_use_no_other_answer_of_the_student_s(self, task):
+        """Or a mistake would cost the points of two tasks."""
+        used = {node.id for node in ast.walk(ast.parse(source_of(self.answers.lab, f"check_{task.name}")))
+                if isinstance(node, ast.Name)}
+        assert used & {other.name for other in self.answers.lab.TASKS} == {task.name}
+
     def test_wrong_answers_are_refused_in_words(self, task, wrong_one, said):
         message = refusal(task, wrong_one)
         assert said in message, message
         assert message.startswith(f"✗ {task.title}") and "Smallest input found" in message
         assert len(message) < 3000, "too long to read"
+
+    def test_hardly_a_diagnosis_is_false(self):
+        """Less than one in fifty; the message of a failure lists them."""
+        named, false = 0, []
+        for task, entries in self.answers.refused.items():
+            for function, said, looks in entries:
+                diagnosis = diagnosed(task, function)
+                if diagnosis:
+                    named += 1
+                    if not any(words and words in diagnosis for words in (said, looks)):
+                        false.append(f"{task.name}, {function.__name__}: {diagnosis}")
+        assert named and len(false) < named / 50, f"{len(false)} of {named}\n" + "\n".join(false)
+
+    def test_every_usual_mistake_is_named_for_itself(self, task):
+        """A suspect is a wrong answer, and a diagnosis that its own function does not get could never be made."""
+        for suspect in task.suspects:
+            assert suspect.words in diagnosed(task, lambda *arguments, f=suspect.function: f(*arguments))
 
     def test_stubs_are_refused(self, task):
         def stub(*arguments):
@@ -93,3 +150,27 @@ def refusal(task, function):
 def shown_input(task, function, shown):
     """The line of a refusal that shows an argument, `x = [`: to see that a counterexample can be worked by hand."""
     return next(line for line in refusal(task, function).splitlines() if shown in line)
+
+
+def diagnosed(task, function):
+    """What a refusal says after "It looks as if", or an empty text."""
+    return refusal(task, function).partition("It looks as if ")[2]
+
+
+def source_of(lab, grade_id):
+    """The source of a graded cell in the lab's solution, hidden tests included."""
+    name = lab.__name__.split(".")[-1]
+    path, = SOLUTIONS.glob(f"{name}_*/{name}_*.ipynb")
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    cell, = (cell for cell in cells if cell["metadata"].get("nbgrader", {}).get("grade_id") == grade_id)
+    return "".join(cell["source"])
+
+
+def graded_cell(answers, task, function):
+    """Run the graded cell of a task with this function for an answer; it stops with an error if points are lost."""
+    import math
+
+    import course_lib as cl
+
+    space = {"np": np, "math": math, "cl": cl, **answers.given(), task.name: function}
+    exec(compile(source_of(answers.lab, f"check_{task.name}"), f"check_{task.name}", "exec"), space)
