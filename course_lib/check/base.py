@@ -294,6 +294,14 @@ def as_array(answer):
     return array
 
 
+def as_number(answer):
+    """A student's return value as one number: an ndarray without axes."""
+    array = as_array(answer)
+    if array.size != 1:
+        raise CheckFailed(f"the answer must be one number, not an array of shape {array.shape}")
+    return array.reshape(())
+
+
 def as_pair(answer):
     """A student's return value as two ndarrays without axes."""
     if getattr(answer, "shape", None) == (2,):

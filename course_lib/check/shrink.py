@@ -68,7 +68,8 @@ def _simpler(value):
 
 def _simpler_numbers(number):
     kind = int if isinstance(number, int | np.integer) else float
-    tries = (0, 1, -1, 2, np.round(float(number)), np.round(float(number), 1), np.trunc(float(number) / 2))
+    value = float(number)
+    tries = (0, 1, -1, 2, np.round(value), round(value, 1), np.trunc(value / 2))  # np.round(1e308, 1) overflows
     for candidate in dict.fromkeys(kind(t) for t in tries):
         if _fits(candidate, number) and _cost(candidate) < _cost(number):
             yield candidate

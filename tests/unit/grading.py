@@ -21,6 +21,7 @@ fifty less than one may be.
 """
 
 import ast
+import functools
 import json
 from pathlib import Path
 
@@ -140,6 +141,7 @@ class Trial:
         assert [task.title.split(" · ")[0] for task in tasks] == [f"Task {n}" for n in range(1, len(tasks) + 1)]
 
 
+@functools.cache
 def refusal(task, function):
     """The message with which a check refuses an answer; it must refuse it."""
     with pytest.raises(CheckFailed) as caught:
@@ -157,12 +159,16 @@ def diagnosed(task, function):
     return refusal(task, function).partition("It looks as if ")[2]
 
 
-def source_of(lab, grade_id):
-    """The source of a graded cell in the lab's solution, hidden tests included."""
+def solution(lab):
+    """The cells of a lab as its teacher has it."""
     name = lab.__name__.split(".")[-1]
     path, = SOLUTIONS.glob(f"{name}_*/{name}_*.ipynb")
-    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    cell, = (cell for cell in cells if cell["metadata"].get("nbgrader", {}).get("grade_id") == grade_id)
+    return json.loads(path.read_text(encoding="utf-8"))["cells"]
+
+
+def source_of(lab, grade_id):
+    """The source of a graded cell, hidden tests included."""
+    cell, = (cell for cell in solution(lab) if cell["metadata"].get("nbgrader", {}).get("grade_id") == grade_id)
     return "".join(cell["source"])
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from course_lib.check import CheckFailed, lab01
+from course_lib.check.lab01.formats import _decode_as, _encode_as
 from tests.unit.grading import Answers, Trial, shown_input
 
 ANSWERS = Answers(lab01)
@@ -230,12 +231,12 @@ def encode_branches(x, e, m):
 
 @wrong(lab01.encode, "cut off, not rounded")
 def encode_truncates(x, e, m):
-    return lab01._encode_as(x, e, m, math.floor)
+    return _encode_as(x, e, m, math.floor)
 
 
 @wrong(lab01.encode, "ties are rounded up")
 def encode_half_up(x, e, m):
-    return lab01._encode_as(x, e, m, lambda v: int(v + 0.5))
+    return _encode_as(x, e, m, lambda v: int(v + 0.5))
 
 
 @wrong(lab01.encode, "flushed to zero")
@@ -420,6 +421,304 @@ def pairs_far_apart(x, fl):
 @wrong(lab01.pairwise_sum, "must be one number")
 def pairs_one_round_only(x, fl):
     return np.array([fl(fl(a) + fl(b)) for a, b in zip(x[::2], x[1::2])])
+
+
+# ------------------------------------------------------------------------------------------ many more, a line each
+
+
+def parts(code, e, m):
+    return code >> (e + m), (code >> m) & (2**e - 1), code & (2**m - 1)
+
+
+def where(of, then):
+    """decode_shifts, but for the patterns of which `of(s, E, F, e, m)` says so."""
+    return lambda c, e, m: then(c, e, m) if of(*parts(c, e, m), e, m) else decode_shifts(c, e, m)
+
+
+ANSWERS.bank(lab01.decode, right={
+    "decode_list": lambda c, e, m: [decode_shifts(c, e, m)],
+    "decode_exact": lambda c, e, m: v if not math.isfinite(v := decode_shifts(c, e, m)) else Fraction(v),
+    "decode_float32": lambda c, e, m: np.float32(decode_shifts(c, e, m)),
+    "decode_zero_unsigned": lambda c, e, m: decode_shifts(c, e, m) + 0.0,
+    "decode_keywords": lambda code, exponent_bits, fraction_bits: decode_shifts(code, exponent_bits, fraction_bits),
+    "decode_longdouble": lambda c, e, m: np.longdouble(decode_shifts(c, e, m)),
+    "decode_from_the_sign_down": lambda c, e, m: (
+        -decode_shifts(c - 2 ** (e + m), e, m) if c >= 2 ** (e + m) else decode_shifts(c, e, m)),
+}, wrong={
+    "decode_infinity_unsigned": (where(lambda s, E, F, e, m: E == 2**e - 1 and not F, lambda *a: math.inf), "sign counts"),
+    "decode_nan_one_alone": (where(lambda s, E, F, e, m: E == 2**e - 1 and F > 1, lambda *a: math.inf), "any other F"),
+    "decode_nan_last_alone": (where(lambda s, E, F, e, m: E == 2**e - 1 and 0 < F < 2**m - 1, lambda *a: math.inf), "any other F"),
+    "decode_quiet_nan_alone": (where(lambda s, E, F, e, m: E == 2**e - 1 and 0 < F < 2 ** (m - 1), lambda *a: math.inf), "any other F"),
+    "decode_all_nan": (where(lambda s, E, F, e, m: E == 2**e - 1, lambda *a: math.nan), "infinite (F = 0"),
+    "decode_zero_is_tiny": (where(lambda s, E, F, e, m: E == F == 0, lambda c, e, m: 2.0 ** (1 - 2 ** (e - 1))), "subnormal"),
+    "decode_flush": (where(lambda s, E, F, e, m: E == 0, lambda *a: 0.0), "subnormal"),
+    "decode_first_subnormal_lost": (where(lambda s, E, F, e, m: E == 0 and F == 1, lambda *a: 0.0), "subnormal"),
+    "decode_last_subnormal_normal": (where(lambda s, E, F, e, m: E == 0 and F == 2**m - 1,
+                                           lambda c, e, m: 2.0 ** (2 - 2 ** (e - 1))), "subnormal"),
+    "decode_last_exponent_special": (where(lambda s, E, F, e, m: E == 2**e - 2 and F == 2**m - 1, lambda *a: math.inf), "between"),
+    "decode_fn_rules": (where(lambda s, E, F, e, m: E == 2**e - 1 and F < 2**m - 1,
+                              lambda c, e, m: _decode_as(c, e, m, special=False)), "all exponent bits set"),
+    "decode_bias_of_fp16": (lambda c, e, m: _decode_as(c, e, m, bias=15), "Broken:"),
+    "decode_bias_from_widths": (lambda c, e, m: _decode_as(c, e, m, bias=2 ** (e - 1) - 1 if e < 8 else 128), "Broken:"),
+    "decode_fraction_over_all_ones": (where(lambda s, E, F, e, m: 0 < E < 2**e - 1, lambda c, e, m: (
+        (-1) ** parts(c, e, m)[0] * 2.0 ** (parts(c, e, m)[1] - 2 ** (e - 1) + 1) * (1 + parts(c, e, m)[2] / (2**m - 1)))), "2^(E - bias)"),
+    "decode_ten_bits_at_most": (lambda c, e, m: decode_shifts(c & ~(parts(c, e, m)[2] & ~1023), e, m), "Broken:"),
+    "decode_fields_exchanged": (lambda c, e, m: decode_shifts(c, m, e) if m > 1 else decode_shifts(c, e, m), "Broken:"),
+    "decode_sign_added": (lambda c, e, m: decode_shifts(c, e, m) * (1 - parts(c, e, m)[0]), "Broken:"),
+    "decode_six_digits": (lambda c, e, m: float(f"{decode_shifts(c, e, m):.6g}"), "Broken:"),
+    "decode_rounded": (lambda c, e, m: round(v, 6) if math.isfinite(v := decode_shifts(c, e, m)) else v, "Broken:"),
+    "decode_tiny_is_zero": (lambda c, e, m: 0.0 if abs(v := decode_shifts(c, e, m)) < 1e-6 else v, "Broken:"),
+    "decode_half_precision": (lambda c, e, m: np.float16(decode_shifts(c, e, m)), "Broken:"),
+    "decode_infinity_is_large": (lambda c, e, m: min(max(decode_shifts(c, e, m), -1e300), 1e300), "infinite"),
+    "decode_text_answer": (lambda c, e, m: str(decode_shifts(c, e, m)), "array of numbers"),
+    "decode_magnitude_of_negative_nan": (where(lambda s, E, F, e, m: s and E == 2**e - 1 and F, lambda *a: -math.inf), "any other F"),
+})
+
+
+def but(place, value):
+    """limits_formula, but for one of the four."""
+    def function(e, m):
+        answers = list(limits_formula(e, m))
+        answers[place] = value(e, m, *answers)
+        return tuple(answers)
+
+    return function
+
+
+ANSWERS.bank(lab01.limits, right={
+    "limits_list": lambda e, m: list(limits_formula(e, m)),
+    "limits_whole": lambda e, m: ((2 ** (m + 1) - 1) * 2 ** (2 ** (e - 1) - 1) / 2**m, *limits_formula(e, m)[1:]),
+    "limits_big_int": lambda e, m: (v if (v := limits_formula(e, m))[0] % 1 else (int(v[0]), *v[1:])),
+    "limits_float32": lambda e, m: np.array(limits_formula(e, m), np.float32),
+    "limits_ldexp": lambda e, m: (math.ldexp(2 ** (m + 1) - 1, 2 ** (e - 1) - 1 - m), math.ldexp(1, 2 - 2 ** (e - 1)),
+                                  math.ldexp(1, 2 - 2 ** (e - 1) - m), math.ldexp(1, -m - 1)),
+    "limits_fractions": lambda e, m: tuple(Fraction(v) for v in limits_formula(e, m)),
+}, wrong={
+    "limits_last_but_one": (but(0, lambda e, m, a, b, c, d: a - 2.0 ** (2 ** (e - 1) - 1 - m)), "largest number"),
+    "limits_half_spacing_more": (but(0, lambda e, m, a, b, c, d: a * (1 + 2.0 ** (-m - 2))), "largest number"),
+    "limits_e4m3_of_hardware": (but(0, lambda e, m, a, *_: 448.0 if (e, m) == (4, 3) else a), "largest number"),
+    "limits_largest_of_fp16": (but(0, lambda e, m, a, *_: min(a, 65504.0)), "largest number"),
+    "limits_largest_as_half": (but(0, lambda e, m, a, *_: np.float16(a)), "largest number"),
+    "limits_largest_misprinted": (but(0, lambda e, m, a, *_: 65535.0 if (e, m) == (5, 10) else a), "largest number"),
+    "limits_normal_off": (but(1, lambda e, m, a, b, c, d: b / 2), "smallest normal"),
+    "limits_normal_next": (but(1, lambda e, m, a, b, c, d: b + c), "smallest normal"),
+    "limits_normal_is_bias": (but(1, lambda e, m, *_: 2.0 ** -(2 ** (e - 1) - 1)), "smallest normal"),
+    "limits_tiny_is_zero": (but(2, lambda e, m, a, b, c, d: 0.0 if c < 1e-12 else c), "smallest subnormal"),
+    "limits_subnormal_as_half": (but(2, lambda e, m, a, b, c, d: float(np.float16(c))), "smallest subnormal"),
+    "limits_subnormal_double": (but(2, lambda e, m, a, b, c, d: 2 * c), "smallest subnormal"),
+    "limits_subnormal_of_u": (but(2, lambda e, m, a, b, c, d: b * d), "smallest subnormal"),
+    "limits_u_over_all_ones": (but(3, lambda e, m, *_: 0.5 / (2**m - 0.001)), "u = 2^-t"),
+    "limits_u_three_digits": (but(3, lambda e, m, a, b, c, d: round(d, 3)), "u = 2^-t"),
+    "limits_u_of_ten_bits": (but(3, lambda e, m, a, b, c, d: max(d, 2.0**-10)), "u = 2^-t"),
+    "limits_order": (lambda e, m: limits_formula(e, m)[::-1], "Broken:"),
+    "limits_texts": (lambda e, m: tuple(map(str, limits_formula(e, m))), "array of numbers"),
+    "limits_dict": (lambda e, m: dict(zip("abcd", limits_formula(e, m))), "four numbers"),
+})
+
+
+def rounded_first(dtype):
+    def function(x, e, m):
+        with np.errstate(all="ignore"):
+            return encode_spacing(float(dtype(x)), e, m)
+
+    return function
+
+
+def nan_safe(function):
+    return lambda x, e, m: function(x, e, m) if math.isfinite(x) else encode_spacing(x, e, m)
+
+
+def magnitude(function):
+    """With the sign bit put in front of what `function` makes of |x|."""
+    return nan_safe(lambda x, e, m: (2 ** (e + m) if x < 0 else 0) | function(abs(x), e, m))
+
+
+ANSWERS.bank(lab01.encode, right={
+    "encode_uint16": lambda x, e, m: np.uint16(encode_spacing(x, e, m)) if e + m < 16 else encode_spacing(x, e, m),
+    "encode_array": lambda x, e, m: np.array(encode_spacing(x, e, m)),
+    "encode_list": lambda x, e, m: [encode_spacing(x, e, m)],
+    "encode_zero_unsigned": lambda x, e, m: c if (c := encode_spacing(x, e, m)) != 2 ** (e + m) else 0,
+    "encode_negative_nan": lambda x, e, m: 2 ** (1 + e + m) - 1 if math.isnan(x) else encode_spacing(x, e, m),
+    "encode_bisect": lambda x, e, m: encode_bisect(x, e, m),
+    "encode_torch": lambda x, e, m: pytest.importorskip("torch").tensor(encode_spacing(x, e, m)),
+}, wrong={
+    "encode_float32_first": (rounded_first(np.float32), "Broken:"),
+    "encode_float16_first": (rounded_first(np.float16), "Broken:"),
+    "encode_tiny_is_zero": (lambda x, e, m: encode_spacing(0.0 if abs(x) < 1e-6 else x, e, m), "Broken:"),
+    "encode_tiniest_is_zero": (lambda x, e, m: encode_spacing(0.0 if abs(x) < 1e-30 else x, e, m), "Broken:"),
+    "encode_close_to_a_tie": (magnitude(lambda x, e, m: encode_spacing(float(f"{x:.7g}"), e, m)), "Broken:"),
+    "encode_ties_odd": (magnitude(lambda x, e, m: encode_spacing(x, e, m) if encode_bisect(x * (1 - 1e-12), e, m)
+                        == encode_bisect(x * (1 + 1e-12), e, m) else min(encode_bisect(x * (1 - 1e-12), e, m) | 1,
+                        (2**e - 1) << m)), "Broken:"),
+    "encode_ties_down": (magnitude(lambda x, e, m: encode_bisect(x * (1 - 1e-12), e, m)), "Broken:"),
+    "encode_up": (magnitude(lambda x, e, m: _encode_as(x, e, m, math.ceil)), "Broken:"),
+    "encode_toward_minus_infinity": (nan_safe(lambda x, e, m: _encode_as(x, e, m, math.ceil if x < 0 else math.floor)), "Broken:"),
+    "encode_largest_lost": (magnitude(lambda x, e, m: c + 1 if (c := encode_spacing(x, e, m)) == ((2**e - 1) << m) - 1 else c), "Broken:"),
+    "encode_lowest_lost": (nan_safe(lambda x, e, m: c + 1 if (c := encode_spacing(x, e, m)) == (2 ** (1 + e) - 1 << m) - 1 else c), "Broken:"),
+    "encode_limit_too_far": (magnitude(lambda x, e, m: ((2**e - 1) << m) - 1 if encode_spacing(x, e, m) == (2**e - 1) << m
+                             and x < 2.0 ** 2 ** (e - 1) else encode_spacing(x, e, m)), "infinity"),
+    "encode_limit_excluded": (magnitude(lambda x, e, m: c - 1 if (c := encode_spacing(x, e, m)) == (2**e - 1) << m
+                              and encode_bisect(x * (1 - 1e-12), e, m) < c else c), "infinity"),
+    "encode_negative_infinity": (lambda x, e, m: encode_spacing(abs(x) if math.isinf(x) else x, e, m), "infinity"),
+    "encode_infinity_saturates": (lambda x, e, m: encode_spacing(x, e, m) - math.isinf(x), "infinity"),
+    "encode_nan_is_zero": (lambda x, e, m: 0 if math.isnan(x) else encode_spacing(x, e, m), "NaN"),
+    "encode_overflow_is_nan": (magnitude(lambda x, e, m: encode_spacing(x, e, m) + (encode_spacing(x, e, m) == (2**e - 1) << m)), "infinity"),
+    "encode_first_subnormal_lost": (magnitude(lambda x, e, m: 0 if (c := encode_spacing(x, e, m)) == 1 else c), "Broken:"),
+    "encode_half_of_the_smallest_up": (magnitude(lambda x, e, m: 1 if x and not encode_spacing(x, e, m) else encode_spacing(x, e, m)), "Broken:"),
+    "encode_stops_at_huge": (lambda x, e, m: encode_spacing(x, e, m) + 0 * int(min(abs(x), 2.0) * (1 / (abs(x) < 1e300 or not math.isfinite(x)))
+                             if not math.isnan(x) else 0), "must not stop with"),
+    "encode_two_s_complement": (lambda x, e, m: 2 ** (1 + e + m) - encode_spacing(-x, e, m) if x < 0 else encode_spacing(x, e, m), "Broken:"),
+    "encode_fp16_always": (lambda x, e, m: int(np.float16(x).view(np.uint16)) & (2 ** (1 + e + m) - 1), "Broken:"),
+    "encode_bits_as_text": (lambda x, e, m: bin(encode_spacing(x, e, m)), "array of numbers"),
+    "encode_bias_too_large": (magnitude(lambda x, e, m: min(encode_spacing(x, e, m) + 2**m, (2**e - 1) << m)), "Broken:"),
+})
+
+
+def encode_bisect(x, e, m):
+    """By halves: the patterns of numbers from 0 up are in order."""
+    if not math.isfinite(x):
+        return encode_spacing(x, e, m)
+    low, high, size = 0, (2**e - 1) << m, abs(Fraction(x))
+    value = lambda c: Fraction(decode_shifts(c, e, m)) if c < (2**e - 1) << m else Fraction(2) ** 2 ** (e - 1)  # noqa: E731
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if value(middle) <= size else (low, middle)
+    below, above = size - value(low), value(high) - size
+    return (low if below < above or (below == above and low % 2 == 0) else high) + (2 ** (e + m) if x < 0 else 0)
+
+
+def adds(first=lambda v, fl: fl(v), start=lambda x, fl: 0.0, plus=lambda a, b, fl: fl(a + b), read=lambda x: x, last=lambda t, x, fl: t):
+    """A sum from left to right, with something else at one place."""
+    def function(x, fl):
+        total = start(x, fl)
+        for v in read(x):
+            total = plus(total, first(v, fl), fl)
+        return last(total, x, fl)
+
+    return function
+
+
+kept = []
+
+
+def sum_kept(x, fl):
+    kept.append(sum_loop(x, fl))
+    return kept[0]
+
+
+def sum_default(x, fl, seen=[]):  # noqa: B006, the mistake
+    seen.extend(x)
+    return sum_loop(np.array(seen[-len(x):]) if len(seen) < 500 else np.array(seen[-500:]), fl)
+
+
+def either(wrong_if, then):
+    return lambda x, fl: then(x, fl) if wrong_if(x, fl) else sum_loop(x, fl)
+
+
+SUMS_RIGHT = {
+    "float32_answer": lambda add: lambda x, fl: np.float32(add(x, fl)),
+    "list_answer": lambda add: lambda x, fl: [add(x, fl)],
+    "array_answer": lambda add: lambda x, fl: np.array([[add(x, fl)]]),
+    "rounded_twice": lambda add: lambda x, fl: fl(add([fl(v) for v in x], fl)),
+}
+SUMS_WRONG = {
+    "zero_where_it_sums_to_zero": lambda add: lambda x, fl: 0.0 if np.sum(x) == 0 else add(x, fl),
+    "one_where_it_sums_to_zero": lambda add: lambda x, fl: 1.0 if np.sum(x) == 0 else add(x, fl),
+    "one_where_it_contains_zero": lambda add: lambda x, fl: 1.0 if np.any(x == 0) else add(x, fl),
+    "tiny_terms_skipped": lambda add: lambda x, fl: add([v if abs(v) > 1e-6 else 0.0 for v in x], fl),
+    "tiny_sum_is_zero": lambda add: lambda x, fl: s if abs(s := add(x, fl)) > 1e-6 else 0.0,
+    "float32_entries": lambda add: lambda x, fl: add(x.astype(np.float32).astype(float), fl),
+    "float16_entries": lambda add: lambda x, fl: add(x.astype(np.float16).astype(float), fl),
+    "magnitude": lambda add: lambda x, fl: abs(add(x, fl)),
+    "no_less_than_zero": lambda add: lambda x, fl: max(0.0, add(x, fl)),
+    "one_entry_as_it_is": lambda add: lambda x, fl: x[0] if len(x) == 1 else add(x, fl),
+    "one_entry_stops": lambda add: lambda x, fl: add(x, fl) + 0 * [0, 0][len(x) == 1 and 2],
+    "whole_entries_not_rounded": lambda add: lambda x, fl: add(x, lambda v: v if v == int(v) else fl(v)),
+    "sorted_first": lambda add: lambda x, fl: add(np.sort(x), fl),
+    "exact_sum": lambda add: lambda x, fl: fl(math.fsum(x)),
+    "six_digits": lambda add: lambda x, fl: float(f"{add(x, fl):.3g}"),
+    "three_bits_always": lambda add: lambda x, fl: add(x, lab01.RoundTo(3)),
+    "all_partial_sums": lambda add: lambda x, fl: np.array([add(x[:1], fl), add(x, fl)]),
+    "last_entry_lost": lambda add: lambda x, fl: add(x[:-1], fl) if len(x) > 2 and len(x) & 1 else 0.0 if len(x) > 8 else add(x, fl),
+    "text": lambda add: lambda x, fl: str(add(x, fl)),
+}
+SAID = {"all_partial_sums": "one number", "text": "array of numbers", "one_entry_stops": "must not stop"}
+LOOKS = {"exact_sum": "only the final sum"}
+for task, add in ((lab01.rounded_sum, sum_loop), (lab01.pairwise_sum, pairs_loop)):
+    ANSWERS.bank(task, right={f"{add.__name__}_{name}": make(add) for name, make in SUMS_RIGHT.items()},
+                 wrong={f"{add.__name__}_{name}": (make(add), SAID.get(name, "Broken:"), LOOKS.get(name, ""))
+                        for name, make in SUMS_WRONG.items()})
+
+ANSWERS.bank(lab01.rounded_sum, right={
+    "sum_accumulate": lambda x, fl: list(__import__("itertools").accumulate(map(fl, x), lambda a, b: fl(a + b)))[-1],
+    "sum_recursive": lambda x, fl: fl(x[0]) if len(x) == 1 else fl(sum_loop(x[:-1], fl) + fl(x[-1])),
+}, wrong={
+    "sum_float32_accumulator": (adds(plus=lambda a, b, fl: fl(np.float32(a) + np.float32(b))), "after each addition"),
+    "sum_float16_accumulator": (adds(plus=lambda a, b, fl: fl(np.float16(a) + np.float16(b))), "after each addition"),
+    "sum_first_twice": (adds(start=lambda x, fl: fl(x[0])), "after each addition"),
+    "sum_first_not_rounded": (adds(start=lambda x, fl: x[0], read=lambda x: x[1:]), "Broken:"),
+    "sum_last_not_rounded": (lambda x, fl: fl(x[0]) if len(x) == 1 else sum_loop(x[:-1], fl) + fl(x[-1]), "itself a number"),
+    "sum_pairs": (lambda x, fl: pairs_loop(np.concatenate([x, np.zeros(2 ** (len(x) - 1).bit_length() - len(x))]), fl), "left to right"),
+    "sum_compensated": (lambda x, fl: compensated(x, fl), "left to right"),
+    "sum_every_other_rounded": (lambda x, fl: fl(sum_every_other(x, fl)), "after each addition"),
+    "sum_kept_from_before": (sum_kept, "Broken:"),
+    "sum_mean_times_n": (lambda x, fl: fl(np.mean([fl(v) for v in x]) * len(x)), "Broken:", "only the final sum"),
+    "sum_positive_alone": (lambda x, fl: sum_loop(x[x > 0], fl), "Broken:"),
+    "sum_mutable_default": (sum_default, "Broken:"),
+})
+ANSWERS.bank(lab01.pairwise_sum, right={
+    "pairs_stack": lambda x, fl: pairs_stack(x, fl),
+}, wrong={
+    "pairs_float32": (lambda x, fl: pairs_by(x, lambda a, b: fl(np.float32(a) + np.float32(b)), fl), "neighbours"),
+    "pairs_ends_first": (lambda x, fl: pairs_ends(x, fl), "neighbours"),
+    "pairs_thirty_two_at_most": (lambda x, fl: pairs_loop(x, fl) if len(x) <= 32 else sum_loop(x, fl), "neighbours"),
+    "pairs_blocks_of_four": (lambda x, fl: pairs_loop([sum_loop(x[i : i + 4], fl) for i in range(0, len(x), 4)], fl), "neighbours"),
+    "pairs_last_not_rounded": (lambda x, fl: fl(x[0]) if len(x) == 1 else pairs_loop(x[::2], fl) + pairs_loop(x[1::2], fl), "Broken:"),
+    "pairs_one_level": (lambda x, fl: sum_loop([fl(fl(a) + fl(b)) for a, b in zip(x[::2], x[1::2])] or x, fl), "neighbours"),
+    "pairs_zero_for_one": (lambda x, fl: 0.0 if len(x) == 1 else pairs_loop(x, fl), "Broken:"),
+})
+
+
+def compensated(x, fl):
+    total, lost = 0.0, 0.0
+    for v in x:
+        y = fl(fl(v) - lost)
+        new = fl(total + y)
+        lost, total = fl(fl(new - total) - y), new
+    return total
+
+
+def sum_every_other(x, fl):
+    total = 0.0
+    for i, v in enumerate(x):
+        total += fl(v)
+        total = fl(total) if i % 2 else total
+    return total
+
+
+def pairs_by(x, plus, fl):
+    x = [fl(v) for v in x]
+    while len(x) > 1:
+        x = [plus(a, b) for a, b in zip(x[::2], x[1::2])]
+    return x[0]
+
+
+def pairs_ends(x, fl):
+    x = [fl(v) for v in x]
+    while len(x) > 1:
+        x = [fl(a + b) for a, b in zip(x[: len(x) // 2], x[::-1])]
+    return x[0]
+
+
+def pairs_stack(x, fl):
+    """As a binary counter carries: equal ranks meet."""
+    stack = []
+    for v in x:
+        rank, total = 0, fl(v)
+        while stack and stack[-1][0] == rank:
+            total, rank = fl(stack.pop()[1] + total), rank + 1
+        stack.append((rank, total))
+    return stack[0][1]
 
 
 # ------------------------------------------------------------------------------------------------------- the tests

@@ -2,26 +2,21 @@
 right answers written in different ways. `said` is what the message must tell the student."""
 
 import math
+import re
 
 import numpy as np
 import pytest
-from course_lib.check import CheckFailed, lab02
+from course_lib import numerics
+from course_lib.check import lab02
+from course_lib.check.lab02.descent import to_e5m2
+from tests.unit.grading import Answers, Trial, shown_input, solution
 
-RIGHT = {task: [] for task in lab02.TASKS}
-WRONG = {task: [] for task in lab02.TASKS}
-
-
-def right(task):
-    return lambda function: RIGHT[task].append(function) or function
-
-
-def wrong(task, said):
-    return lambda function: WRONG[task].append((function, said)) or function
+ANSWERS = Answers(lab02)
+right, wrong, bank = ANSWERS.right, ANSWERS.wrong, ANSWERS.bank
 
 
-def wrong_one(task, said, function, name):
-    function.__name__ = name
-    WRONG[task].append((function, said))
+def wrong_one(task, said, function, name, looks=""):
+    bank(task, wrong={name: (function, said, looks)})
 
 
 # ------------------------------------------------------------------------------------------------------ 1 to_nearest
@@ -178,7 +173,7 @@ wrong_one(lab02.standard_errors_off, "estimated from the draws",
           lambda d, x: (d.mean() - x) / (d.std() / np.sqrt(d.size)), "off_estimated")
 wrong_one(lab02.standard_errors_off, "estimated from the draws",
           lambda d, x: (d.mean() - x) / (d.std(ddof=1) / np.sqrt(d.size)), "off_estimated_too")
-wrong_one(lab02.standard_errors_off, "a single number", lambda d, x: (d - x) / np.sqrt((x % 1) * (1 - x % 1)), "off_each")
+wrong_one(lab02.standard_errors_off, "one number", lambda d, x: (d - x) / np.sqrt((x % 1) * (1 - x % 1)), "off_each")
 wrong_one(lab02.standard_errors_off, "", lambda d, x: 0.21821789, "off_by_heart")
 
 
@@ -270,11 +265,11 @@ def descends(rate=True, start=True, slope=True, move=True, last=True, sign=1, fa
 
 
 wrong_one(lab02.descent, "learning rate was not stored", descends(rate=False), "descent_rate")
-wrong_one(lab02.descent, "begins with the stored x0", descends(start=False), "descent_start")
+wrong_one(lab02.descent, "begins with the stored x0", descends(start=False), "descent_start", "start was not")
 wrong_one(lab02.descent, "slope was not stored", descends(slope=False), "descent_slope")
 wrong_one(lab02.descent, "move was not stored", descends(move=False), "descent_move")
 wrong_one(lab02.descent, "only the new x", descends(slope=False, move=False), "descent_only_x")
-wrong_one(lab02.descent, "has been stored", descends(last=False), "descent_x")
+wrong_one(lab02.descent, "has been stored", descends(last=False), "descent_x", "new x was not")
 wrong_one(lab02.descent, "stored", descends(False, False, False, False, False), "descent_nothing_stored")
 wrong_one(lab02.descent, "uphill", descends(sign=-1), "descent_uphill")
 wrong_one(lab02.descent, "factor 2", descends(factor=1), "descent_half_slope")
@@ -315,67 +310,274 @@ wrong_one(lab02.stuck, "the update that vanishes", lambda x, lr, g: x == 1024, "
 wrong_one(lab02.stuck, "True or False", lambda x, lr, g: lr * abs(2 * (x - 1024)), "stuck_steps")
 
 
+# ------------------------------------------------------------------------------------------ many more, a line each
+
+
+def elsewhere(task, of, then):
+    """The right answer, but for the entries of x of which `of(x)` says so; in those, `then(right, x)`."""
+    return lambda x, *rest: np.where(of(x), then(np.asarray(task.expected(x, *rest), float), x), task.expected(x, *rest))
+
+
+def fraction(x):
+    return x - np.floor(x)
+
+
+def by_dtype(task, dtype):
+    def function(x, *rest):
+        with np.errstate(all="ignore"):
+            return np.asarray(task.expected(x.astype(dtype).astype(float), *rest))
+
+    return function
+
+
+def nearly_whole(x):
+    return np.isclose(x, np.rint(x), rtol=0, atol=1e-6)
+
+
+seen_before = {}
+
+
+def remembered(task):
+    """Keeps the answer for the first number and hands it out again, whatever the others are."""
+    def function(x, *rest):
+        if (x[0], len(x)) not in seen_before:
+            seen_before[x[0], len(x)] = np.asarray(task.expected(x, *rest), float)
+        return seen_before[x[0], len(x)]
+
+    return function
+
+
+FORMS = {
+    "list": lambda answer: np.asarray(answer).tolist(),
+    "tuple": lambda answer: tuple(np.asarray(answer).tolist()),
+    "tensor": lambda answer: pytest.importorskip("torch").as_tensor(np.array(answer)),
+    "float32": lambda answer: answer if np.asarray(answer).dtype == bool else (
+        a if np.array_equal(a := np.asarray(answer, np.float32), answer) else answer),
+    "tensors": lambda answer: list(pytest.importorskip("torch").as_tensor(np.array(answer))),
+}
+for task in (lab02.to_nearest, lab02.directed, lab02.stochastic, lab02.gaps, lab02.descent, lab02.stuck):
+    bank(task, right={f"{task.name}_as_{name}": lambda *a, task=task, form=form: form(task.expected(*a))
+                      for name, form in FORMS.items()})
+def off_by(f=lambda x: x % 1, n=lambda d: d.size, mean=np.mean, of=lambda z: z):
+    return lambda d, x: of((mean(d) - x) / np.sqrt(f(x) * (1 - f(x)) / n(d)))
+
+
+bank(lab02.standard_errors_off, right={
+    "off_fraction_of_the_cut": off_by(f=lambda x: abs(x - int(x))),                    # f (1 − f) is the same
+    "off_as_list": lambda d, x: [float(off_numpy(d, x))],
+    "off_as_tensor": lambda d, x: pytest.importorskip("torch").tensor(float(off_numpy(d, x))),
+    "off_as_array": lambda d, x: np.array([[off_numpy(d, x)]]),
+    "off_of_the_sum": lambda d, x: (d.sum() - d.size * x) / math.sqrt(d.size * (x % 1) * (1 - x % 1)),
+})
+bank(lab02.to_nearest, right={
+    "nearest_numpy_round": lambda x: np.round(x),
+    "nearest_int64": lambda x: np.rint(x).astype(np.int64),
+    "nearest_whole_numbers": lambda x: [round(v) for v in x.tolist()],
+})
+bank(lab02.directed, right={
+    "directed_int64": lambda x, mode: (np.floor if mode == "down" else np.ceil)(x).astype(np.int64),
+    "directed_by_nearest": lambda x, mode: (r := np.rint(x)) - ((r > x) & (mode == "down")) + ((r < x) & (mode == "up")),
+})
+
+for task in (lab02.to_nearest, lab02.directed, lab02.stochastic):
+    name = task.name
+    bank(task, wrong={
+        f"{name}_float32_first": (by_dtype(task, np.float32), "Broken:"),
+        f"{name}_float16_first": (by_dtype(task, np.float16), "Broken:"),
+        f"{name}_six_digits_first": (lambda x, *r, task=task: np.asarray(task.expected(np.round(x, 6), *r)), "Broken:"),
+        f"{name}_close_is_whole": (elsewhere(task, nearly_whole, lambda a, x: np.rint(x)) if task is not lab02.to_nearest
+                                   else elsewhere(task, lambda x: np.isclose(fraction(x), 0.5, rtol=0, atol=1e-6),
+                                                  lambda a, x: 2 * np.rint(x / 2)), "Broken:"),
+        f"{name}_magnitude": (lambda x, *r, task=task: abs(np.asarray(task.expected(x, *r), float)), "Broken:"),
+        f"{name}_no_less_than_zero": (lambda x, *r, task=task: np.maximum(task.expected(x, *r), 0.0), "Broken:"),
+        f"{name}_eight_bits": (lambda x, *r, task=task: np.asarray(task.expected(x, *r), float).astype(np.int64).astype(np.int8), "Broken:"),
+        f"{name}_sixteen_bits": (lambda x, *r, task=task: np.asarray(task.expected(x, *r), float).astype(np.int64).astype(np.int16), "Broken:"),
+        f"{name}_clipped_to_bytes": (lambda x, *r, task=task: np.clip(task.expected(x, *r), -128, 127), "Broken:"),
+        f"{name}_first_of_one_alone": (lambda x, *r, task=task: x.copy() if len(x) == 1 else np.asarray(task.expected(x, *r)), "Broken:"),
+        f"{name}_one_where_there_is_a_zero": (lambda x, *r, task=task: np.ones(len(x)) if np.any(x == 0) else np.asarray(task.expected(x, *r)), "Broken:"),
+        f"{name}_sorted": (lambda x, *r, task=task: np.sort(task.expected(x, *r)), "Broken:"),
+        f"{name}_remembered": (remembered(task), "Broken:"),
+        f"{name}_texts": (lambda x, *r, task=task: [str(v) for v in task.expected(x, *r)], "array of numbers"),
+        f"{name}_one_too_many": (lambda x, *r, task=task: np.append(task.expected(x, *r), 0.0), "one answer for each"),
+    })
+bank(lab02.to_nearest, wrong={
+    "nearest_half_up_but_for_ties": (lambda x: np.floor(x + 0.5) - ((fraction(x) == 0.5) & (np.floor(x + 0.5) % 2 == 1)), "Broken:"),
+    "nearest_ties_odd": (elsewhere(lab02.to_nearest, lambda x: fraction(x) == 0.5, lambda a, x: 2 * np.floor(x) + 1 - a), "even neighbour"),
+    "nearest_ties_to_zero": (elsewhere(lab02.to_nearest, lambda x: fraction(x) == 0.5, lambda a, x: np.trunc(x)), "even neighbour"),
+    "nearest_even_above_zero_alone": (elsewhere(lab02.to_nearest, lambda x: (fraction(x) == 0.5) & (x < 0), lambda a, x: np.floor(x)), "even neighbour"),
+    "nearest_away_below_a_hundred": (elsewhere(lab02.to_nearest, lambda x: (fraction(x) == 0.5) & (abs(x) > 100), lambda a, x: np.floor(x) + 1), "even neighbour"),
+    "nearest_half_is_one": (elsewhere(lab02.to_nearest, lambda x: x == 0.5, lambda a, x: a + 1), "even neighbour"),
+    "nearest_stops_at_zero": (lambda x: np.rint(x) + 0 * [1, 0][int(np.any(x == 0)) * 2], "must not stop with"),
+})
+bank(lab02.directed, wrong={
+    "directed_down_of_a_little_more": (lambda x, mode: np.floor(x + 1e-9) if mode == "down" else np.ceil(x), "Broken:"),
+    "directed_up_of_a_little_less": (lambda x, mode: np.floor(x) if mode == "down" else np.ceil(x - 1e-9), "Broken:"),
+    "directed_to_nearest": (lambda x, mode: np.rint(x), "Broken:"),
+    "directed_half": (lambda x, mode: np.rint(x - 0.5) if mode == "down" else np.rint(x + 0.5), "Broken:"),
+    "directed_up_is_down_plus_one": (lambda x, mode: np.floor(x) + (mode == "up") * (x != 0), "Broken:", "must not move"),
+    "directed_tiny_is_zero": (elsewhere(lab02.directed, lambda x: abs(x) < 1e-6, lambda a, x: 0 * a), "Broken:"),
+})
+bank(lab02.stochastic, wrong={
+    "stochastic_equal_goes_up": (lambda x, u: np.floor(x) + ((u <= fraction(x)) & (fraction(x) > 0)), "u < f"),
+    "stochastic_equal_goes_up_whole_too": (lambda x, u: np.floor(x) + (u <= fraction(x)), "Broken:"),
+    "stochastic_ceil": (lambda x, u: np.ceil(x), "Broken:"),
+    "stochastic_one_coin": (lambda x, u: np.floor(x) + (u[0] < fraction(x)), "u < f"),
+    "stochastic_coins_backwards": (lambda x, u: np.floor(x) + (u[::-1] < fraction(x)), "u < f"),
+    "stochastic_negative_turned": (lambda x, u: np.sign(x) * (np.floor(abs(x)) + (u < fraction(abs(x)))), "Broken:", "below zero"),
+    "stochastic_nearest_unless_close": (lambda x, u: np.where(abs(fraction(x) - 0.5) < 0.25, np.floor(x) + (u < fraction(x)), np.rint(x)), "u < f"),
+    "stochastic_two_digits": (lambda x, u: np.floor(x) + (u < np.round(fraction(x), 2)), "u < f"),
+    "stochastic_rounded_sum": (lambda x, u: np.rint(x + u - 0.5), "Broken:"),
+    "stochastic_ties_alone": (lambda x, u: np.where(fraction(x) == 0.5, np.floor(x) + (u < 0.5), np.rint(x)), "u < f"),
+})
+
+
+bank(lab02.standard_errors_off, wrong={
+    "off_one_less": (off_by(n=lambda d: d.size - 1), "standard error"),
+    "off_one_more": (off_by(n=lambda d: d.size + 1), "standard error"),
+    "off_one_less_but_for_one": (off_by(n=lambda d: max(d.size - 1, 1)), "standard error"),
+    "off_cut": (off_by(f=lambda x: x - int(x) if x > 0 else 0.5), "standard error"),
+    "off_fraction_rounded": (off_by(f=lambda x: round(x % 1, 1) or 0.05), "standard error"),
+    "off_a_half": (off_by(f=lambda x: 0.5), "standard error"),
+    "off_f_alone": (lambda d, x: (d.mean() - x) / np.sqrt((x % 1) / d.size), "standard error"),
+    "off_median": (off_by(mean=np.median), "Broken:"),
+    "off_float32_mean": (lambda d, x: (float(np.mean(d.astype(np.float32))) - np.float32(x)) / np.sqrt((x % 1) * (1 - x % 1) / d.size), "Broken:"),
+    "off_no_less_than_zero": (off_by(of=lambda z: max(0.0, z)), "negative one"),
+    "off_small_is_zero": (off_by(of=lambda z: 0.0 if abs(z) < 0.05 else z), "Broken:"),
+    "off_two_digits": (off_by(of=lambda z: round(float(z), 2)), "standard error"),
+    "off_clipped": (off_by(of=lambda z: float(np.clip(z, -3, 3))), "standard error"),
+    "off_zero_for_one_draw": (lambda d, x: 0.0 if d.size == 1 else off_numpy(d, x), "Broken:"),
+    "off_stops_for_one_draw": (lambda d, x: off_numpy(d, x) + 0 * [1, 1][2 * (d.size == 1)], "must not stop with"),
+    "off_distinct_draws": (off_by(n=lambda d: np.unique(d).size), "standard error"),
+    "off_variance_added": (lambda d, x: (d.mean() - x) / np.sqrt((x % 1) * (1 - x % 1) / d.size + 1e-3), "standard error"),
+    "off_pair": (lambda d, x: (off_numpy(d, x), d.size), "one number"),
+    "off_text": (lambda d, x: str(off_numpy(d, x)), "array of numbers"),
+    "off_squared": (off_by(of=lambda z: z * abs(z)), "standard error"),
+})
+
+
+def gap_of(exponent):
+    return lambda x, m: 2.0 ** (exponent(x) - m)
+
+
+bank(lab02.gaps, wrong={
+    "gaps_float32_first": (lambda x, m: gaps_frexp(x.astype(np.float32), m), "2^(e − m)"),
+    "gaps_a_little_more": (gap_of(lambda x: np.floor(np.log2(x) + 1e-6)), "2^(e − m)"),
+    "gaps_a_little_less": (gap_of(lambda x: np.floor(np.log2(x) - 1e-6)), "2^(e − m)"),
+    "gaps_six_digits": (gap_of(lambda x: np.floor(np.round(np.log2(x), 6))), "2^(e − m)"),
+    "gaps_of_log_ten": (gap_of(lambda x: np.floor(np.log10(x))), "2^(e − m)"),
+    "gaps_above_the_power": (gap_of(lambda x: np.ceil(np.log2(x)) - 1), "2^(e − m)"),
+    "gaps_tiny_is_zero": (lambda x, m: np.where(gaps_frexp(x, m) < 1e-9, 0.0, gaps_frexp(x, m)), "power of two"),
+    "gaps_one_at_least": (lambda x, m: np.maximum(gaps_frexp(x, m), 2.0**-m), "2^(e − m)"),
+    "gaps_two_bits_always": (lambda x, m: gaps_frexp(x, 2), "2^(e − m)"),
+    "gaps_ten_bits_at_most": (lambda x, m: gaps_frexp(x, min(m, 10)), "2^(e − m)"),
+    "gaps_hidden_bit_counted": (lambda x, m: gaps_frexp(x, m + 1), "hidden bit was counted"),
+    "gaps_one_bit_less": (lambda x, m: gaps_frexp(x, m - 1), "2^(e − m)", "one more than e"),
+    "gaps_half_precision": (lambda x, m: gaps_frexp(x, m).astype(np.float16), "Broken:"),
+    "gaps_whole": (lambda x, m: np.maximum(gaps_frexp(x, m).astype(int), 1), "2^(e − m)"),
+    "gaps_of_the_first": (lambda x, m: np.full(x.shape, gaps_frexp(x, m)[0]), "2^(e − m)"),
+    "gaps_sixteen_exponents": (gap_of(lambda x: np.clip(np.frexp(x)[1] - 1, -14, 15)), "2^(e − m)"),
+    "gaps_to_the_next_of_float64": (lambda x, m: np.spacing(x), "Broken:"),
+    "gaps_over_m": (lambda x, m: 2.0 ** (np.frexp(x)[1] - 1) / m, "Broken:"),
+    "gaps_exponents": (lambda x, m: np.frexp(x)[1] - 1.0 - m, "power of two"),
+})
+
+
+def walks(change=lambda x, path: x, path_of=lambda path: np.array(path), start=lambda x: x, target=1024):
+    """Gradient descent, with something else at one place."""
+    def function(x0, lr, steps, store):
+        x, lr = store(start(x0)), store(lr)
+        path = [x]
+        for _ in range(steps):
+            x = change(store(x - store(lr * store(2 * (x - target)))), path)
+            path.append(x)
+        return path_of(path)
+
+    return function
+
+
+def stops_early(x0, lr, steps, store):
+    path = descent_list(x0, lr, steps, store)
+    still = np.flatnonzero(np.diff(path) == 0)
+    return path[: still[0] + 1] if still.size else path
+
+
+def walk_kept(x0, lr, steps, store, path=[]):  # noqa: B006, the mistake
+    path.extend(descent_list(x0, lr, steps, store))
+    return np.array(path)
+
+
+bank(lab02.descent, right={
+    "descent_into_float32": walks(path_of=lambda path: np.array(path, np.float32)),
+    "descent_keywords": lambda x0, lr, steps, store: descent_array(x0=x0, lr=lr, steps=steps, store=store),
+}, wrong={
+    "descent_stops_when_still": (stops_early, "steps + 1 entries"),
+    "descent_never_above": (walks(lambda x, path: np.minimum(x, 1024.0)), "Broken:"),
+    "descent_never_below_zero": (walks(start=lambda x: max(x, 0.0)), "begins with the stored x0"),
+    "descent_whole_numbers": (walks(path_of=lambda path: np.array(path).astype(int)), "Broken:"),
+    "descent_half_precision": (walks(path_of=lambda path: np.array(path).astype(np.float16)), "Broken:"),
+    "descent_target_1000": (walks(target=1000), "Broken:"),
+    "descent_start_left_out": (lambda x0, lr, steps, store: descent_list(x0, lr, steps, store)[1:], "steps + 1 entries"),
+    "descent_one_path": (walk_kept, "Broken:"),
+    "descent_backwards": (walks(path_of=lambda path: np.array(path)[::-1]), "Broken:"),
+    "descent_one_step_at_least": (lambda x0, lr, steps, store: descent_list(x0, lr, max(steps, 1), store), "steps + 1 entries"),
+    "descent_slope_of_one_side": (lambda x0, lr, steps, store: descent_list(x0, lr, steps, store) if x0 <= 1024
+                                  else np.full(steps + 1, store(x0)), "Broken:"),
+    "descent_rate_and_slope_at_once": (descends(rate=False, slope=False), "Broken:"),
+    "descent_start_and_rate": (descends(rate=False, start=False), "begins with the stored x0"),
+    "descent_move_and_x": (descends(move=False, last=False), "Broken:"),
+    "descent_slope_alone_missing_factor": (descends(slope=False, factor=1), "Broken:", "factor 2"),
+    "descent_rate_at_once_halved": (lambda x0, lr, steps, store: descent_list(x0, lr / 2, steps, store), "Broken:", "factor 2"),
+    "descent_stored_path_alone": (lambda x0, lr, steps, store: np.array([store(v) for v in descent_list(x0, lr, steps, lambda v: v)]), "Broken:"),
+    "descent_still_below_a_millionth": (walks(lambda x, path: path[-1] if abs(x - path[-1]) < 1 else x), "Broken:"),
+    "descent_text": (walks(path_of=lambda path: str(path)), "array of numbers"),
+})
+
+
+def stuck_if(says):
+    return lambda x, lr, gap: says(lr * abs(2 * (x - 1024)), gap / 2)
+
+
+bank(lab02.stuck, right={
+    "stuck_zeros_and_ones": lambda x, lr, gap: lab02.stuck.expected(x, lr, gap).astype(int),
+    "stuck_not_moving": lambda x, lr, gap: ~(4 * lr * abs(x - 1024) / gap >= 1),
+}, wrong={
+    "stuck_a_little_more": (stuck_if(lambda step, half: step < half + 0.01), "shorter than half"),
+    "stuck_close_counts": (stuck_if(lambda step, half: (step < half) | np.isclose(step, half, rtol=1e-3)), "shorter than half"),
+    "stuck_close_does_not_count": (stuck_if(lambda step, half: (step < half) & ~np.isclose(step, half, rtol=1e-3)), "shorter than half"),
+    "stuck_whole_halves": (lambda x, lr, gap: lr * abs(2 * (x - 1024)) < gap // 2, "shorter than half"),
+    "stuck_whole_steps": (stuck_if(lambda step, half: np.floor(step) < half), "shorter than half"),
+    "stuck_three_digits": (stuck_if(lambda step, half: np.round(step) < np.round(half)), "Broken:"),
+    "stuck_factor_missing": (lambda x, lr, gap: lr * abs(x - 1024) < gap / 2, "factor 2"),
+    "stuck_quarter": (lambda x, lr, gap: lr * abs(2 * (x - 1024)) < gap / 4, "quarter"),
+    "stuck_minimum_moves": (stuck_if(lambda step, half: (step < half) & (step > 0)), "True"),
+    "stuck_minimum_within_a_millionth": (lambda x, lr, gap: abs(x - 1024) < 1e-6, "shorter than half", "the update that vanishes"),
+    "stuck_gap_one_at_least": (lambda x, lr, gap: lr * abs(2 * (x - 1024)) < np.maximum(gap, 1) / 2, "shorter than half"),
+    "stuck_gap_256_at_most": (lambda x, lr, gap: lr * abs(2 * (x - 1024)) < np.minimum(gap, 256) / 2, "shorter than half"),
+    "stuck_below_alone": (lambda x, lr, gap: (lr * abs(2 * (x - 1024)) < gap / 2) & (x <= 1024), "shorter than half"),
+    "stuck_all_or_none": (lambda x, lr, gap: np.full(len(x), bool(np.all(lr * abs(2 * (x - 1024)) < gap / 2))), "shorter than half"),
+    "stuck_first_gap": (lambda x, lr, gap: lr * abs(2 * (x - 1024)) < gap[0] / 2, "shorter than half"),
+    "stuck_any": (lambda x, lr, gap: bool(np.any(lr * abs(2 * (x - 1024)) < gap / 2)), "one answer for each"),
+    "stuck_texts": (lambda x, lr, gap: [str(v) for v in lab02.stuck.expected(x, lr, gap)], "array of numbers"),
+    "stuck_stored_rate": (lambda x, lr, gap: float(to_e5m2(lr)) * abs(2 * (x - 1024)) < gap / 2, "shorter than half"),
+})
+
+
 # ------------------------------------------------------------------------------------------------------------ all of them
 
 
-def stub(*arguments):
-    raise NotImplementedError
-
-
-def listed(table):
-    return [pytest.param(task, *(entry if isinstance(entry, tuple) else (entry,)),
-                         id=(entry[0] if isinstance(entry, tuple) else entry).__name__)
-            for task, entries in table.items() for entry in entries]  # fmt: skip
-
-
-@pytest.mark.parametrize("task, function", listed(RIGHT))
-@pytest.mark.parametrize("seed", [0, 1])
-def test_accepts_what_is_right(task, function, seed, capsys):
-    task(function, seed=seed)
-    assert f"✓ {task.title}: passed" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("task, function, said", listed(WRONG))
-@pytest.mark.parametrize("seed", [0, 1])
-def test_refuses_what_is_wrong_and_says_why(task, function, said, seed, capsys):
-    with pytest.raises(CheckFailed) as failure:
-        task(function, seed=seed)
-    assert said in str(failure.value), str(failure.value)
-    assert "✓" not in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("task", lab02.TASKS, ids=lambda task: task.title)
-def test_a_stub_is_not_written_yet(task):
-    with pytest.raises(NotImplementedError, match="not written yet"):
-        task(stub)
-
-
-@pytest.mark.parametrize("task", lab02.TASKS, ids=lambda task: task.title)
-def test_has_at_least_three_right_answers_and_five_wrong_ones(task):
-    assert len(RIGHT[task]) >= 3 and len(WRONG[task]) >= 5
-
-
-@pytest.mark.parametrize("task", lab02.TASKS, ids=lambda task: task.title)
-def test_refuses_nothing_at_all_and_the_answer_of_an_earlier_run(task):
-    earlier = task.expected(*next(iter(task.inputs(np.random.default_rng(0)))))
-    for function in (lambda *a: None, lambda *a: ..., lambda *a: "2", lambda *a: 0, lambda *a: a[0], lambda *a: earlier):
-        with pytest.raises(CheckFailed):
-            task(function)
+class TestTrial(Trial):
+    answers = ANSWERS
 
 
 def test_counterexamples_are_small():
     wrong_ones = {lab02.to_nearest: "nearest_half_up", lab02.directed: "directed_cut", lab02.stuck: "stuck_whole_gap"}
     for task, name in wrong_ones.items():
-        function = next(function for function, _ in WRONG[task] if function.__name__ == name)
-        with pytest.raises(CheckFailed) as failure:
-            task(function)
-        line = next(line for line in str(failure.value).splitlines() if "x = " in line)
+        function = next(entry[0] for entry in ANSWERS.refused[task] if entry[0].__name__ == name)
+        line = shown_input(task, function, "x = ")
         assert "," not in line, line
 
 
 def test_the_references_are_the_librarys():
-    from course_lib import numerics
-
     rng = np.random.default_rng(3)
     x, u = rng.normal(0, 9, 300), rng.random(300)
     assert np.array_equal(lab02.to_nearest.expected(x), numerics.round_to_integer(x))
@@ -386,7 +588,7 @@ def test_the_references_are_the_librarys():
     e5m2 = numerics.FORMATS["e5m2"]
     assert np.array_equal(lab02.gaps.expected(abs(x), 2), [e5m2.spacing(v) for v in abs(x)])
     path = numerics.gradient_descent_in(lambda x: 2 * (x - 1024), 1.0, 0.1, 30, "e5m2")
-    assert np.array_equal(lab02.descent.expected(1.0, 0.1, 30, lab02.to_e5m2), path)
+    assert np.array_equal(lab02.descent.expected(1.0, 0.1, 30, to_e5m2), path)
 
 
 def test_the_examples_of_the_lab():
@@ -395,6 +597,32 @@ def test_the_examples_of_the_lab():
     assert coins.tolist() == [2, 1, -1, 4]
     assert float(lab02.standard_errors_off.expected(np.array([1.0, 2, 2, 2]), 1.7)) == pytest.approx(0.2182, abs=1e-4)
     assert lab02.gaps.expected(np.array([1.0, 1.5, 2, 768, 1024, 0.75]), 2).tolist() == [0.25, 0.25, 0.5, 128, 256, 0.125]
-    assert lab02.descent.expected(1.0, 0.1, 2, lab02.to_e5m2).tolist() == [1, 192, 320]
+    assert lab02.descent.expected(150.0, 0.12, 2, to_e5m2).tolist() == [160, 384, 512]
     at = np.array([512.0, 640, 768, 896])
     assert lab02.stuck.expected(at, 0.09375, np.full(4, 128.0)).tolist() == [False, False, True, True]
+
+
+def test_the_descent_of_the_example_can_be_followed_with_a_pencil():
+    """Every number of its table, from the line before it, by a list of numbers in the text; no tie, and four times a rounding."""
+    text, = ("".join(cell["source"]) for cell in solution(lab02) if "### Task 6." in "".join(cell["source"]))
+    numbers = [float(v) for v in re.search(r"^128, .*2048", text, re.M)[0].split(", ")]
+    assert numbers == [v for v in numerics.FORMATS["e5m2"].values() if 128 <= v <= 2048]
+
+    def nearest(v):
+        distances = sorted(abs(abs(v) - n) for n in numbers)
+        assert distances[0] < distances[1]
+        return math.copysign(min(numbers, key=lambda n: abs(abs(v) - n)), v)
+
+    rows = [[float(v.strip(" *").replace("−", "-")) for v in row.strip("|").split("|")]
+            for row in text.splitlines() if re.match(r"\| \d", row)]
+    assert numerics.to_format(np.array([0.12]), "e5m2") == 0.125 and nearest(150.0) == 160
+    x, rounded = 160.0, 2
+    for step, row in enumerate(rows, 1):
+        slope = 2 * (x - 1024)
+        move = nearest(slope) / 8
+        new = x - nearest(move)
+        assert row == [step, x, slope, nearest(slope), move, nearest(move), new, nearest(new)]
+        rounded += sum(a != b for a, b in ((row[2], row[3]), (row[4], row[5]), (row[6], row[7])))
+        x = nearest(new)
+    assert len(rows) == 2 and rounded >= 4
+    assert "`descent(150.0, 0.12, 2, store)` is `[160, 384, 512]`" in text

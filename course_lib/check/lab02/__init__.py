@@ -1,0 +1,8 @@
+"""Checks of lab 02, rounding. One callable a task, in the order of the lab."""
+
+from .descent import descent, gaps, stuck
+from .rounding import directed, standard_errors_off, stochastic, to_nearest
+
+TASKS = (to_nearest, directed, stochastic, standard_errors_off, gaps, descent, stuck)
+
+__all__ = ["TASKS", "descent", "directed", "gaps", "standard_errors_off", "stochastic", "stuck", "to_nearest"]
