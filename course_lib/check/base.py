@@ -127,10 +127,12 @@ class Task:
         found = self._examine(function, cases)
         if found:
             by_itself, called = self._by_itself(function)
-            alone = found if found.by_memory else self._examine(by_itself, cases)
+            alone = self._examine(by_itself, cases) if self.builds_on and not found.by_memory else found
+            if not called:
+                raise self._failure(function, found, cases) from None
             names = " and ".join(f"`{name}`" for name in sorted(called))
             if alone:
-                note = f"Here a right {names} stood in for yours." if names and not _alike(found, alone) else ""
+                note = "" if _alike(found, alone) else f"Here a right {names} stood in for yours."
                 raise self._failure(by_itself, alone, cases, note) from None
             passed = f"passed, with a right {names} in place of yours, which is not right yet: go back to its check."
         print(f"{GREEN}✓ {self.title}: {passed}{PLAIN}")

@@ -1,7 +1,17 @@
 """The runner that all checks share: what it refuses whatever the task, how it shrinks, how it speaks."""
 
+import _thread
+import logging
+import sys
+import threading
+import time
+import warnings
+from dataclasses import replace
+from fractions import Fraction
+
 import numpy as np
 import pytest
+from tqdm import tqdm
 
 from course_lib.check.base import CheckFailed, Property, Suspect, Task, as_array, as_pair, equal, same_shape
 from course_lib.check.shrink import shrink
@@ -141,14 +151,29 @@ def test_wrong_number_of_arguments_is_told():
     assert "stop with TypeError" in _message(lambda x: x)
 
 
-def test_warnings_and_prints_of_the_student_do_not_disturb(capsys):
+def test_nothing_a_student_prints_logs_or_warns_comes_out_of_a_check(capfd):
+    """On stderr it would cost the points of the cell."""
+    handler = logging.StreamHandler()          # it holds the stderr of the time at which it was made
+    logger = logging.getLogger("a student")
+    logger.addHandler(handler)
+
     def noisy(x, factor):
         print("debugging")
+        print("debugging", file=sys.stderr)
+        for _ in tqdm([1]):
+            warnings.warn("debugging", stacklevel=1)
+        logger.error("debugging")
+        logging.error("debugging")
         np.ones(1) / np.zeros(1)
         return x * factor
 
-    SCALE(noisy)
-    assert "debugging" not in capsys.readouterr().out
+    try:
+        SCALE(noisy)
+        logger.error("afterwards it works again")
+    finally:
+        logger.removeHandler(handler)
+    out, err = capfd.readouterr()
+    assert "debugging" not in out and err == "afterwards it works again\n"
 
 
 def test_a_usual_mistake_is_named_and_the_input_is_small():
@@ -156,6 +181,162 @@ def test_a_usual_mistake_is_named_and_the_input_is_small():
     assert "It looks as if the factor is added." in message
     assert "x = [0]" in message and "factor = 1" in message
     assert "Your answer:  [1]" in message and "Right answer: [0]" in message
+
+
+OFFSET = Task(
+    title="Task 1 · plus",
+    shapes={"x": "", "y": ""},
+    expected=lambda x, y: np.asarray(x + y),
+    inputs=lambda rng: [(float(x), float(y)) for x, y in rng.integers(-20, 20, (30, 2))],
+    properties=(Property("it is x + y", equal),),
+    suspects=(Suspect("y is left out", lambda x, y: x), Suspect("the sign is lost", lambda x, y: abs(x + y)),
+              Suspect("it is what stands first", lambda x, y: float(x))),
+    tried="thirty pairs",
+)
+
+
+@pytest.mark.parametrize(("function", "diagnosis"), [
+    (lambda x, y: abs(x + y), "the sign is lost."),
+    (lambda x, y: max(0.0, x + y), ""),                        # wrong where the sign is lost, but not in the same way
+    (lambda x, y: x if x > 5 else x + y, ""),                  # where it is wrong y is left out; mostly it is right
+    (lambda x, y: -(x + y) if x + y in (-1, -2) else x + y, ""),
+    (lambda x, y: x, "y is left out, or as if it is what stands first."),
+    (lambda x, y: x + y + 1, ""),
+])
+def test_a_mistake_is_named_only_if_it_explains_what_is_right_too(function, diagnosis):
+    _, found, words = _message(function, OFFSET).partition("It looks as if ")
+    assert words == diagnosis and bool(found) == bool(diagnosis)
+
+
+def test_one_wrong_answer_is_no_evidence():
+    few = replace(OFFSET, inputs=lambda rng: [(1.0, 1.0), (2.0, 3.0), (4.0, 0.0), (-1.0, 0.0)])
+    assert "looks as if" not in _message(lambda x, y: abs(x + y), few)
+
+
+def test_three_mistakes_that_no_input_tells_apart_are_not_named():
+    third = replace(OFFSET, suspects=(*OFFSET.suspects, Suspect("y is taken for 0", lambda x, y: x + 0)))
+    assert "looks as if" not in _message(lambda x, y: x, third)
+
+
+def test_a_suspect_may_stop_where_the_student_s_function_stops():
+    inverse = Task(title="Task 0 · inverse", shapes={"x": ""}, expected=lambda x: np.asarray(1 / x if x else 0.0),
+                   inputs=lambda rng: [(float(x),) for x in (2, 0, 4, 0, -1, 0)], tried="six",
+                   properties=(Property("it is 1 / x, and 0 for 0", equal),),
+                   suspects=(Suspect("zero is forgotten", lambda x: 1 / x),))
+    message = _message(lambda x: x**-1, inverse)
+    assert "stop with ZeroDivisionError" in message and "It looks as if zero is forgotten." in message
+
+
+def interrupted(function, at):
+    """`function`, but at call number `at` the reader interrupts it."""
+    calls = []
+
+    def run(*arguments):
+        calls.append(arguments)
+        if len(calls) == at:
+            raise KeyboardInterrupt
+        return function(*arguments)
+
+    return run
+
+
+def test_an_interrupted_check_names_the_input():
+    message = _message(interrupted(lambda x, factor: x * factor, 1))
+    assert message.startswith("✗ Task 0 · multiply\n  Interrupted: the function was still running after 0.0 s, on\n")
+    assert "    x = [1, 2, 3]" in message and "    factor = 2\n" in message
+    assert "input 1 of 21" in message and "Does a loop have no end?" in message
+
+
+def test_a_real_interrupt_of_an_endless_loop_names_the_input():
+    def endless(x, factor):
+        if factor == 2:
+            timer = threading.Timer(0.2, _thread.interrupt_main)
+            timer.start()
+            while True:
+                time.sleep(0.01)
+        return x * factor
+
+    assert "still running after 0." in _message(endless)
+
+
+def test_an_interrupt_while_the_input_shrinks_leaves_what_was_found():
+    """Calls: one that fails, 21 to look for suspects, and then smaller inputs, of which one may never end."""
+    message = _message(interrupted(lambda x, factor: x - factor, 24))
+    assert "Broken: each is x times factor" in message and "Interrupted" not in message
+    assert "Broken: each is x times factor" in _message(interrupted(lambda x, factor: x - factor, 10))
+
+
+def test_leaving_python_is_told_like_an_error():
+    assert "must not stop with SystemExit" in _message(lambda x, factor: sys.exit())
+
+
+# ------------------------------------------------------------------------------------- what builds on an earlier task
+
+TWICE = Task(
+    title="Task 2 · twice",
+    builds_on=(OFFSET,),
+    shapes={"x": ""},
+    expected=lambda x: np.asarray(2 * x),
+    inputs=lambda rng: [(float(x),) for x in rng.integers(-9, 9, 20)],
+    properties=(Property("it is twice x", equal),),
+    tried="twenty numbers",
+)
+
+
+def notebook(source):
+    """The names that a student's cells have made."""
+    space = {}
+    exec(source, space)
+    return space
+
+
+RIGHT_PLUS, WRONG_PLUS = "def plus(x, y): return x + y\n", "def plus(x, y): return x - y\n"
+NO_PLUS = "def plus(x, y): raise NotImplementedError\n"
+
+
+@pytest.mark.parametrize("call", ["plus(x, x)", "plus(y=x, x=x)", "helper(x)"])
+def test_a_mistake_in_an_earlier_task_costs_that_one_alone(call, capsys):
+    twice = f"def helper(x): return plus(x, x)\ndef twice(x): return {call}\n"
+    TWICE(notebook(RIGHT_PLUS + twice)["twice"])
+    assert "passed. Tried 20 inputs" in capsys.readouterr().out
+    for earlier in (WRONG_PLUS, NO_PLUS):
+        space = notebook(earlier + twice)
+        theirs = space["plus"]
+        TWICE(space["twice"])
+        assert "passed, with a right `plus` in place of yours, which is not right yet" in capsys.readouterr().out
+        assert space["plus"] is theirs
+
+
+def test_a_reference_stands_in_as_a_student_s_function_would():
+    """It gives Python's numbers, not arrays without axes."""
+    TWICE(notebook(NO_PLUS + "def twice(x): return [plus(x, x)][0] if type(plus(x, x)) is float else None\n")["twice"])
+
+
+def test_a_mistake_of_its_own_is_told_whatever_the_earlier_task_is():
+    wrong_too = "def twice(x): return plus(x, x) + 1\n"
+    for earlier in (WRONG_PLUS, NO_PLUS):
+        message = _message(notebook(earlier + wrong_too)["twice"], TWICE)
+        assert "Your answer:  1. " in message and "Here a right `plus` stood in for yours." in message
+    assert "stood in" not in _message(notebook(RIGHT_PLUS + wrong_too)["twice"], TWICE)
+
+
+def test_a_stub_stays_a_stub_and_a_lucky_second_run_does_not_count():
+    with pytest.raises(NotImplementedError, match="Task 2 · twice is not written yet"):
+        TWICE(notebook(NO_PLUS + "def twice(x): raise NotImplementedError\n")["twice"])
+    first_wrong = notebook(RIGHT_PLUS + "calls = []\ndef twice(x):\n    calls.append(x)\n    return 2 * x + (len(calls) == 1)\n")
+    assert "Broken:" in _message(first_wrong["twice"], TWICE)
+
+
+# ------------------------------------------------------------------------------------------------------ hidden tests
+
+
+def test_more_inputs_are_tried_and_read_as_the_others():
+    for form in (lambda a: a, list, lambda a: a.astype(np.float32), lambda a: [np.int16(v) for v in a]):
+        SCALE(lambda x, factor, form=form: form(x * factor), also=[(np.array([7]), 3)])
+    message = _message(lambda x, factor: x * min(factor, 10), also=[(np.array([7]), 30)])
+    assert "each is x times factor" in message
+    with pytest.raises(ValueError, match="also: .* has no single clear answer"):
+        replace(SCALE, valid=lambda x, factor: factor < 10)(lambda x, factor: x * factor, also=[(np.array([7]), 30)])
 
 
 def test_messages_are_the_same_each_time():
@@ -204,6 +385,11 @@ def test_as_array_takes_lists_bytes_numbers_and_tensors():
     assert as_array(b"\x01\xff").tolist() == [1, 255]
     assert as_array(np.float32(2)).shape == ()
     assert as_array(torch.ones(2, requires_grad=True)).tolist() == [1, 1]
+    assert as_array(torch.ones(2, dtype=torch.bfloat16)).tolist() == [1, 1]
+    assert as_array(list(torch.arange(3))).tolist() == [0, 1, 2]
+    assert as_array(torch.tensor([2**62 + 1])).tolist() == [2**62 + 1], "whole numbers stay as they are"
+    assert as_array([2**127, Fraction(1, 2)]).tolist() == [2.0**127, 0.5]
+    assert as_array(memoryview(b"\x01")).tolist() == [1]
     with pytest.raises(CheckFailed, match="array of numbers"):
         as_array([[1], [1, 2]])
 

@@ -565,7 +565,7 @@ ANSWERS.bank(lab01.encode, right={
     "encode_overflow_is_nan": (magnitude(lambda x, e, m: encode_spacing(x, e, m) + (encode_spacing(x, e, m) == (2**e - 1) << m)), "infinity"),
     "encode_first_subnormal_lost": (magnitude(lambda x, e, m: 0 if (c := encode_spacing(x, e, m)) == 1 else c), "Broken:"),
     "encode_half_of_the_smallest_up": (magnitude(lambda x, e, m: 1 if x and not encode_spacing(x, e, m) else encode_spacing(x, e, m)), "Broken:"),
-    "encode_stops_at_huge": (lambda x, e, m: encode_spacing(x, e, m) + 0 * int(min(abs(x), 2.0) * (1 / (abs(x) < 1e300 or not math.isfinite(x)))
+    "encode_stops_at_huge": (lambda x, e, m: encode_spacing(x, e, m) + 0 * int(min(abs(x), 2.0) * (1 / (abs(x) < 1e299 or not math.isfinite(x)))
                              if not math.isnan(x) else 0), "must not stop with"),
     "encode_two_s_complement": (lambda x, e, m: 2 ** (1 + e + m) - encode_spacing(-x, e, m) if x < 0 else encode_spacing(x, e, m), "Broken:"),
     "encode_fp16_always": (lambda x, e, m: int(np.float16(x).view(np.uint16)) & (2 ** (1 + e + m) - 1), "Broken:"),

@@ -371,6 +371,7 @@ bank(lab02.standard_errors_off, right={
 })
 bank(lab02.to_nearest, right={
     "nearest_numpy_round": lambda x: np.round(x),
+    "nearest_half_up_but_for_ties": lambda x: np.floor(x + 0.5) - ((fraction(x) == 0.5) & (np.floor(x + 0.5) % 2 == 1)),
     "nearest_int64": lambda x: np.rint(x).astype(np.int64),
     "nearest_whole_numbers": lambda x: [round(v) for v in x.tolist()],
 })
@@ -401,7 +402,6 @@ for task in (lab02.to_nearest, lab02.directed, lab02.stochastic):
         f"{name}_one_too_many": (lambda x, *r, task=task: np.append(task.expected(x, *r), 0.0), "one answer for each"),
     })
 bank(lab02.to_nearest, wrong={
-    "nearest_half_up_but_for_ties": (lambda x: np.floor(x + 0.5) - ((fraction(x) == 0.5) & (np.floor(x + 0.5) % 2 == 1)), "Broken:"),
     "nearest_ties_odd": (elsewhere(lab02.to_nearest, lambda x: fraction(x) == 0.5, lambda a, x: 2 * np.floor(x) + 1 - a), "even neighbour"),
     "nearest_ties_to_zero": (elsewhere(lab02.to_nearest, lambda x: fraction(x) == 0.5, lambda a, x: np.trunc(x)), "even neighbour"),
     "nearest_even_above_zero_alone": (elsewhere(lab02.to_nearest, lambda x: (fraction(x) == 0.5) & (x < 0), lambda a, x: np.floor(x)), "even neighbour"),

@@ -167,7 +167,7 @@ def _encode_inputs(rng):
         half = f.min_subnormal / 2
         limit = f.max + (f.max - decode_one(f.max_code - 1, f)) / 2                 # from here on infinity
         for x in (0.0, half, half * (1 + 1e-9), 3 * half, 3 * half * (1 - 1e-9), f.min_subnormal, f.min_normal,
-                  f.min_normal - half, f.max, limit, limit * (1 - 1e-9), 1e308, 5e-324):
+                  f.min_normal - half, f.max, limit, limit * (1 - 1e-9), 1e300, 5e-324):
             yield x, e, m
             yield -x, e, m
     for k in range(210):
