@@ -12,7 +12,6 @@ import copy
 import inspect
 import io
 import logging
-import numbers
 import time
 import traceback
 import warnings
@@ -23,19 +22,30 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .answers import (
+    PLAIN,
+    RED,
+    CheckFailed,
+    agree,
+    as_array,
+    as_number,
+    as_pair,
+    close,
+    equal,
+    integers,
+    plain,
+    same,
+    same_shape,
+    show,
+)
 from .shrink import shrink
+
+__all__ = ["CheckFailed", "Property", "Suspect", "Task", "as_array", "as_number", "as_pair", "close", "equal",
+           "integers", "same_shape"]
 
 OURS = Path(__file__).parents[1]  # course_lib
 EVIDENCE = 3  # wrong answers that a usual mistake must explain before a message names it
-GREEN, RED, PLAIN = "\x1b[32m", "\x1b[31m", "\x1b[0m"
-
-
-class CheckFailed(AssertionError):
-    """An answer is not right yet. The message says what broke and shows an input that breaks it."""
-
-    def _render_traceback_(self):
-        """What a notebook shows: the message alone, not the way through our code."""
-        return [f"{RED}{self}{PLAIN}"]
+GREEN = "\x1b[32m"
 
 
 def _not_written(title):
@@ -121,7 +131,7 @@ class Task:
         answers in every form in which the check takes them.
         """
         if not callable(function):
-            raise CheckFailed(f"✗ {self.title}\n  Hand over the function itself, not {_show(function)}.")
+            raise CheckFailed(f"✗ {self.title}\n  Hand over the function itself, not {show(function)}.")
         cases = self._cases(seed, also)
         passed = f"passed. Tried {len(cases)} inputs: {self.tried}."
         found = self._examine(function, cases)
@@ -140,7 +150,7 @@ class Task:
     def _by_itself(self, function):
         """`function` as it is when the tasks that it builds on are right -> (function, names of those it called).
 
-        While it runs, their references stand in the student's namespace, where helpers of the student's own find them too.
+        While it runs, their references stand in the student's namespace, where the student's helpers find them too.
         """
         namespace = getattr(inspect.unwrap(function), "__globals__", {})
         called = set()
@@ -149,7 +159,7 @@ class Task:
             def right(*arguments, **named):
                 called.add(task.name)
                 rest = list(task.shapes)[len(arguments):]
-                return _plain(task.expected(*arguments, *(named[name] for name in rest)))
+                return plain(task.expected(*arguments, *(named[name] for name in rest)))
 
             return right
 
@@ -169,7 +179,7 @@ class Task:
         """The inputs to try, each with its right answer."""
         for arguments in also:
             if not self.valid(*arguments):
-                raise ValueError(f"also: {_show(tuple(arguments))} has no single clear answer; hand over others")
+                raise ValueError(f"also: {show(tuple(arguments))} has no single clear answer; hand over others")
         inputs = [arguments for arguments in self.inputs(np.random.default_rng(seed)) if self.valid(*arguments)]
         return [self._case(tuple(arguments)) for arguments in (*inputs, *also)]
 
@@ -201,7 +211,7 @@ class Task:
             return Problem(case, f"the function must not stop with {type(error).__name__}",
                            detail=f"It said: {error}{_line_of(error)}", raised=error), None
         for name, before, after in zip(self.shapes, case.arguments, handed):
-            if not _same(before, after):
+            if not same(before, after):
                 return Problem(case, f"the function must leave its arguments as they were, but it changed `{name}`",
                                detail="Work on a copy, or build a new array."), None
         if answer is None:
@@ -220,14 +230,15 @@ class Task:
     def _memory(self, function, cases, answers):
         """The answer must depend on the arguments alone: not on calls before, not on a buffer used again."""
         for case, (now, then) in zip(cases, answers):
-            if not _same(now, then):
+            if not same(now, then):
                 return Problem(case, "an answer must stay as it is when the function is called again", now,
                                "Make a new array in each call.", by_memory=True)
         for case, (_, first) in list(zip(cases, answers))[:: -max(1, len(cases) // 8)]:
             problem, again = self._try(function, case)
-            if problem or not _same(again, first):
+            if problem or not same(again, first):
                 return Problem(case, "the same arguments must give the same answer each time", again,
-                               "Does the function use a variable from outside, or keep one between calls?", by_memory=True)
+                               "Does the function use a variable from outside, or keep one between calls?",
+                               by_memory=True)
         return None
 
     def _failure(self, function, problem, cases, note=""):
@@ -246,9 +257,9 @@ class Task:
         lines = [f"✗ {self.title}", f"  Broken: {problem.words}.", "  Smallest input found:",
                  *self._named(problem.case.arguments)]
         if self.quote and problem.answer is not None:
-            lines.append(f"  Your answer:  {_show(problem.answer)}")
+            lines.append(f"  Your answer:  {show(problem.answer)}")
         if self.quote and problem.case.expected is not None:
-            lines.append(f"  Right answer: {_show(problem.case.expected)}")
+            lines.append(f"  Right answer: {show(problem.case.expected)}")
         lines += [f"  {text}" for text in (problem.detail, note, likely and f"It looks as if {likely}.") if text]
         return CheckFailed("\n".join(lines))
 
@@ -258,8 +269,8 @@ class Task:
     def _suspect(self, function, cases):
         """The words of the usual mistakes that do as the student does on every input; or None.
 
-        A suspect is cleared by one input where it is wrong and the student is right, and when it misses more than a tenth of
-        the student's wrong answers. Two that no input tells apart are both named; of more, none.
+        A suspect is cleared by one input where it is wrong and the student is right, and when it misses more than a
+        tenth of the student's wrong answers. Two that no input tells apart are both named; of more, none.
         """
         wrong, missed = 0, {suspect: 0 for suspect in self.suspects}
         try:
@@ -276,61 +287,6 @@ class Task:
             return None
         words = list(dict.fromkeys(suspect.words for suspect in missed if missed[suspect] <= 0.1 * wrong))
         return ", or as if ".join(words) if wrong >= EVIDENCE and len(words) <= 2 else None
-
-
-def as_array(answer):
-    """A student's return value as an ndarray of numbers: arrays, tensors, lists, bytes and numbers are all right."""
-    try:
-        if hasattr(answer, "detach"):
-            answer = answer.detach().cpu()
-            answer = (answer.double() if answer.is_floating_point() else answer).numpy()    # NumPy has no bfloat16
-        if isinstance(answer, bytes | bytearray):
-            answer = np.frombuffer(bytes(answer), np.uint8)
-        array = np.asarray(answer)
-        if array.dtype == object and all(isinstance(v, numbers.Real) and not isinstance(v, bool) for v in array.flat):
-            array = array.astype(float)         # whole numbers beyond 64 bits, fractions
-    except Exception:
-        array = None
-    if array is None or array.dtype.kind not in "iuf":
-        raise CheckFailed(f"the answer must be an array of numbers, not {_show(answer)}")
-    return array
-
-
-def as_number(answer):
-    """A student's return value as one number: an ndarray without axes."""
-    array = as_array(answer)
-    if array.size != 1:
-        raise CheckFailed(f"the answer must be one number, not an array of shape {array.shape}")
-    return array.reshape(())
-
-
-def as_pair(answer):
-    """A student's return value as two ndarrays without axes."""
-    if getattr(answer, "shape", None) == (2,):
-        answer = tuple(answer)
-    if not isinstance(answer, tuple | list) or len(answer) != 2:
-        raise CheckFailed(f"the answer must be two numbers, `return first, second`, not {_show(answer)}")
-    pair = tuple(as_array(part) for part in answer)
-    if any(part.size != 1 for part in pair):
-        raise CheckFailed(f"the answer must be two single numbers, not {_show(answer)}")
-    return tuple(part.reshape(()) for part in pair)
-
-
-def same_shape(answer, expected, *arguments):
-    return answer.shape == expected.shape or f"Your shape is {answer.shape}, the right one {expected.shape}."
-
-
-def integers(answer, expected, *arguments):
-    return answer.dtype.kind in "iu" or f"Your dtype is {answer.dtype}: cast with .astype(np.int32) at the end."
-
-
-def equal(answer, expected, *arguments):
-    return bool(np.array_equal(answer, expected))
-
-
-def close(answer, expected, *arguments):
-    """Equal to a relative 1e-5: float32 and float64 are both right. NaN never is."""
-    return bool(np.allclose(answer, expected, rtol=1e-5, atol=1e-9))
 
 
 def _call(function, arguments):
@@ -355,53 +311,18 @@ def _no_logging():
         logging.disable(before)
 
 
-def _plain(answer):
-    """A reference's answer as a student's function gives it: Python numbers where they are single."""
-    if isinstance(answer, tuple):
-        return tuple(_plain(part) for part in answer)
-    return answer.item() if isinstance(answer, np.ndarray | np.generic) and answer.ndim == 0 else answer
-
-
 def _alike(problem, other):
     """Whether two functions did the same on one input: both right, both stopped, or the same wrong answer."""
     if problem is None or other is None:
         return problem is other
     if problem.raised or other.raised:
         return bool(problem.raised and other.raised)
-    return _agree(problem.answer, other.answer)
-
-
-def _same(before, after):
-    """Equal in value, shape and dtype, NaN included."""
-    if isinstance(before, tuple | list):
-        return len(before) == len(after) and all(_same(b, a) for b, a in zip(before, after))
-    if isinstance(before, np.ndarray):
-        return before.dtype == after.dtype and np.array_equal(before, after, equal_nan=before.dtype.kind == "f")
-    return before is after or before == after                     # NaN is itself, and not equal to itself
-
-
-def _agree(answer, other):
-    """Equal as far as float32 goes. What could not be read as numbers agrees with nothing."""
-    if isinstance(answer, tuple) and isinstance(other, tuple):
-        return len(answer) == len(other) and all(_agree(a, o) for a, o in zip(answer, other))
-    if not isinstance(answer, np.ndarray) or not isinstance(other, np.ndarray):
-        return False
-    return answer.shape == other.shape and np.allclose(answer, other, rtol=1e-5, atol=1e-9, equal_nan=True)
+    return agree(problem.answer, other.answer)
 
 
 def _name(argument):
     """An argument as a message shows it; a function may say in `words` what it does."""
-    return getattr(argument, "words", "a stand-in that answers at once") if callable(argument) else _show(argument)
-
-
-def _show(value):
-    if isinstance(value, tuple):
-        return "(" + ", ".join(_show(part) for part in value) + ")"
-    if isinstance(value, np.ndarray):
-        text = np.array2string(value, separator=", ", threshold=60, max_line_width=100)
-        return (text if value.ndim < 2 else text.replace("\n", "\n" + " " * 8)) + f"  ({value.dtype})"
-    text = repr(value)
-    return text if len(text) <= 200 else text[:200] + " …"
+    return getattr(argument, "words", "a stand-in that answers at once") if callable(argument) else show(argument)
 
 
 def _line_of(error):

@@ -10,8 +10,8 @@ TRIES, SECONDS = 600, 2.0
 def shrink(arguments, shapes, fixed, broken_by, problem):
     """Walk greedily to smaller arguments as long as `broken_by(arguments)` returns a problem (not None).
 
-    Returns the smallest arguments found and their problem. Stops after 600 tries or two seconds, and when interrupted: a
-    message that comes late helps nobody.
+    Returns the smallest arguments found and their problem. Stops after 600 tries or two seconds, and when interrupted:
+    a message that comes late helps nobody.
     """
     deadline, tries, moving = time.monotonic() + SECONDS, 0, True
     while moving:

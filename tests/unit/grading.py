@@ -16,8 +16,8 @@ A lab's test file collects its right and wrong answers in an `Answers`, and hand
         answers = ANSWERS
 
 A message may end in a diagnosis, "It looks as if ...". It is true of a wrong answer if it holds the words that the bank
-wants said, or those that stand third: a diagnosis that may be named, and need not be. Any other diagnosis is false, and of
-fifty less than one may be.
+wants said, or those that stand third: a diagnosis that may be named, and need not be. Any other diagnosis is false, and
+of fifty less than one may be.
 """
 
 import ast

@@ -323,7 +323,8 @@ def test_a_mistake_of_its_own_is_told_whatever_the_earlier_task_is():
 def test_a_stub_stays_a_stub_and_a_lucky_second_run_does_not_count():
     with pytest.raises(NotImplementedError, match="Task 2 · twice is not written yet"):
         TWICE(notebook(NO_PLUS + "def twice(x): raise NotImplementedError\n")["twice"])
-    first_wrong = notebook(RIGHT_PLUS + "calls = []\ndef twice(x):\n    calls.append(x)\n    return 2 * x + (len(calls) == 1)\n")
+    counted = "calls = []\ndef twice(x):\n    calls.append(x)\n    return 2 * x + (len(calls) == 1)\n"
+    first_wrong = notebook(RIGHT_PLUS + counted)
     assert "Broken:" in _message(first_wrong["twice"], TWICE)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from course_lib.check import CheckFailed, lab01
 from course_lib.check.lab01.formats import _decode_as, _encode_as
-from tests.unit.grading import Answers, Trial, shown_input
+from tests.unit.grading import Answers, Trial, graded_cell, shown_input
 
 ANSWERS = Answers(lab01)
 right, wrong = ANSWERS.right, ANSWERS.wrong
@@ -131,7 +131,8 @@ def limits_by_decoding(e, m):
 @right(lab01.limits)
 def limits_array(e, m):
     everything = np.array([decode_shifts(code, e, m) for code in range((2**e - 1) << m)])
-    return np.array([everything.max(), everything[2**m], everything[1], (everything[2**m + 1] / everything[2**m] - 1) / 2])
+    u = (everything[2**m + 1] / everything[2**m] - 1) / 2
+    return np.array([everything.max(), everything[2**m], everything[1], u])
 
 
 @wrong(lab01.limits, "the highest exponent field, which belongs to infinity")
@@ -445,23 +446,30 @@ ANSWERS.bank(lab01.decode, right={
     "decode_from_the_sign_down": lambda c, e, m: (
         -decode_shifts(c - 2 ** (e + m), e, m) if c >= 2 ** (e + m) else decode_shifts(c, e, m)),
 }, wrong={
-    "decode_infinity_unsigned": (where(lambda s, E, F, e, m: E == 2**e - 1 and not F, lambda *a: math.inf), "sign counts"),
+    "decode_infinity_unsigned": (where(lambda s, E, F, e, m: E == 2**e - 1 and not F, lambda *a: math.inf),
+                                 "sign counts"),
     "decode_nan_one_alone": (where(lambda s, E, F, e, m: E == 2**e - 1 and F > 1, lambda *a: math.inf), "any other F"),
-    "decode_nan_last_alone": (where(lambda s, E, F, e, m: E == 2**e - 1 and 0 < F < 2**m - 1, lambda *a: math.inf), "any other F"),
-    "decode_quiet_nan_alone": (where(lambda s, E, F, e, m: E == 2**e - 1 and 0 < F < 2 ** (m - 1), lambda *a: math.inf), "any other F"),
+    "decode_nan_last_alone": (where(lambda s, E, F, e, m: E == 2**e - 1 and 0 < F < 2**m - 1, lambda *a: math.inf),
+                              "any other F"),
+    "decode_quiet_nan_alone": (where(lambda s, E, F, e, m: E == 2**e - 1 and 0 < F < 2 ** (m - 1), lambda *a: math.inf),
+                               "any other F"),
     "decode_all_nan": (where(lambda s, E, F, e, m: E == 2**e - 1, lambda *a: math.nan), "infinite (F = 0"),
-    "decode_zero_is_tiny": (where(lambda s, E, F, e, m: E == F == 0, lambda c, e, m: 2.0 ** (1 - 2 ** (e - 1))), "subnormal"),
+    "decode_zero_is_tiny": (where(lambda s, E, F, e, m: E == F == 0, lambda c, e, m: 2.0 ** (1 - 2 ** (e - 1))),
+                            "subnormal"),
     "decode_flush": (where(lambda s, E, F, e, m: E == 0, lambda *a: 0.0), "subnormal"),
     "decode_first_subnormal_lost": (where(lambda s, E, F, e, m: E == 0 and F == 1, lambda *a: 0.0), "subnormal"),
     "decode_last_subnormal_normal": (where(lambda s, E, F, e, m: E == 0 and F == 2**m - 1,
                                            lambda c, e, m: 2.0 ** (2 - 2 ** (e - 1))), "subnormal"),
-    "decode_last_exponent_special": (where(lambda s, E, F, e, m: E == 2**e - 2 and F == 2**m - 1, lambda *a: math.inf), "between"),
+    "decode_last_exponent_special": (where(lambda s, E, F, e, m: E == 2**e - 2 and F == 2**m - 1, lambda *a: math.inf),
+                                     "between"),
     "decode_fn_rules": (where(lambda s, E, F, e, m: E == 2**e - 1 and F < 2**m - 1,
                               lambda c, e, m: _decode_as(c, e, m, special=False)), "all exponent bits set"),
     "decode_bias_of_fp16": (lambda c, e, m: _decode_as(c, e, m, bias=15), "Broken:"),
-    "decode_bias_from_widths": (lambda c, e, m: _decode_as(c, e, m, bias=2 ** (e - 1) - 1 if e < 8 else 128), "Broken:"),
+    "decode_bias_from_widths": (lambda c, e, m: _decode_as(c, e, m, bias=2 ** (e - 1) - 1 if e < 8 else 128),
+                                "Broken:"),
     "decode_fraction_over_all_ones": (where(lambda s, E, F, e, m: 0 < E < 2**e - 1, lambda c, e, m: (
-        (-1) ** parts(c, e, m)[0] * 2.0 ** (parts(c, e, m)[1] - 2 ** (e - 1) + 1) * (1 + parts(c, e, m)[2] / (2**m - 1)))), "2^(E - bias)"),
+        (-1) ** parts(c, e, m)[0] * 2.0 ** (parts(c, e, m)[1] - 2 ** (e - 1) + 1) * (1 + parts(c, e, m)[2] / (2**m - 1)))),
+        "2^(E - bias)"),
     "decode_ten_bits_at_most": (lambda c, e, m: decode_shifts(c & ~(parts(c, e, m)[2] & ~1023), e, m), "Broken:"),
     "decode_fields_exchanged": (lambda c, e, m: decode_shifts(c, m, e) if m > 1 else decode_shifts(c, e, m), "Broken:"),
     "decode_sign_added": (lambda c, e, m: decode_shifts(c, e, m) * (1 - parts(c, e, m)[0]), "Broken:"),
@@ -471,7 +479,8 @@ ANSWERS.bank(lab01.decode, right={
     "decode_half_precision": (lambda c, e, m: np.float16(decode_shifts(c, e, m)), "Broken:"),
     "decode_infinity_is_large": (lambda c, e, m: min(max(decode_shifts(c, e, m), -1e300), 1e300), "infinite"),
     "decode_text_answer": (lambda c, e, m: str(decode_shifts(c, e, m)), "array of numbers"),
-    "decode_magnitude_of_negative_nan": (where(lambda s, E, F, e, m: s and E == 2**e - 1 and F, lambda *a: -math.inf), "any other F"),
+    "decode_magnitude_of_negative_nan": (where(lambda s, E, F, e, m: s and E == 2**e - 1 and F, lambda *a: -math.inf),
+                                         "any other F"),
 })
 
 
@@ -552,25 +561,35 @@ ANSWERS.bank(lab01.encode, right={
                         (2**e - 1) << m)), "Broken:"),
     "encode_ties_down": (magnitude(lambda x, e, m: encode_bisect(x * (1 - 1e-12), e, m)), "Broken:"),
     "encode_up": (magnitude(lambda x, e, m: _encode_as(x, e, m, math.ceil)), "Broken:"),
-    "encode_toward_minus_infinity": (nan_safe(lambda x, e, m: _encode_as(x, e, m, math.ceil if x < 0 else math.floor)), "Broken:"),
-    "encode_largest_lost": (magnitude(lambda x, e, m: c + 1 if (c := encode_spacing(x, e, m)) == ((2**e - 1) << m) - 1 else c), "Broken:"),
-    "encode_lowest_lost": (nan_safe(lambda x, e, m: c + 1 if (c := encode_spacing(x, e, m)) == (2 ** (1 + e) - 1 << m) - 1 else c), "Broken:"),
-    "encode_limit_too_far": (magnitude(lambda x, e, m: ((2**e - 1) << m) - 1 if encode_spacing(x, e, m) == (2**e - 1) << m
+    "encode_toward_minus_infinity": (nan_safe(lambda x, e, m: _encode_as(x, e, m, math.ceil if x < 0 else math.floor)),
+                                     "Broken:"),
+    "encode_largest_lost": (
+        magnitude(lambda x, e, m: c + 1 if (c := encode_spacing(x, e, m)) == ((2**e - 1) << m) - 1 else c), "Broken:"),
+    "encode_lowest_lost": (
+        nan_safe(lambda x, e, m: c + 1 if (c := encode_spacing(x, e, m)) == (2 ** (1 + e) - 1 << m) - 1 else c),
+        "Broken:"),
+    "encode_limit_too_far": (
+        magnitude(lambda x, e, m: ((2**e - 1) << m) - 1 if encode_spacing(x, e, m) == (2**e - 1) << m
                              and x < 2.0 ** 2 ** (e - 1) else encode_spacing(x, e, m)), "infinity"),
     "encode_limit_excluded": (magnitude(lambda x, e, m: c - 1 if (c := encode_spacing(x, e, m)) == (2**e - 1) << m
                               and encode_bisect(x * (1 - 1e-12), e, m) < c else c), "infinity"),
     "encode_negative_infinity": (lambda x, e, m: encode_spacing(abs(x) if math.isinf(x) else x, e, m), "infinity"),
     "encode_infinity_saturates": (lambda x, e, m: encode_spacing(x, e, m) - math.isinf(x), "infinity"),
     "encode_nan_is_zero": (lambda x, e, m: 0 if math.isnan(x) else encode_spacing(x, e, m), "NaN"),
-    "encode_overflow_is_nan": (magnitude(lambda x, e, m: encode_spacing(x, e, m) + (encode_spacing(x, e, m) == (2**e - 1) << m)), "infinity"),
-    "encode_first_subnormal_lost": (magnitude(lambda x, e, m: 0 if (c := encode_spacing(x, e, m)) == 1 else c), "Broken:"),
-    "encode_half_of_the_smallest_up": (magnitude(lambda x, e, m: 1 if x and not encode_spacing(x, e, m) else encode_spacing(x, e, m)), "Broken:"),
-    "encode_stops_at_huge": (lambda x, e, m: encode_spacing(x, e, m) + 0 * int(min(abs(x), 2.0) * (1 / (abs(x) < 1e299 or not math.isfinite(x)))
-                             if not math.isnan(x) else 0), "must not stop with"),
-    "encode_two_s_complement": (lambda x, e, m: 2 ** (1 + e + m) - encode_spacing(-x, e, m) if x < 0 else encode_spacing(x, e, m), "Broken:"),
+    "encode_overflow_is_nan": (
+        magnitude(lambda x, e, m: encode_spacing(x, e, m) + (encode_spacing(x, e, m) == (2**e - 1) << m)), "infinity"),
+    "encode_first_subnormal_lost": (magnitude(lambda x, e, m: 0 if (c := encode_spacing(x, e, m)) == 1 else c),
+                                    "Broken:"),
+    "encode_half_of_the_smallest_up": (
+        magnitude(lambda x, e, m: 1 if x and not encode_spacing(x, e, m) else encode_spacing(x, e, m)), "Broken:"),
+    "encode_stops_at_huge": (
+        magnitude(lambda x, e, m: encode_spacing(x, e, m) + 0 * int(x * 1e9)), "must not stop with"),
+    "encode_two_s_complement": (
+        lambda x, e, m: 2 ** (1 + e + m) - encode_spacing(-x, e, m) if x < 0 else encode_spacing(x, e, m), "Broken:"),
     "encode_fp16_always": (lambda x, e, m: int(np.float16(x).view(np.uint16)) & (2 ** (1 + e + m) - 1), "Broken:"),
     "encode_bits_as_text": (lambda x, e, m: bin(encode_spacing(x, e, m)), "array of numbers"),
-    "encode_bias_too_large": (magnitude(lambda x, e, m: min(encode_spacing(x, e, m) + 2**m, (2**e - 1) << m)), "Broken:"),
+    "encode_bias_too_large": (magnitude(lambda x, e, m: min(encode_spacing(x, e, m) + 2**m, (2**e - 1) << m)),
+                              "Broken:"),
 })
 
 
@@ -579,7 +598,10 @@ def encode_bisect(x, e, m):
     if not math.isfinite(x):
         return encode_spacing(x, e, m)
     low, high, size = 0, (2**e - 1) << m, abs(Fraction(x))
-    value = lambda c: Fraction(decode_shifts(c, e, m)) if c < (2**e - 1) << m else Fraction(2) ** 2 ** (e - 1)  # noqa: E731
+
+    def value(code):
+        return Fraction(decode_shifts(code, e, m)) if code < (2**e - 1) << m else Fraction(2) ** 2 ** (e - 1)
+
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if value(middle) <= size else (low, middle)
@@ -587,13 +609,13 @@ def encode_bisect(x, e, m):
     return (low if below < above or (below == above and low % 2 == 0) else high) + (2 ** (e + m) if x < 0 else 0)
 
 
-def adds(first=lambda v, fl: fl(v), start=lambda x, fl: 0.0, plus=lambda a, b, fl: fl(a + b), read=lambda x: x, last=lambda t, x, fl: t):
+def adds(start=lambda x, fl: 0.0, plus=lambda a, b, fl: fl(a + b), read=lambda x: x):
     """A sum from left to right, with something else at one place."""
     def function(x, fl):
         total = start(x, fl)
         for v in read(x):
-            total = plus(total, first(v, fl), fl)
-        return last(total, x, fl)
+            total = plus(total, fl(v), fl)
+        return total
 
     return function
 
@@ -639,7 +661,8 @@ SUMS_WRONG = {
     "six_digits": lambda add: lambda x, fl: float(f"{add(x, fl):.3g}"),
     "three_bits_always": lambda add: lambda x, fl: add(x, lab01.RoundTo(3)),
     "all_partial_sums": lambda add: lambda x, fl: np.array([add(x[:1], fl), add(x, fl)]),
-    "last_entry_lost": lambda add: lambda x, fl: add(x[:-1], fl) if len(x) > 2 and len(x) & 1 else 0.0 if len(x) > 8 else add(x, fl),
+    "last_entry_lost":
+        lambda add: lambda x, fl: add(x[:-1], fl) if len(x) > 2 and len(x) & 1 else 0.0 if len(x) > 8 else add(x, fl),
     "text": lambda add: lambda x, fl: str(add(x, fl)),
 }
 SAID = {"all_partial_sums": "one number", "text": "array of numbers", "one_entry_stops": "must not stop"}
@@ -657,8 +680,10 @@ ANSWERS.bank(lab01.rounded_sum, right={
     "sum_float16_accumulator": (adds(plus=lambda a, b, fl: fl(np.float16(a) + np.float16(b))), "after each addition"),
     "sum_first_twice": (adds(start=lambda x, fl: fl(x[0])), "after each addition"),
     "sum_first_not_rounded": (adds(start=lambda x, fl: x[0], read=lambda x: x[1:]), "Broken:"),
-    "sum_last_not_rounded": (lambda x, fl: fl(x[0]) if len(x) == 1 else sum_loop(x[:-1], fl) + fl(x[-1]), "itself a number"),
-    "sum_pairs": (lambda x, fl: pairs_loop(np.concatenate([x, np.zeros(2 ** (len(x) - 1).bit_length() - len(x))]), fl), "left to right"),
+    "sum_last_not_rounded": (lambda x, fl: fl(x[0]) if len(x) == 1 else sum_loop(x[:-1], fl) + fl(x[-1]),
+                             "itself a number"),
+    "sum_pairs": (lambda x, fl: pairs_loop(np.concatenate([x, np.zeros(2 ** (len(x) - 1).bit_length() - len(x))]), fl),
+                  "left to right"),
     "sum_compensated": (lambda x, fl: compensated(x, fl), "left to right"),
     "sum_every_other_rounded": (lambda x, fl: fl(sum_every_other(x, fl)), "after each addition"),
     "sum_kept_from_before": (sum_kept, "Broken:"),
@@ -672,9 +697,12 @@ ANSWERS.bank(lab01.pairwise_sum, right={
     "pairs_float32": (lambda x, fl: pairs_by(x, lambda a, b: fl(np.float32(a) + np.float32(b)), fl), "neighbours"),
     "pairs_ends_first": (lambda x, fl: pairs_ends(x, fl), "neighbours"),
     "pairs_thirty_two_at_most": (lambda x, fl: pairs_loop(x, fl) if len(x) <= 32 else sum_loop(x, fl), "neighbours"),
-    "pairs_blocks_of_four": (lambda x, fl: pairs_loop([sum_loop(x[i : i + 4], fl) for i in range(0, len(x), 4)], fl), "neighbours"),
-    "pairs_last_not_rounded": (lambda x, fl: fl(x[0]) if len(x) == 1 else pairs_loop(x[::2], fl) + pairs_loop(x[1::2], fl), "Broken:"),
-    "pairs_one_level": (lambda x, fl: sum_loop([fl(fl(a) + fl(b)) for a, b in zip(x[::2], x[1::2])] or x, fl), "neighbours"),
+    "pairs_blocks_of_four": (lambda x, fl: pairs_loop([sum_loop(x[i : i + 4], fl) for i in range(0, len(x), 4)], fl),
+                             "neighbours"),
+    "pairs_last_not_rounded": (
+        lambda x, fl: fl(x[0]) if len(x) == 1 else pairs_loop(x[::2], fl) + pairs_loop(x[1::2], fl), "Broken:"),
+    "pairs_one_level": (lambda x, fl: sum_loop([fl(fl(a) + fl(b)) for a, b in zip(x[::2], x[1::2])] or x, fl),
+                        "neighbours"),
     "pairs_zero_for_one": (lambda x, fl: 0.0 if len(x) == 1 else pairs_loop(x, fl), "Broken:"),
 })
 
@@ -761,3 +789,75 @@ def test_references_and_rounders_are_those_of_numpy_s_half_precision():
     for value in ones.astype(np.float16):
         by_numpy = np.float16(by_numpy + value)
     assert lab01.rounded_sum.expected(ones, lab01.RoundTo(11)) == by_numpy
+
+
+# As students build one answer on another, and a mistake in each of the earlier ones.
+DECODE = """
+def decode(code, exponent_bits, fraction_bits):
+    s, code = divmod(code, 2 ** (exponent_bits + fraction_bits))
+    E, F = divmod(code, 2**fraction_bits)
+    bias = 2 ** (exponent_bits - 1) - 1
+    if E == 2**exponent_bits - 1:
+        return math.nan if F else (-1) ** s * math.inf
+    return (-1) ** s * 2.0 ** (max(E, 1) - bias) * ((E > 0) + F / 2**fraction_bits)
+"""
+LIMITS = """
+def limits(e, m):
+    top = (2**e - 1) << m
+    return decode(top - 1, e, m), decode(1 << m, e, m), decode(1, exponent_bits=e, fraction_bits=m), 2.0 ** -(m + 1)
+"""
+ENCODE = """
+def spacing(x, e, m):
+    largest, normal, smallest, u = limits(e, m)
+    return max(2.0 ** (math.frexp(x)[1] - 1 - m), smallest)
+
+def encode(x, e, m):
+    largest, normal, smallest, u = limits(e, m)
+    if math.isnan(x):
+        return 2 ** (e + m) - 1
+    top, sign = (2**e - 1) << m, 2 ** (e + m) if x < 0 else 0
+    x = abs(x)
+    if x >= largest * (1 + 2**-m / (2 - 2**-m) / 2):
+        return sign + top
+    step = spacing(x, e, m)
+    code = round(x / step)
+    while 2**m <= code and step > smallest:
+        step, code = step / 2, code + 2**m
+    return sign + code
+"""
+SUMS = """
+def rounded_sum(x, fl):
+    total = 0.0
+    for v in x:
+        total = fl(total + fl(v))
+    return total
+
+def pairwise_sum(x, fl):
+    if len(x) <= 2:
+        return rounded_sum(x, fl)
+    return rounded_sum([pairwise_sum(x[: len(x) // 2], fl), pairwise_sum(x[len(x) // 2 :], fl)], fl)
+"""
+MISTAKES = {
+    "decode": ("2.0 ** (max(E, 1) - bias)", "2.0 ** (E - bias)"),
+    "limits": ("2.0 ** -(m + 1)", "0"),
+    "rounded_sum": ("fl(total + fl(v))", "total + v"),
+    "pairwise_sum": ("len(x) <= 2", "len(x) <= 4"),
+    "encode": ("if math.isnan(x)", "if x == 0"),
+}
+
+
+@pytest.mark.parametrize("wrong_one", [None, *MISTAKES])
+def test_a_mistake_costs_its_own_points_alone(wrong_one):
+    """However the answers call one another."""
+    space = {"math": math}
+    right, mistake = MISTAKES.get(wrong_one, ("", ""))
+    source = DECODE + LIMITS + ENCODE + SUMS
+    assert wrong_one is None or source.count(right) == 1 or wrong_one == "decode"
+    exec(source.replace(right, mistake), space)
+    lost = []
+    for task in lab01.TASKS:
+        try:
+            graded_cell(ANSWERS, task, space[task.name])
+        except CheckFailed:
+            lost.append(task.name)
+    assert lost == ([wrong_one] if wrong_one else [])

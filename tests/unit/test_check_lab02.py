@@ -95,7 +95,8 @@ wrong_one(lab02.directed, "not used", lambda x, mode: np.floor(x), "directed_alw
 wrong_one(lab02.directed, "not used", lambda x, mode: np.ceil(x), "directed_always_up")
 wrong_one(lab02.directed, "away from zero",
           lambda x, mode: np.floor(x) if mode == "down" else np.sign(x) * np.ceil(abs(x)), "directed_away")
-wrong_one(lab02.directed, "returned None", lambda x, mode: np.floor(x) if mode == "down" else None, "directed_half_done")
+wrong_one(lab02.directed, "returned None",
+          lambda x, mode: np.floor(x) if mode == "down" else None, "directed_half_done")
 
 
 # ------------------------------------------------------------------------------------------------------ 3 stochastic
@@ -315,7 +316,11 @@ wrong_one(lab02.stuck, "True or False", lambda x, lr, g: lr * abs(2 * (x - 1024)
 
 def elsewhere(task, of, then):
     """The right answer, but for the entries of x of which `of(x)` says so; in those, `then(right, x)`."""
-    return lambda x, *rest: np.where(of(x), then(np.asarray(task.expected(x, *rest), float), x), task.expected(x, *rest))
+    def function(x, *rest):
+        right = np.asarray(task.expected(x, *rest), float)
+        return np.where(of(x), then(right, x), right)
+
+    return function
 
 
 def fraction(x):
@@ -377,7 +382,8 @@ bank(lab02.to_nearest, right={
 })
 bank(lab02.directed, right={
     "directed_int64": lambda x, mode: (np.floor if mode == "down" else np.ceil)(x).astype(np.int64),
-    "directed_by_nearest": lambda x, mode: (r := np.rint(x)) - ((r > x) & (mode == "down")) + ((r < x) & (mode == "up")),
+    "directed_by_nearest":
+        lambda x, mode: (r := np.rint(x)) - ((r > x) & (mode == "down")) + ((r < x) & (mode == "up")),
 })
 
 for task in (lab02.to_nearest, lab02.directed, lab02.stochastic):
@@ -386,26 +392,41 @@ for task in (lab02.to_nearest, lab02.directed, lab02.stochastic):
         f"{name}_float32_first": (by_dtype(task, np.float32), "Broken:"),
         f"{name}_float16_first": (by_dtype(task, np.float16), "Broken:"),
         f"{name}_six_digits_first": (lambda x, *r, task=task: np.asarray(task.expected(np.round(x, 6), *r)), "Broken:"),
-        f"{name}_close_is_whole": (elsewhere(task, nearly_whole, lambda a, x: np.rint(x)) if task is not lab02.to_nearest
+        f"{name}_close_is_whole": (
+            elsewhere(task, nearly_whole, lambda a, x: np.rint(x)) if task is not lab02.to_nearest
                                    else elsewhere(task, lambda x: np.isclose(fraction(x), 0.5, rtol=0, atol=1e-6),
                                                   lambda a, x: 2 * np.rint(x / 2)), "Broken:"),
         f"{name}_magnitude": (lambda x, *r, task=task: abs(np.asarray(task.expected(x, *r), float)), "Broken:"),
         f"{name}_no_less_than_zero": (lambda x, *r, task=task: np.maximum(task.expected(x, *r), 0.0), "Broken:"),
-        f"{name}_eight_bits": (lambda x, *r, task=task: np.asarray(task.expected(x, *r), float).astype(np.int64).astype(np.int8), "Broken:"),
-        f"{name}_sixteen_bits": (lambda x, *r, task=task: np.asarray(task.expected(x, *r), float).astype(np.int64).astype(np.int16), "Broken:"),
+        f"{name}_eight_bits": (
+            lambda x, *r, task=task: np.asarray(task.expected(x, *r), float).astype(np.int64).astype(np.int8),
+            "Broken:"),
+        f"{name}_sixteen_bits": (
+            lambda x, *r, task=task: np.asarray(task.expected(x, *r), float).astype(np.int64).astype(np.int16),
+            "Broken:"),
         f"{name}_clipped_to_bytes": (lambda x, *r, task=task: np.clip(task.expected(x, *r), -128, 127), "Broken:"),
-        f"{name}_first_of_one_alone": (lambda x, *r, task=task: x.copy() if len(x) == 1 else np.asarray(task.expected(x, *r)), "Broken:"),
-        f"{name}_one_where_there_is_a_zero": (lambda x, *r, task=task: np.ones(len(x)) if np.any(x == 0) else np.asarray(task.expected(x, *r)), "Broken:"),
+        f"{name}_first_of_one_alone": (
+            lambda x, *r, task=task: x.copy() if len(x) == 1 else np.asarray(task.expected(x, *r)), "Broken:"),
+        f"{name}_one_where_there_is_a_zero": (
+            lambda x, *r, task=task: np.ones(len(x)) if np.any(x == 0) else np.asarray(task.expected(x, *r)),
+            "Broken:"),
         f"{name}_sorted": (lambda x, *r, task=task: np.sort(task.expected(x, *r)), "Broken:"),
         f"{name}_remembered": (remembered(task), "Broken:"),
         f"{name}_texts": (lambda x, *r, task=task: [str(v) for v in task.expected(x, *r)], "array of numbers"),
         f"{name}_one_too_many": (lambda x, *r, task=task: np.append(task.expected(x, *r), 0.0), "one answer for each"),
     })
 bank(lab02.to_nearest, wrong={
-    "nearest_ties_odd": (elsewhere(lab02.to_nearest, lambda x: fraction(x) == 0.5, lambda a, x: 2 * np.floor(x) + 1 - a), "even neighbour"),
-    "nearest_ties_to_zero": (elsewhere(lab02.to_nearest, lambda x: fraction(x) == 0.5, lambda a, x: np.trunc(x)), "even neighbour"),
-    "nearest_even_above_zero_alone": (elsewhere(lab02.to_nearest, lambda x: (fraction(x) == 0.5) & (x < 0), lambda a, x: np.floor(x)), "even neighbour"),
-    "nearest_away_below_a_hundred": (elsewhere(lab02.to_nearest, lambda x: (fraction(x) == 0.5) & (abs(x) > 100), lambda a, x: np.floor(x) + 1), "even neighbour"),
+    "nearest_ties_odd": (
+        elsewhere(lab02.to_nearest, lambda x: fraction(x) == 0.5, lambda a, x: 2 * np.floor(x) + 1 - a),
+        "even neighbour"),
+    "nearest_ties_to_zero": (elsewhere(lab02.to_nearest, lambda x: fraction(x) == 0.5, lambda a, x: np.trunc(x)),
+                             "even neighbour"),
+    "nearest_even_above_zero_alone": (
+        elsewhere(lab02.to_nearest, lambda x: (fraction(x) == 0.5) & (x < 0), lambda a, x: np.floor(x)),
+        "even neighbour"),
+    "nearest_away_below_a_hundred": (
+        elsewhere(lab02.to_nearest, lambda x: (fraction(x) == 0.5) & (abs(x) > 100), lambda a, x: np.floor(x) + 1),
+        "even neighbour"),
     "nearest_half_is_one": (elsewhere(lab02.to_nearest, lambda x: x == 0.5, lambda a, x: a + 1), "even neighbour"),
     "nearest_stops_at_zero": (lambda x: np.rint(x) + 0 * [1, 0][int(np.any(x == 0)) * 2], "must not stop with"),
 })
@@ -414,7 +435,8 @@ bank(lab02.directed, wrong={
     "directed_up_of_a_little_less": (lambda x, mode: np.floor(x) if mode == "down" else np.ceil(x - 1e-9), "Broken:"),
     "directed_to_nearest": (lambda x, mode: np.rint(x), "Broken:"),
     "directed_half": (lambda x, mode: np.rint(x - 0.5) if mode == "down" else np.rint(x + 0.5), "Broken:"),
-    "directed_up_is_down_plus_one": (lambda x, mode: np.floor(x) + (mode == "up") * (x != 0), "Broken:", "must not move"),
+    "directed_up_is_down_plus_one": (lambda x, mode: np.floor(x) + (mode == "up") * (x != 0),
+                                     "Broken:", "must not move"),
     "directed_tiny_is_zero": (elsewhere(lab02.directed, lambda x: abs(x) < 1e-6, lambda a, x: 0 * a), "Broken:"),
 })
 bank(lab02.stochastic, wrong={
@@ -423,8 +445,10 @@ bank(lab02.stochastic, wrong={
     "stochastic_ceil": (lambda x, u: np.ceil(x), "Broken:"),
     "stochastic_one_coin": (lambda x, u: np.floor(x) + (u[0] < fraction(x)), "u < f"),
     "stochastic_coins_backwards": (lambda x, u: np.floor(x) + (u[::-1] < fraction(x)), "u < f"),
-    "stochastic_negative_turned": (lambda x, u: np.sign(x) * (np.floor(abs(x)) + (u < fraction(abs(x)))), "Broken:", "below zero"),
-    "stochastic_nearest_unless_close": (lambda x, u: np.where(abs(fraction(x) - 0.5) < 0.25, np.floor(x) + (u < fraction(x)), np.rint(x)), "u < f"),
+    "stochastic_negative_turned": (lambda x, u: np.sign(x) * (np.floor(abs(x)) + (u < fraction(abs(x)))),
+                                   "Broken:", "below zero"),
+    "stochastic_nearest_unless_close": (
+        lambda x, u: np.where(abs(fraction(x) - 0.5) < 0.25, np.floor(x) + (u < fraction(x)), np.rint(x)), "u < f"),
     "stochastic_two_digits": (lambda x, u: np.floor(x) + (u < np.round(fraction(x), 2)), "u < f"),
     "stochastic_rounded_sum": (lambda x, u: np.rint(x + u - 0.5), "Broken:"),
     "stochastic_ties_alone": (lambda x, u: np.where(fraction(x) == 0.5, np.floor(x) + (u < 0.5), np.rint(x)), "u < f"),
@@ -440,7 +464,9 @@ bank(lab02.standard_errors_off, wrong={
     "off_a_half": (off_by(f=lambda x: 0.5), "standard error"),
     "off_f_alone": (lambda d, x: (d.mean() - x) / np.sqrt((x % 1) / d.size), "standard error"),
     "off_median": (off_by(mean=np.median), "Broken:"),
-    "off_float32_mean": (lambda d, x: (float(np.mean(d.astype(np.float32))) - np.float32(x)) / np.sqrt((x % 1) * (1 - x % 1) / d.size), "Broken:"),
+    "off_float32_mean": (
+        lambda d, x: (float(np.mean(d.astype(np.float32))) - np.float32(x)) / np.sqrt((x % 1) * (1 - x % 1) / d.size),
+        "Broken:"),
     "off_no_less_than_zero": (off_by(of=lambda z: max(0.0, z)), "negative one"),
     "off_small_is_zero": (off_by(of=lambda z: 0.0 if abs(z) < 0.05 else z), "Broken:"),
     "off_two_digits": (off_by(of=lambda z: round(float(z), 2)), "standard error"),
@@ -448,7 +474,8 @@ bank(lab02.standard_errors_off, wrong={
     "off_zero_for_one_draw": (lambda d, x: 0.0 if d.size == 1 else off_numpy(d, x), "Broken:"),
     "off_stops_for_one_draw": (lambda d, x: off_numpy(d, x) + 0 * [1, 1][2 * (d.size == 1)], "must not stop with"),
     "off_distinct_draws": (off_by(n=lambda d: np.unique(d).size), "standard error"),
-    "off_variance_added": (lambda d, x: (d.mean() - x) / np.sqrt((x % 1) * (1 - x % 1) / d.size + 1e-3), "standard error"),
+    "off_variance_added": (lambda d, x: (d.mean() - x) / np.sqrt((x % 1) * (1 - x % 1) / d.size + 1e-3),
+                           "standard error"),
     "off_pair": (lambda d, x: (off_numpy(d, x), d.size), "one number"),
     "off_text": (lambda d, x: str(off_numpy(d, x)), "array of numbers"),
     "off_squared": (off_by(of=lambda z: z * abs(z)), "standard error"),
@@ -516,18 +543,22 @@ bank(lab02.descent, right={
     "descent_whole_numbers": (walks(path_of=lambda path: np.array(path).astype(int)), "Broken:"),
     "descent_half_precision": (walks(path_of=lambda path: np.array(path).astype(np.float16)), "Broken:"),
     "descent_target_1000": (walks(target=1000), "Broken:"),
-    "descent_start_left_out": (lambda x0, lr, steps, store: descent_list(x0, lr, steps, store)[1:], "steps + 1 entries"),
+    "descent_start_left_out": (lambda x0, lr, steps, store: descent_list(x0, lr, steps, store)[1:],
+                               "steps + 1 entries"),
     "descent_one_path": (walk_kept, "Broken:"),
     "descent_backwards": (walks(path_of=lambda path: np.array(path)[::-1]), "Broken:"),
-    "descent_one_step_at_least": (lambda x0, lr, steps, store: descent_list(x0, lr, max(steps, 1), store), "steps + 1 entries"),
+    "descent_one_step_at_least": (lambda x0, lr, steps, store: descent_list(x0, lr, max(steps, 1), store),
+                                  "steps + 1 entries"),
     "descent_slope_of_one_side": (lambda x0, lr, steps, store: descent_list(x0, lr, steps, store) if x0 <= 1024
                                   else np.full(steps + 1, store(x0)), "Broken:"),
     "descent_rate_and_slope_at_once": (descends(rate=False, slope=False), "Broken:"),
     "descent_start_and_rate": (descends(rate=False, start=False), "begins with the stored x0"),
     "descent_move_and_x": (descends(move=False, last=False), "Broken:"),
     "descent_slope_alone_missing_factor": (descends(slope=False, factor=1), "Broken:", "factor 2"),
-    "descent_rate_at_once_halved": (lambda x0, lr, steps, store: descent_list(x0, lr / 2, steps, store), "Broken:", "factor 2"),
-    "descent_stored_path_alone": (lambda x0, lr, steps, store: np.array([store(v) for v in descent_list(x0, lr, steps, lambda v: v)]), "Broken:"),
+    "descent_rate_at_once_halved": (lambda x0, lr, steps, store: descent_list(x0, lr / 2, steps, store),
+                                    "Broken:", "factor 2"),
+    "descent_stored_path_alone": (
+        lambda x0, lr, steps, store: np.array([store(v) for v in descent_list(x0, lr, steps, lambda v: v)]), "Broken:"),
     "descent_still_below_a_millionth": (walks(lambda x, path: path[-1] if abs(x - path[-1]) < 1 else x), "Broken:"),
     "descent_text": (walks(path_of=lambda path: str(path)), "array of numbers"),
 })
@@ -542,19 +573,25 @@ bank(lab02.stuck, right={
     "stuck_not_moving": lambda x, lr, gap: ~(4 * lr * abs(x - 1024) / gap >= 1),
 }, wrong={
     "stuck_a_little_more": (stuck_if(lambda step, half: step < half + 0.01), "shorter than half"),
-    "stuck_close_counts": (stuck_if(lambda step, half: (step < half) | np.isclose(step, half, rtol=1e-3)), "shorter than half"),
-    "stuck_close_does_not_count": (stuck_if(lambda step, half: (step < half) & ~np.isclose(step, half, rtol=1e-3)), "shorter than half"),
+    "stuck_close_counts": (stuck_if(lambda step, half: (step < half) | np.isclose(step, half, rtol=1e-3)),
+                           "shorter than half"),
+    "stuck_close_does_not_count": (stuck_if(lambda step, half: (step < half) & ~np.isclose(step, half, rtol=1e-3)),
+                                   "shorter than half"),
     "stuck_whole_halves": (lambda x, lr, gap: lr * abs(2 * (x - 1024)) < gap // 2, "shorter than half"),
     "stuck_whole_steps": (stuck_if(lambda step, half: np.floor(step) < half), "shorter than half"),
     "stuck_three_digits": (stuck_if(lambda step, half: np.round(step) < np.round(half)), "Broken:"),
     "stuck_factor_missing": (lambda x, lr, gap: lr * abs(x - 1024) < gap / 2, "factor 2"),
     "stuck_quarter": (lambda x, lr, gap: lr * abs(2 * (x - 1024)) < gap / 4, "quarter"),
     "stuck_minimum_moves": (stuck_if(lambda step, half: (step < half) & (step > 0)), "True"),
-    "stuck_minimum_within_a_millionth": (lambda x, lr, gap: abs(x - 1024) < 1e-6, "shorter than half", "the update that vanishes"),
-    "stuck_gap_one_at_least": (lambda x, lr, gap: lr * abs(2 * (x - 1024)) < np.maximum(gap, 1) / 2, "shorter than half"),
-    "stuck_gap_256_at_most": (lambda x, lr, gap: lr * abs(2 * (x - 1024)) < np.minimum(gap, 256) / 2, "shorter than half"),
+    "stuck_minimum_within_a_millionth": (lambda x, lr, gap: abs(x - 1024) < 1e-6,
+                                         "shorter than half", "the update that vanishes"),
+    "stuck_gap_one_at_least": (lambda x, lr, gap: lr * abs(2 * (x - 1024)) < np.maximum(gap, 1) / 2,
+                               "shorter than half"),
+    "stuck_gap_256_at_most": (lambda x, lr, gap: lr * abs(2 * (x - 1024)) < np.minimum(gap, 256) / 2,
+                              "shorter than half"),
     "stuck_below_alone": (lambda x, lr, gap: (lr * abs(2 * (x - 1024)) < gap / 2) & (x <= 1024), "shorter than half"),
-    "stuck_all_or_none": (lambda x, lr, gap: np.full(len(x), bool(np.all(lr * abs(2 * (x - 1024)) < gap / 2))), "shorter than half"),
+    "stuck_all_or_none": (lambda x, lr, gap: np.full(len(x), bool(np.all(lr * abs(2 * (x - 1024)) < gap / 2))),
+                          "shorter than half"),
     "stuck_first_gap": (lambda x, lr, gap: lr * abs(2 * (x - 1024)) < gap[0] / 2, "shorter than half"),
     "stuck_any": (lambda x, lr, gap: bool(np.any(lr * abs(2 * (x - 1024)) < gap / 2)), "one answer for each"),
     "stuck_texts": (lambda x, lr, gap: [str(v) for v in lab02.stuck.expected(x, lr, gap)], "array of numbers"),
@@ -562,7 +599,7 @@ bank(lab02.stuck, right={
 })
 
 
-# ------------------------------------------------------------------------------------------------------------ all of them
+# ----------------------------------------------------------------------------------------------------- all of them
 
 
 class TestTrial(Trial):
@@ -596,14 +633,15 @@ def test_the_examples_of_the_lab():
     coins = lab02.stochastic.expected(np.array([1.7, 1.7, -1.3, 4.0]), np.array([0.2, 0.9, 0.6, 0.0]))
     assert coins.tolist() == [2, 1, -1, 4]
     assert float(lab02.standard_errors_off.expected(np.array([1.0, 2, 2, 2]), 1.7)) == pytest.approx(0.2182, abs=1e-4)
-    assert lab02.gaps.expected(np.array([1.0, 1.5, 2, 768, 1024, 0.75]), 2).tolist() == [0.25, 0.25, 0.5, 128, 256, 0.125]
+    gaps = lab02.gaps.expected(np.array([1.0, 1.5, 2, 768, 1024, 0.75]), 2)
+    assert gaps.tolist() == [0.25, 0.25, 0.5, 128, 256, 0.125]
     assert lab02.descent.expected(150.0, 0.12, 2, to_e5m2).tolist() == [160, 384, 512]
     at = np.array([512.0, 640, 768, 896])
     assert lab02.stuck.expected(at, 0.09375, np.full(4, 128.0)).tolist() == [False, False, True, True]
 
 
 def test_the_descent_of_the_example_can_be_followed_with_a_pencil():
-    """Every number of its table, from the line before it, by a list of numbers in the text; no tie, and four times a rounding."""
+    """Each number of its table follows from the line before by the list in the text: no tie, and four roundings."""
     text, = ("".join(cell["source"]) for cell in solution(lab02) if "### Task 6." in "".join(cell["source"]))
     numbers = [float(v) for v in re.search(r"^128, .*2048", text, re.M)[0].split(", ")]
     assert numbers == [v for v in numerics.FORMATS["e5m2"].values() if 128 <= v <= 2048]

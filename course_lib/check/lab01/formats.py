@@ -1,7 +1,7 @@
 """Tasks 1 to 3 of lab 01: decode, limits, encode.
 
-A format here is two widths, by IEEE's rules: bias 2^(e−1) − 1, subnormal numbers, the highest exponent field set aside for
-infinity and NaN.
+A format here is two widths, by IEEE's rules: bias 2^(e−1) − 1, subnormal numbers, the highest exponent field set aside
+for infinity and NaN.
 """
 
 import math
@@ -157,8 +157,8 @@ limits = Task(
 
 
 def _encode_inputs(rng):
-    for x in (1.0, 2.5, -0.0625, 0.3, 9.0, 9.5, 14.0, 15.0, 14.9, 16.0, -1e9, 0.03125, 0.0938, 1e-9, 0.0, math.inf, -math.inf,
-              math.nan):
+    for x in (1.0, 2.5, -0.0625, 0.3, 9.0, 9.5, 14.0, 15.0, 14.9, 16.0, -1e9, 0.03125, 0.0938, 1e-9, 0.0, math.inf,
+              -math.inf, math.nan):
         yield x, 3, 2
     for x in (0.1, 65504.0, 65519.0, 65520.0, 6e-8, 1.99999):
         yield x, 5, 10
@@ -245,13 +245,15 @@ encode = Task(
     read=as_number,
     properties=(
         Property("a bit pattern is one whole number, 0 or more, of 1 + e + m bits", _in_range),
-        Property("NaN gets a NaN pattern; what rounds past the largest number, and that alone, gets infinity", _specials),
+        Property("NaN gets a NaN pattern; what rounds past the largest number, and that alone, gets infinity",
+                 _specials),
         Property("the pattern stands for a number of the format that is nearest to x", _nearest),
         Property("half-way between two numbers, the pattern whose last bit is 0 wins", _even),
     ),
     suspects=(
         Suspect("the fraction is cut off, not rounded", lambda x, e, m: _encode_as(x, e, m, math.floor)),
-        Suspect("ties are rounded up, away from zero", lambda x, e, m: _encode_as(x, e, m, lambda v: math.floor(v + 0.5))),
+        Suspect("ties are rounded up, away from zero",
+                lambda x, e, m: _encode_as(x, e, m, lambda v: math.floor(v + 0.5))),
         *(Suspect("subnormal numbers are flushed to zero", flushed) for flushed in (
             lambda x, e, m: _encode_as(x, e, m, flush=True),
             lambda x, e, m: 0 if abs(x) < _format(e, m).min_normal else encode_one(x, _format(e, m)),

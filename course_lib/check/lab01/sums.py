@@ -116,8 +116,8 @@ pairwise_sum = Task(
     read=as_number,
     properties=(
         Property("the sum is itself a number of the format: fl(sum) == sum", _a_number_of_the_format),
-        Property("neighbours are added first, then the sums of neighbours, and so on; every entry and every sum is rounded",
-                 _exactly),
+        Property("neighbours are added first, then the sums of neighbours, and so on; "
+                 "every entry and every sum is rounded", _exactly),
     ),
     suspects=(
         Suspect("the sum runs from left to right, as in Task 4", _in_turn),

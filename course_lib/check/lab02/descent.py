@@ -109,7 +109,8 @@ descent = Task(
     properties=(
         Property("the path has steps + 1 entries, the start and what each step leads to",
                  lambda a, e, *_: a.shape == e.shape or f"Your shape is {a.shape}, the right one {e.shape}."),
-        Property("the path begins with the stored x0", lambda a, e, *_: bool(np.isclose(a[0], e[0], rtol=1e-6, atol=0))),
+        Property("the path begins with the stored x0",
+                 lambda a, e, *_: bool(np.isclose(a[0], e[0], rtol=1e-6, atol=0))),
         Property("where `store` rounds nothing, each step is x − lr · 2 (x − 1024)",
                  lambda a, e, x0, lr, steps, store: store is not exactly or bool(np.allclose(a, e, rtol=1e-6))),
         Property("every x on the path has been stored",
