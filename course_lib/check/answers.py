@@ -15,8 +15,11 @@ class CheckFailed(AssertionError):
         return [f"{RED}{self}{PLAIN}"]
 
 
-def as_array(answer):
-    """A student's return value as an ndarray of numbers: arrays, tensors, lists, bytes and numbers are all right."""
+def as_array(answer, kinds="iuf"):
+    """A student's return value as an ndarray of numbers: arrays, tensors, lists, bytes and numbers are all right.
+
+    Truth values are no numbers, unless `kinds` has a "b".
+    """
     try:
         if hasattr(answer, "detach"):
             answer = answer.detach().cpu()
@@ -28,7 +31,7 @@ def as_array(answer):
             array = array.astype(float)         # whole numbers beyond 64 bits, fractions
     except Exception:
         array = None
-    if array is None or array.dtype.kind not in "iuf":
+    if array is None or array.dtype.kind not in kinds:
         raise CheckFailed(f"the answer must be an array of numbers, not {show(answer)}")
     return array
 

@@ -24,8 +24,8 @@ LABS = sorted(path.name for path in (ROOT / "solutions").glob("lab*") if (path /
 
 # A student with one task wrong loses the points of that task and no others: task, a piece of the solution, the mistake.
 ONE_WRONG = {
-    "lab01_number_formats": ("limits", "-(fraction_bits + 1)", "-fraction_bits"),
-    "lab02_rounding": ("stochastic", "u < x - below", "u > x - below"),
+    "lab01_number_formats": ("decode", "max(E, 1) - bias", "E - bias"),
+    "lab02_rounding": ("gaps", "np.log2(x)) - m", "np.log2(x)) - m + 1"),
     "lab04_mnist_ptq": ("quantize", "np.rint(x / scale)", "np.floor(x / scale + 0.5)"),
 }
 # Cells that need no answer of the student's, by a piece of their source.

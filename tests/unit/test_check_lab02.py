@@ -593,6 +593,7 @@ bank(lab02.stuck, right={
     "stuck_all_or_none": (lambda x, lr, gap: np.full(len(x), bool(np.all(lr * abs(2 * (x - 1024)) < gap / 2))),
                           "shorter than half"),
     "stuck_first_gap": (lambda x, lr, gap: lr * abs(2 * (x - 1024)) < gap[0] / 2, "shorter than half"),
+    "stuck_ragged": (lambda x, lr, gap: [[True], [True, False]], "array of numbers"),
     "stuck_any": (lambda x, lr, gap: bool(np.any(lr * abs(2 * (x - 1024)) < gap / 2)), "one answer for each"),
     "stuck_texts": (lambda x, lr, gap: [str(v) for v in lab02.stuck.expected(x, lr, gap)], "array of numbers"),
     "stuck_stored_rate": (lambda x, lr, gap: float(to_e5m2(lr)) * abs(2 * (x - 1024)) < gap / 2, "shorter than half"),

@@ -162,8 +162,8 @@ def _no_tie(x, lr, gap):
 
 
 def _booleans(answer):
-    array = np.asarray(answer)
-    return array.astype(int) if array.dtype == bool else as_array(answer)
+    array = as_array(answer, "biuf")
+    return array.astype(int) if array.dtype == bool else array
 
 
 stuck = Task(
