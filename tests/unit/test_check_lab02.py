@@ -7,9 +7,9 @@ import re
 import numpy as np
 import pytest
 from course_lib import numerics
-from course_lib.check import lab02
+from course_lib.check import CheckFailed, lab02
 from course_lib.check.lab02.descent import to_e5m2
-from tests.unit.grading import Answers, Trial, shown_input, solution
+from tests.unit.grading import Answers, Trial, graded_cell, shown_input, solution
 
 ANSWERS = Answers(lab02)
 right, wrong, bank = ANSWERS.right, ANSWERS.wrong, ANSWERS.bank
@@ -665,3 +665,46 @@ def test_the_descent_of_the_example_can_be_followed_with_a_pencil():
         x = nearest(new)
     assert len(rows) == 2 and rounded >= 4
     assert "`descent(150.0, 0.12, 2, store)` is `[160, 384, 512]`" in text
+
+
+# As students build one answer on another, and a mistake in each of those that others call.
+CHAIN = """
+def to_nearest(x):
+    return np.rint(x)
+
+def directed(x, mode):
+    near = to_nearest(x)
+    return near - (near > x) if mode == "down" else near + (near < x)
+
+def stochastic(x, u):
+    return directed(x, "down") + (u < x - directed(x, mode="down"))
+
+def standard_errors_off(draws, x):
+    f = x - float(directed(np.array([x]), "down")[0])
+    return (draws.mean() - x) / math.sqrt(f * (1 - f) / len(draws))
+
+def gaps(x, m):
+    return 2.0 ** (directed(np.log2(x), "down") - m)
+"""
+
+
+@pytest.mark.parametrize(("wrong_one", "piece", "mistake"), [
+    ("", "", ""),
+    ("to_nearest", "np.rint(x)", "np.floor(x + 0.6)"),
+    ("directed", "near + (near < x)", "near + 1"),
+    ("directed", "near = to_nearest(x)", "raise NotImplementedError"),
+    ("stochastic", "u < x", "u > x"),
+])
+def test_a_mistake_costs_its_own_points_alone(wrong_one, piece, mistake):
+    """However the answers call one another."""
+    space = {"np": np, "math": math}
+    assert not piece or CHAIN.count(piece) == 1
+    exec(CHAIN.replace(piece, mistake) if piece else CHAIN, space)
+    lost = []
+    for task in lab02.TASKS:
+        if task.name in space:
+            try:
+                graded_cell(ANSWERS, task, space[task.name])
+            except (CheckFailed, NotImplementedError):
+                lost.append(task.name)
+    assert lost == [wrong_one] * bool(wrong_one)

@@ -3,6 +3,7 @@
 import numpy as np
 
 from ..base import Property, Suspect, Task, as_array, close, same_shape
+from .rounding import directed
 
 TARGET = 1024.0
 
@@ -26,6 +27,7 @@ def _gaps(x, m):
 
 gaps = Task(
     title="Task 5 · gaps",
+    builds_on=(directed,),
     shapes={"x": "n", "m": ""},
     expected=_gaps,
     inputs=_positive,

@@ -69,6 +69,7 @@ def _directed(x, mode):
 
 directed = Task(
     title="Task 2 · directed",
+    builds_on=(to_nearest,),
     shapes={"x": "n", "mode": ""},
     expected=_directed,
     inputs=_with_modes,
@@ -124,6 +125,7 @@ def _clear_coins(x, u):
 
 stochastic = Task(
     title="Task 3 · stochastic",
+    builds_on=(to_nearest, directed),
     shapes={"x": "n", "u": "n"},
     expected=lambda x, u: np.floor(x) + (u < x - np.floor(x)),
     inputs=_with_coins,
@@ -178,6 +180,7 @@ def _off(draws, x):
 
 standard_errors_off = Task(
     title="Task 4 · standard_errors_off",
+    builds_on=(directed,),
     shapes={"draws": "n", "x": ""},
     expected=_off,
     inputs=_samples,
