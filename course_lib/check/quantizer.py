@@ -10,7 +10,13 @@ import math
 
 import numpy as np
 
-from .base import Property, Suspect, Task, close, equal, integers, same_shape
+from .base import Property, Suspect, Task, equal, integers, same_shape
+
+
+def close_scales(answer, expected, *arguments):
+    """Equal to a relative 1e-5, however small: a tiny scale is no zero."""
+    return bool(np.allclose(answer, expected, rtol=1e-5, atol=0))
+
 
 # ------------------------------------------------------------------------------------------------------- quantize
 
@@ -24,8 +30,13 @@ def _quantize_inputs(rng):
     yield np.array([-1.0, -0.26, 0.0, 0.25, 0.75, 1.0, 40.0], np.float32), 0.5, 3, 0, 255
     yield np.array([[1.5, -3.0, 0.5], [0.25, 0.6, -0.2]], np.float32), np.array([[1.0], [0.2]], np.float32), 0, -3, 3
     yield np.zeros((2, 3), np.float32), 1.0, 5, 0, 15
-    for k in range(80):
-        bits, rows, columns = int(rng.integers(2, 9)), rng.integers(1, 5), rng.integers(1, 9)
+    yield np.array([0.50000001, -0.50000001, 1.49999999, 2.50000001]), 1.0, 0, -7, 7  # ties to whom cuts to float32
+    yield np.array([300, -300, 65_537, -65_537, 1e6, -1e6]), 1.0, 1, -7, 7            # beyond 8 and 16 bits
+    yield np.array([[0.0, 3.0, -2.5, 0.5]]) * 2.0**-40, 2.0**-40, -1, -8, 7           # small, and no zero
+    steps = rng.integers(-160, 160, (1, 200)) + rng.uniform(-0.49, 0.49, (1, 200))
+    yield (0.003 * steps).astype(np.float32), 0.003, 0, -127, 127
+    for k in range(84):
+        bits, rows, columns = 2 + k // 4 % 7, rng.integers(1, 5), rng.integers(1, 9)
         signed = bool(k % 2)
         qmin, qmax = (1 - 2 ** (bits - 1), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
         zero_point = 0 if signed else int(rng.integers(qmin, qmax + 1))
@@ -41,7 +52,7 @@ def _quantize_inputs(rng):
             steps += rng.uniform(-0.45, 0.45, (rows, columns))
         if k % 7 == 0:
             steps *= rng.choice([1, 100], (rows, columns))  # far outside the range
-        yield (steps * scale).astype(np.float32), scale, zero_point, qmin, qmax
+        yield (steps * scale).astype((np.float32, np.float64)[k // 28 % 2]), scale, zero_point, qmin, qmax
     for _ in range(20):  # signed codes with a zero point
         qmax = 2 ** int(rng.integers(1, 8)) - 1
         zero_point = int(rng.integers(-qmax - 1, qmax + 1))
@@ -52,6 +63,8 @@ def _quantize_inputs(rng):
 def _clear(x, scale, zero_point, qmin, qmax):
     """Ties only where S is a power of two: elsewhere x/S and x·(1/S) may fall on either side."""
     if not np.all(np.asarray(scale) > 0) or not qmin <= zero_point <= qmax:
+        return False
+    if np.ndim(scale) and scale.shape[1:] not in ((1,), x.shape[1:]):
         return False
     steps = np.asarray(x, float) / scale
     to_tie = np.abs(steps - np.floor(steps) - 0.5)
@@ -109,7 +122,8 @@ quantize = Task(
     ),
     fixed=("qmin", "qmax"),
     valid=_clear,
-    tried="exact ties, numbers far outside the range, one scale a row, zero points from end to end, 2 to 8 bits",
+    tried="exact ties, numbers far outside the range, one scale a row, zero points from end to end, 2 to 8 bits, "
+          "float32 and float64",
 )
 
 # ----------------------------------------------------------------------------------------------------- dequantize
@@ -123,24 +137,34 @@ def _dequantize_inputs(rng):
     yield np.array([0, 3, 5], np.uint8), 0.5, 3
     yield np.array([[3, -3, 1]], np.int8), np.array([[0.2]], np.float32), 0
     yield np.array([0, 255], np.uint8), 1.0, 255
+    yield np.array([[-128, 127, 0]], np.int8), 0.25, -128
+    yield np.array([[1, 2], [3, 4]], np.uint8), 1e-12, 2
     for k in range(60):
         rows, columns = rng.integers(1, 5), rng.integers(1, 9)
         if k % 2:
-            codes, zero_point = rng.integers(-127, 128, (rows, columns)).astype(np.int8), 0
+            codes, zero_point = rng.integers(-128, 128, (rows, columns)).astype(np.int8), 0
             scale = np.exp(rng.normal(size=(rows, 1))).astype(np.float32)
         else:
             codes, zero_point = rng.integers(0, 256, (rows, columns)).astype(np.uint8), int(rng.integers(0, 256))
             scale = float(np.exp(rng.normal()))
+        codes[0, 0] = zero_point
         yield codes, scale, zero_point
     for _ in range(20):  # signed codes with a zero point
         codes = rng.integers(-128, 128, (rng.integers(1, 4), rng.integers(1, 6))).astype(np.int8)
         yield codes, float(np.exp(rng.normal())), int(rng.integers(-128, 128))
+    for dtype in (np.int16, np.int32, np.int64):
+        yield rng.integers(-900, 900, (3, 4)).astype(dtype), float(np.exp(rng.normal())), int(rng.integers(-128, 128))
 
 
 def _is_code(codes, scale, zero_point):
     """Z is a code, so it fits into the dtype of the codes."""
     limits = np.iinfo(codes.dtype)
     return bool(np.all(np.asarray(scale) > 0)) and limits.min <= zero_point <= limits.max
+
+
+def _step_by_step(reals, expected, codes, scale, zero_point):
+    """To a relative 1e-5, and a ten-thousandth of a step where S q - S Z leaves a small difference of large numbers."""
+    return bool(np.all(np.abs(reals - expected) <= 1e-5 * np.abs(expected) + 1e-4 * np.asarray(scale)))
 
 
 dequantize = Task(
@@ -154,7 +178,7 @@ dequantize = Task(
                  lambda x, *_: x.dtype.kind == "f" or f"Your dtype is {x.dtype}."),
         Property("the code zero_point gives back 0, exactly",
                  lambda x, e, codes, s, z: bool(np.all(x[codes == z] == 0))),
-        Property("each number is S (q - Z)", close),
+        Property("each number is S (q - Z)", _step_by_step),
     ),
     suspects=(
         Suspect("q - Z is computed in 8 bits and wraps around below zero: cast the codes first",
@@ -165,7 +189,7 @@ dequantize = Task(
         Suspect("q - Z is divided by S, and should be multiplied", lambda q, s, z: (q.astype(float) - z) / s),
     ),
     valid=_is_code,
-    tried="signed and unsigned 8-bit codes below and above Z, one scale a row",
+    tried="signed and unsigned 8-bit codes below and above Z, codes in wider dtypes, one scale a row",
 )
 
 # -------------------------------------------------------------------------------------------- scale and zero point
@@ -187,11 +211,20 @@ def clear_zero_point(low, high, qmin, qmax):
     return abs(steps - math.floor(steps) - 0.5) > 1e-3
 
 
-def affine_rules(ends, *, first="qmin", last="qmax", steps="qmax - qmin", rule="qmin - round(low / S)"):
+def comes_back_exactly(scale, zero_point, low, high, qmin, qmax):
+    """The other good answer for a range of a single number c: S = |c|, with which c comes back to the last bit."""
+    return low == high != 0 and close_scales(scale, abs(low)) and qmin <= zero_point + np.sign(low) <= qmax
+
+
+def affine_rules(ends, *, first="qmin", last="qmax", steps="qmax - qmin", rule="qmin - round(low / S)", point=False):
     """Properties and suspects of an answer (S, Z), read with `as_pair`.
 
-    `ends(*arguments)` gives low, high, qmin, qmax; the words say how the lab writes the codes and the rule.
+    `ends(*arguments)` gives low, high, qmin, qmax; the words say how the lab writes the codes and the rule. With
+    `point`, a range of a single number may be answered by `comes_back_exactly` too.
     """
+    def alone(a, *arguments):
+        return point and comes_back_exactly(*a, *ends(*arguments))
+
     properties = (
         Property("the scale is a finite number above zero (nothing but zeros: S = 1 and Z = 0)",
                  lambda a, *_: bool(np.isfinite(a[0]) and a[0] > 0)),
@@ -199,8 +232,10 @@ def affine_rules(ends, *, first="qmin", last="qmax", steps="qmax - qmin", rule="
                  lambda a, *_: a[1].dtype.kind in "iu" or f"Your Z is {a[1]}: wrap it in int(round(...))."),
         Property(f"the zero point is a code, so it lies between {first} and {last}",
                  lambda a, e, *arguments: bool(ends(*arguments)[2] <= a[1] <= ends(*arguments)[3])),
-        Property(f"S is the width of the range, widened to hold 0, over {steps}", lambda a, e, *_: close(a[0], e[0])),
-        Property(f"Z is the code of the real number 0: {rule}", lambda a, e, *_: bool(a[1] == e[1])),
+        Property(f"S is the width of the range, widened to hold 0, over {steps}",
+                 lambda a, e, *arguments: close_scales(a[0], e[0]) or alone(a, *arguments)),
+        Property(f"Z is the code of the real number 0: {rule}",
+                 lambda a, e, *arguments: bool(a[1] == e[1]) or alone(a, *arguments)),
     )
 
     def suspect(words, mistake):
@@ -243,6 +278,12 @@ def affine_rules(ends, *, first="qmin", last="qmax", steps="qmax - qmin", rule="
 def symmetric(largest, bits):
     """S = max |w| / (2^(b-1) - 1), and 1 where all is zero."""
     return np.where(largest > 0, largest / (2 ** (bits - 1) - 1), 1.0)
+
+
+def awkward_rows():
+    """Rows of three weights that are not all zero, though something in them is, and one that is."""
+    return np.array([[0.0, 0.0, 0.0], [-2.0, 0.0, 1.0], [1.0, 1.0, -2.0], [-7.0, 0.0, -3.0], [0.0, 4.0, 4.0],
+                     [5.0, 5.0, 5.0], [2e-9, -3e-9, 0.0], [0.0, -3e-14, 1e-14]])
 
 
 def symmetric_suspects(over, sharing):

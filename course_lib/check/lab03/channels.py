@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from ..base import Property, Suspect, Task, close, same_shape
-from ..quantizer import symmetric, symmetric_suspects
+from ..quantizer import awkward_rows, close_scales, symmetric, symmetric_suspects
 
 _ABOVE_ZERO = "every scale is a finite number above zero (where all weights are 0, the scale is 1)"
 
@@ -29,15 +29,21 @@ def _channel_inputs(rng):
     yield np.array([[1.5, -3.0, 0.5], [0.25, 0.6, -0.2]], np.float32), 3, 0
     yield np.array([[1.5, -3.0, 0.5], [0.25, 0.6, -0.2]], np.float32), 3, 1
     yield np.array([[0.0, -7.0], [0.0, 1.0]], np.float32), 4, 1
-    yield np.full((2, 3), -0.5, np.float32), 2, 1
-    for k in range(60):
+    yield np.full((2, 3), -0.5, np.float32), 3, 1
+    yield np.zeros((2, 3), np.float32), 4, 0
+    yield np.array([[3.0]]), 2, 1
+    yield np.diag([1.0, 2.0, 3.0]) + np.triu(np.full((3, 3), 5.0), 1), 4, 1
+    yield awkward_rows(), 4, 0
+    yield awkward_rows().T.astype(np.float32).reshape(3, 1, -1), 4, 2
+    for k in range(63):
         shape = tuple(rng.integers(1, 5, 2 + k % 3))
         axis = int(rng.integers(len(shape)))
         along = [1] * len(shape)
         along[axis] = shape[axis]
         w = rng.normal(size=shape) * np.exp(rng.normal(size=along))
         w *= rng.random(along) > 0.15
-        yield w.astype(np.float32), int(rng.integers(2, 9)), axis
+        w *= rng.random(shape) > 0.15
+        yield w.astype((np.float32, np.float64)[k % 2]), 2 + k // 3 % 7, axis
 
 
 channel_scales = Task(
@@ -49,7 +55,7 @@ channel_scales = Task(
         Property("there is one scale for each channel, and every other axis of w is kept with length 1, "
                  "so that w / scales works", same_shape),
         Property(_ABOVE_ZERO, _above_zero),
-        Property("the weight with the largest magnitude of its channel gets the largest code, 2^(bits-1) - 1", close),
+        Property("the weight with the largest magnitude of its channel gets the largest code, 2^(bits-1) - 1", close_scales),
     ),
     suspects=(
         Suspect("the maximum runs along `axis`; it should run along all the others, and leave `axis`",
@@ -62,7 +68,8 @@ channel_scales = Task(
     ),
     fixed=("bits", "axis"),
     valid=lambda w, bits, axis: w.size > 0,
-    tried="2, 3 and 4 axes, channels on each of them, channels of zeros, constant ones, 2 to 8 bits",
+    tried="2, 3 and 4 axes, channels on each of them, zeros in channels and channels of zeros, constant and tiny ones, "
+          "2 to 8 bits",
 )
 
 # ------------------------------------------------------------------------------------------------ one for a group
@@ -77,11 +84,16 @@ def _group_inputs(rng):
     yield np.array([[1.0, -3.0, 0.5, 0.2, 6.0]], np.float32), 3, 2
     yield np.array([[0.0, 0.0, 7.0, -1.0], [1.0, 2.0, 0.0, 0.0]], np.float32), 4, 2
     yield np.array([[-1.0, 2.0, 3.0]], np.float32), 2, 8
-    for _ in range(60):
+    yield np.array([[3.0]]), 4, 1
+    yield awkward_rows(), 4, 3
+    yield awkward_rows().reshape(1, -1).astype(np.float32), 4, 3
+    yield awkward_rows()[:, :2], 3, 1
+    for k in range(63):
         rows, columns = rng.integers(1, 5), rng.integers(1, 12)
         w = rng.normal(size=(rows, columns)) * np.exp(rng.normal(size=(rows, columns)))
         w[:, : columns // 3] *= rng.random((rows, 1)) > 0.2
-        yield w.astype(np.float32), int(rng.integers(2, 9)), int(rng.integers(1, 6))
+        w *= rng.random(w.shape) > 0.15
+        yield w.astype((np.float32, np.float64)[k % 2]), 2 + k // 2 % 7, int(rng.integers(1, 6))
 
 
 def _over_groups(of, w, group_size):
@@ -102,7 +114,7 @@ group_scales = Task(
         Property("each row has one scale for each of its groups, the last of which may be short: "
                  "shape (rows, ceil(columns / group_size))", same_shape),
         Property(_ABOVE_ZERO, _above_zero),
-        Property("the weight with the largest magnitude of its group gets the largest code, 2^(bits-1) - 1", close),
+        Property("the weight with the largest magnitude of its group gets the largest code, 2^(bits-1) - 1", close_scales),
     ),
     suspects=(
         Suspect("the short group at the end of a row is left out",
@@ -118,7 +130,8 @@ group_scales = Task(
     ),
     fixed=("bits", "group_size"),
     valid=lambda w, bits, group_size: w.size > 0,
-    tried="groups that fill the row, a short last one, groups longer than the row, groups of zeros, 2 to 8 bits",
+    tried="groups that fill the row, a short last one, groups longer than the row, zeros in groups and groups of zeros, "
+          "tiny ones, 2 to 8 bits",
 )
 
 # ------------------------------------------------------------------------------------------------------- their cost
@@ -132,9 +145,12 @@ def _cost_inputs(rng):
     yield 32, 4, 32, 32
     yield 784, 4, 128, 16
     yield 5, 2, 2, 8
-    for _ in range(60):
-        yield (int(rng.integers(1, 1000)), int(rng.integers(2, 9)), int(rng.choice((8, 16, 32, 100, 128, 2000))),
-               int(rng.choice((8, 16, 32))))
+    yield 1, 8, 128, 16
+    yield 96, 8, 32, 8
+    for k in range(63):
+        group_size = int(rng.choice((1, 8, 16, 32, 100, 128, 256, 2000)))
+        columns = int(rng.integers(1, 1000)) if k % 4 else group_size * int(rng.integers(1, 5))
+        yield columns, 2 + k % 7, group_size, int(rng.choice((8, 16, 32)))
 
 
 bits_per_weight = Task(

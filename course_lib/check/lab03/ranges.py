@@ -74,8 +74,17 @@ def _affine_inputs(rng):
     yield -6.0, -3.0, -4, 3
     yield 0.0, 0.0, 0, 255
     yield 0.0, 0.0, -128, 127
-    for k in range(60):
-        bits = int(rng.integers(1, 9))
+    yield -1.0, 1.0, -127, 127          # ends that sum to zero
+    yield -5.0, 0.0, 0, 255
+    yield 0.0, 1e-9, 0, 255             # narrow, and no zero
+    yield -3e-13, 1e-13, 0, 15
+    yield 1000.0, 1000.001, 0, 255
+    yield -2000.001, -2000.0, -8, 7
+    for c in (0.3, 2.5, -0.7, -1e-7):   # a single number
+        yield c, c, 0, 255
+        yield c, c, -8, 7
+    for k in range(64):
+        bits = 1 + k // 3 % 8
         kind = ("unsigned", "signed", "symmetric")[k % 3] if bits > 1 else "unsigned"
         low, high = np.sort(rng.normal(size=2)) * np.exp(rng.normal()) + (0, 0, 3, -3)[k % 4]
         yield float(low), float(high), *KINDS[kind](bits)
@@ -86,11 +95,10 @@ def _own_ends(alpha, beta, qmin, qmax):
 
 
 def _clear(alpha, beta, qmin, qmax):
-    """A single number other than 0 has two good answers: by the rule, or S = |c|, with which it comes back exactly."""
-    return (alpha < beta or alpha == beta == 0) and clear_zero_point(alpha, beta, qmin, qmax)
+    return alpha <= beta and clear_zero_point(alpha, beta, qmin, qmax)
 
 
-_AFFINE, _USUAL = affine_rules(_own_ends, rule="qmin - round(alpha / S)")
+_AFFINE, _USUAL = affine_rules(_own_ends, rule="qmin - round(alpha / S)", point=True)
 
 affine_params = Task(
     title="Task 2 · affine_params",
@@ -102,10 +110,20 @@ affine_params = Task(
     suspects=_USUAL,
     fixed=("qmin", "qmax"),
     valid=_clear,
-    tried="ranges around, above and below zero, nothing but zero; unsigned and signed codes",
+    tried="ranges around, above and below zero, wide and narrow, a single number, nothing but zero; "
+          "unsigned and signed codes",
 )
 
 # ----------------------------------------------------------------------------------------- quantize and dequantize
 
-quantize = replace(quantizer.quantize, title="Task 3 · quantize")
+
+def _with_a_scale_for_each_number(rng):
+    """As for groups of weights, where `scale` has the shape of x."""
+    yield from quantizer.quantize.inputs(rng)
+    for _ in range(5):
+        scale = 2.0 ** rng.integers(-4, 4, (rng.integers(1, 4), rng.integers(2, 6)))
+        yield (scale * rng.integers(-20, 20, scale.shape) / 2).astype(np.float32), scale, 0, -7, 7
+
+
+quantize = replace(quantizer.quantize, title="Task 3 · quantize", inputs=_with_a_scale_for_each_number)
 dequantize = replace(quantizer.dequantize, title="Task 4 · dequantize")
