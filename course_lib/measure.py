@@ -29,6 +29,21 @@ class Accuracy(NamedTuple):
         return f"{100 * self.value:.1f} % ± {100 * self.stderr:.1f}"
 
 
+class Difference(NamedTuple):
+    """How much more often a is right than b on the same examples, from -1 to 1, with its standard error.
+
+    ``only_a`` and ``only_b`` count the examples on which one alone is right.
+    """
+
+    difference: float
+    standard_error: float
+    only_a: int
+    only_b: int
+
+    def __str__(self):
+        return f"{100 * self.difference:+.2f} ± {100 * self.standard_error:.2f} points"
+
+
 class Latency(NamedTuple):
     """The median time of one call and its interquartile range, in seconds, over ``repeats`` rounds."""
 
@@ -71,6 +86,50 @@ def accuracy(predicted, labels):
             raise ValueError(f"{name} is {array.dtype}; it should hold class numbers, as integers")
     share = float(np.mean(predicted == labels))
     return Accuracy(share, math.sqrt(share * (1 - share) / predicted.size), predicted.size)
+
+
+def paired_difference(right_a, right_b):
+    """The accuracy of a minus that of b, where both answered the same examples.
+
+    Where both are right, or both wrong, an example says nothing about which is better, so the errors of the two
+    accuracies must not be added as if they were independent: that is several times too wide for networks that nearly
+    agree. What is left are the examples on which one alone is right, n_a and n_b of them out of n:
+
+        difference = (n_a - n_b) / n        standard error = sqrt(n_a + n_b - (n_a - n_b)² / n) / n
+
+    Parameters
+    ----------
+    right_a, right_b : array of bool, (n,)
+        Which answers are right, such as ``predicted == labels``; entry i of both belongs to the same example.
+
+    Returns
+    -------
+    Difference
+        ``standard_error`` is the deviation of the differences of single examples over sqrt(n). It is 0 when the two
+        agree on every example, or one alone is right on all: the formula knows no better.
+
+    Raises
+    ------
+    ValueError
+        The two differ in shape, are not one-dimensional, are empty, or are not bool.
+
+    Source: McNemar 1947, the counts of a test for paired shares; Agresti 2013, sec. 11.1.1, the standard error.
+    """
+    right_a, right_b = np.asarray(right_a), np.asarray(right_b)
+    if right_a.ndim != 1 or right_a.shape != right_b.shape:
+        raise ValueError(
+            f"right_a has shape {right_a.shape} and right_b {right_b.shape}; both should be (n,): "
+            "one answer to each example, in the same order"
+        )
+    if right_a.size == 0:
+        raise ValueError("right_a is empty; a difference needs at least one example")
+    for name, array in (("right_a", right_a), ("right_b", right_b)):
+        if array.dtype != bool:
+            raise ValueError(f"{name} is {array.dtype}; it should be bool, which answers are right: predicted == labels")
+    n, only_a, only_b = right_a.size, int(np.sum(right_a & ~right_b)), int(np.sum(right_b & ~right_a))
+    moved = only_a - only_b
+    error = math.sqrt((n * (only_a + only_b) - moved**2) / n) / n   # whole numbers below the fraction: never below 0
+    return Difference(moved / n, error, only_a, only_b)
 
 
 def file_bytes(path):

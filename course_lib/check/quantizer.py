@@ -22,7 +22,7 @@ def close_scales(answer, expected, *arguments):
 
 
 def codes(x, scale, zero_point, qmin, qmax):
-    return np.clip(np.rint(x.astype(np.float64) / scale) + zero_point, qmin, qmax).astype(np.int64)
+    return np.clip(np.rint(np.asarray(x, np.float64) / scale) + zero_point, qmin, qmax).astype(np.int64)
 
 
 def _quantize_inputs(rng):
@@ -130,7 +130,7 @@ quantize = Task(
 
 
 def reals(codes, scale, zero_point):
-    return scale * (codes.astype(np.float64) - zero_point)
+    return scale * (np.asarray(codes, np.float64) - zero_point)
 
 
 def _dequantize_inputs(rng):
@@ -264,11 +264,13 @@ def affine_rules(ends, *, first="qmin", last="qmax", steps="qmax - qmin", rule="
         suspect("Z is cut off (a bare int), not rounded", with_scale(lambda a, b, qmin, qmax: qmin + int(-a))),
         suspect("the symmetric rule max |x| was used; here the range runs from low to high",
                 lambda low, high, a, b, qmin, qmax: (max(b, -a) / ((qmax - qmin) // 2), 0)),
-        suspect("qmin is left out of Z: codes need not begin at 0", with_scale(lambda a, b, qmin, qmax: -round(a))),
         suspect("the fraction is upside down: that is 1/S",
                 lambda low, high, a, b, qmin, qmax: (
                     (qmax - qmin) / (b - a), qmin - round(a * (qmax - qmin) / (b - a)))),
     )
+    if first == "qmin":  # where codes begin at 0, nothing would be left out
+        suspects += (suspect("qmin is left out of Z: codes need not begin at 0",
+                             with_scale(lambda a, b, qmin, qmax: -round(a))),)
     return properties, suspects
 
 

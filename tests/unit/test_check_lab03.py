@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 
 from course_lib.check import lab03
+from tests.unit.bank_lab03 import BANK
 from tests.unit.grading import Answers, Trial, shown_input
+from tests.unit.variants import deposit
 
 ANSWERS = Answers(lab03)
+deposit(BANK, ANSWERS)
 right, wrong = ANSWERS.right, ANSWERS.wrong
 
 

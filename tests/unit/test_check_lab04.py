@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 
 from course_lib.check import lab04
+from tests.unit.bank_lab04 import BANK
 from tests.unit.grading import Answers, Trial, shown_input
+from tests.unit.variants import deposit
 
 ANSWERS = Answers(lab04)
+deposit(BANK, ANSWERS)
 right, wrong = ANSWERS.right, ANSWERS.wrong
 
 
@@ -443,7 +446,7 @@ def params_nan_for_zeros(x, bits):
     return scale, int(np.rint(-low / scale))
 
 
-@wrong(lab04.activation_params, "between 0 and 2^bits - 1")
+@wrong(lab04.activation_params, "between 0 and 2^bits - 1", "the range is not widened")
 def params_not_widened(x, bits):
     low, high = float(x.min()), float(x.max())
     if low == high:
@@ -480,7 +483,7 @@ def params_zero_point_cut_off(x, bits):
     return scale, int(-low / scale)
 
 
-@wrong(lab04.activation_params, "Broken: ")
+@wrong(lab04.activation_params, "Broken: ", "the symmetric rule")
 def params_symmetric(x, bits):
     return float(np.abs(x).max() / (2 ** (bits - 1) - 1)) or 1.0, 0
 
@@ -623,7 +626,7 @@ def comparison_key_by_key(ptq, qat, measure):
     for name, make, b, a in wanted:
         result = measure(make(b, a))
         row = dict(method=name, weight_bits=b, activation_bits=a)
-        for key in ("accuracy", "stderr", "bytes"):
+        for key in ("accuracy", "stderr", "difference", "difference_stderr", "bytes"):
             row[key] = result[key]
         rows.append(row)
     return rows
@@ -831,13 +834,13 @@ def requantize_no_half(acc, multiplier, shift, zero_point, qmin, qmax):
     return np.clip(((acc.astype(np.int64) * multiplier) >> shift) + zero_point, qmin, qmax)
 
 
-@wrong(lab04.requantize, "Broken: ")
+@wrong(lab04.requantize, "Broken: ", "overflows 32 bits")
 def requantize_32_bits(acc, multiplier, shift, zero_point, qmin, qmax):
     scaled = (acc * multiplier.astype(np.int32) + (1 << min(shift - 1, 30))) >> min(shift, 31)
     return np.clip(scaled + zero_point, qmin, qmax)
 
 
-@wrong(lab04.requantize, "lies between qmin and qmax")
+@wrong(lab04.requantize, "lies between qmin and qmax", "nothing is clipped")
 def requantize_no_clip(acc, multiplier, shift, zero_point, qmin, qmax):
     return ((acc.astype(np.int64) * multiplier + (1 << (shift - 1))) >> shift) + zero_point
 

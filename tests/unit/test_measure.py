@@ -47,6 +47,68 @@ def test_accuracy_refuses_what_is_not_classes(predicted, labels, message):
         measure.accuracy(predicted, labels)
 
 
+# Two networks on the same examples
+
+
+def test_paired_difference_counts_where_one_alone_is_right():
+    right_a = np.repeat([True, True, False, False], [90, 4, 1, 5])
+    right_b = np.repeat([True, False, True, False], [90, 4, 1, 5])
+    got = measure.paired_difference(right_a, right_b)
+    assert got == pytest.approx((0.03, math.sqrt(5 - 9 / 100) / 100, 4, 1))
+    assert str(got) == "+3.00 ± 2.22 points"
+    assert measure.paired_difference(right_b, right_a) == pytest.approx((-0.03, got.standard_error, 1, 4))
+
+
+def test_paired_difference_is_the_mean_of_the_differences_with_its_error():
+    rng = np.random.default_rng(0)
+    for n in (1, 2, 50, 1000):
+        a, b = rng.random((2, n)) < 0.7
+        each = a.astype(int) - b
+        assert measure.paired_difference(a, b)[:2] == pytest.approx((each.mean(), each.std() / math.sqrt(n)))
+
+
+def test_the_paired_error_is_the_spread_over_test_sets():
+    """Two networks that nearly agree: the errors of their accuracies, taken for independent, are far too wide."""
+    rng, draws, apart = np.random.default_rng(0), [], []
+    for _ in range(2000):
+        a = rng.random(400) < 0.9
+        b = a ^ (rng.random(400) < 0.02)
+        draws.append(measure.paired_difference(a, b))
+        apart.append(math.hypot(*(measure.accuracy(right.astype(int), np.ones(400, int)).stderr for right in (a, b))))
+    spread = np.std([draw.difference for draw in draws])
+    assert np.mean([draw.standard_error for draw in draws]) == pytest.approx(spread, rel=0.1)
+    assert np.mean(apart) > 2.5 * spread
+
+
+@pytest.mark.parametrize(
+    ("right_a", "right_b", "expected"),
+    [
+        ([True, False], [True, False], (0, 0, 0, 0)),
+        ([True, True], [False, False], (1, 0, 2, 0)),
+        ([False], [True], (-1, 0, 0, 1)),
+        ([True] * 3, [False, True, True], (1 / 3, math.sqrt(1 - 1 / 3) / 3, 1, 0)),
+    ],
+)
+def test_paired_difference_at_its_ends(right_a, right_b, expected):
+    assert measure.paired_difference(right_a, right_b) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("right_a", "right_b", "message"),
+    [
+        ([], [], "right_a is empty"),
+        ([True, False], [True], r"right_a has shape \(2,\) and right_b \(1,\)"),
+        (np.ones((2, 2), bool), np.ones((2, 2), bool), r"\(n,\)"),
+        (True, True, r"shape \(\)"),
+        (np.array([1, 0], np.int8), [True, False], "right_a is int8; it should be bool, .*predicted == labels"),
+        ([True, False], [0.5, 1.0], "right_b is float64"),
+    ],
+)
+def test_paired_difference_refuses_what_is_not_right_or_wrong(right_a, right_b, message):
+    with pytest.raises(ValueError, match=message):
+        measure.paired_difference(right_a, right_b)
+
+
 # Bytes
 
 

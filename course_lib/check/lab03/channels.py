@@ -6,6 +6,7 @@ import numpy as np
 
 from ..base import Property, Suspect, Task, close, same_shape
 from ..quantizer import awkward_rows, close_scales, symmetric, symmetric_suspects
+from .ranges import code_range
 
 _ABOVE_ZERO = "every scale is a finite number above zero (where all weights are 0, the scale is 1)"
 
@@ -22,7 +23,8 @@ def _others(w, axis):
 
 
 def _per_channel(w, bits, axis):
-    return symmetric(np.abs(w.astype(np.float64)).max(axis=_others(w, axis), keepdims=True), bits)
+    w = np.asarray(w, np.float64)
+    return symmetric(np.abs(w).max(axis=_others(w, axis), keepdims=True), bits)
 
 
 def _channel_inputs(rng):
@@ -67,6 +69,7 @@ channel_scales = Task(
         *symmetric_suspects(lambda of, w, axis: of(w, axis=_others(w, axis), keepdims=True), "channel"),
     ),
     fixed=("bits", "axis"),
+    builds_on=(code_range,),
     valid=lambda w, bits, axis: w.size > 0,
     tried="2, 3 and 4 axes, channels on each of them, zeros in channels and channels of zeros, constant and tiny ones, "
           "2 to 8 bits",
@@ -129,6 +132,7 @@ group_scales = Task(
         *symmetric_suspects(_over_groups, "group"),
     ),
     fixed=("bits", "group_size"),
+    builds_on=(code_range, channel_scales),
     valid=lambda w, bits, group_size: w.size > 0,
     tried="groups that fill the row, a short last one, groups longer than the row, zeros in groups and groups of zeros, "
           "tiny ones, 2 to 8 bits",

@@ -3,12 +3,13 @@
 import numpy as np
 
 from ..base import Property, Suspect, Task
+from .ranges import code_range, dequantize, quantize
 
 # ------------------------------------------------------------------------------------------------- signal to noise
 
 
 def _decibels(x, x_hat):
-    x, x_hat = x.astype(np.float64), x_hat.astype(np.float64)
+    x, x_hat = np.asarray(x, np.float64), np.asarray(x_hat, np.float64)
     with np.errstate(divide="ignore"):
         return np.asarray(10 * np.log10(np.sum(x**2) / np.sum((x - x_hat) ** 2)))
 
@@ -153,6 +154,7 @@ best_clip = Task(
                     SHARES * x.max(), key=lambda t: _squared_error(x.astype(np.float64), float(t), bits)))),
     ),
     fixed=("bits",),
+    builds_on=(code_range, quantize, dequantize, sqnr_db),
     valid=lambda x, bits: bool(x.any()),
     tried="bell-shaped and heavy-tailed data, far outliers on either side, one-sided data, one number, 2 to 8 bits",
 )

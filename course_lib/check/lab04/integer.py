@@ -14,13 +14,17 @@ def _sums(x, w, zero_point, bias):
 def _accumulate_inputs(rng):
     yield np.array([[1, 4, 3]], np.uint8), np.array([[2, -1, 0], [1, 1, 1]], np.int8), 3, np.array([10, 0], np.int32)
     yield np.array([[0]], np.uint8), np.array([[1]], np.int8), 7, np.array([0], np.int32)
-    yield np.full((1, 784), 255, np.uint8), np.full((2, 784), 127, np.int8), 0, np.array([1, -1], np.int32)
+    for n in (783, 777, 769):  # products of 127 · 255: an odd sum beyond 2^24, which float32 does not hold
+        yield np.full((1, n), 255, np.uint8), np.full((2, n), 127, np.int8), 0, np.array([2, -2], np.int32)
+    yield np.full((1, 784), 0, np.uint8), np.full((1, 784), -128, np.int8), 255, np.array([0], np.int32)
+    yield np.array([[1, 2], [3, 4]], np.uint8), np.array([[1, 0], [2, 1]], np.int8), 2, np.array([0, 70_000], np.int32)
+    yield np.array([[9]], np.uint8), np.array([[-1], [1]], np.int8), 0, np.array([2**24 + 8, -(2**30)], np.int32)
     for k in range(60):
         n, inside, out = rng.integers(1, 4), rng.integers(1, 9), rng.integers(1, 5)
-        top = (3, 255)[k % 2]
+        top, widest = (3, 255)[k % 2], (2**12, 2**28)[k // 2 % 2]
         yield (rng.integers(0, top + 1, (n, inside)).astype(np.uint8),
-               rng.integers(-(top // 2), top // 2 + 1, (out, inside)).astype(np.int8),
-               int(rng.integers(0, top + 1)) * (k % 4 > 0), rng.integers(-(4**6), 4**6, out).astype(np.int32))
+               rng.integers(-(top // 2) - 1, top // 2 + 1, (out, inside)).astype(np.int8),
+               int(rng.integers(0, top + 1)) * (k % 4 > 0), rng.integers(-widest, widest, out).astype(np.int32))
 
 
 accumulate = Task(
@@ -50,10 +54,11 @@ accumulate = Task(
         Suspect("the sums are kept in 16 bits and overflow: cast both factors to int32 first",
                 lambda x, w, z, b: (x.astype(np.int16) - np.int16(z)) @ w.astype(np.int16).T + b),
         Suspect("the sums are made in float32, which holds whole numbers only up to 2^24",
-                lambda x, w, z, b: (x.astype(np.float32) - z) @ w.astype(np.float32).T + b),
+                lambda x, w, z, b: ((x.astype(np.float32) - z) @ w.astype(np.float32).T).astype(np.int64) + b),
+        Suspect("the bias is kept in 16 bits, and needs 32", lambda x, w, z, b: _sums(x, w, z, b.astype(np.int16))),
     ),
     valid=lambda x, w, z, b: 0 <= z <= 255,
-    tried="zero points from 0 to 255, sums beyond 16 bits, and 784 products of the largest codes",
+    tried="zero points from 0 to 255, sums and biases beyond 16 and 24 bits, and 783 products of the largest codes",
 )
 
 # ----------------------------------------------------------------------------------------------------- requantize
@@ -68,9 +73,13 @@ def _requantize_inputs(rng):
     yield np.array([[10, -3, 100]], np.int32), np.array([3, 3, 3], np.int64), 3, 2, 0, 15
     yield np.array([[-1, 1, 3, -3]], np.int32), np.array([1, 1, 1, 1], np.int64), 1, 0, -127, 127
     yield np.array([[24_000_000]], np.int32), np.array([2**30 + 12345], np.int64), 50, 0, 0, 255
-    for k in range(60):
+    # one below a half: float32 rounds the sum up to it, float64 the product
+    yield np.array([[91 * 2**18 + 2**17 - 1, -91 * 2**18 - 2**17 - 1]], np.int32), np.array([1, 1], np.int64), 18, 0, -127, 127
+    yield np.array([[111_549_015]], np.int32), np.array([101_879_449], np.int64), 46, 0, 0, 255
+    yield np.array([[50_000, -70_000]], np.int32), np.array([2**30, 2**30], np.int64), 31, 7, -32_767, 32_767
+    for k in range(63):
         n, out, shift = rng.integers(1, 4), rng.integers(1, 5), int(rng.integers(4, 40))
-        bits = int(rng.integers(2, 9))
+        bits = 2 + k // 2 % 7
         qmin, qmax = ((0, 2**bits - 1), (1 - 2 ** (bits - 1), 2 ** (bits - 1) - 1))[k % 2]
         multiplier = rng.integers(2 ** min(shift - 3, 24), 2 ** min(shift, 30), out)
         reach = (2**bits * 2.0**shift / multiplier).clip(2, 2**25)
@@ -115,5 +124,6 @@ requantize = Task(
     ),
     fixed=("qmin", "qmax", "multiplier"),
     valid=lambda acc, m, shift, z, qmin, qmax: shift >= 1 and qmin <= z <= qmax and bool(np.all(m > 0)),
-    tried="negative sums, exact halves, products far beyond 32 bits, codes outside the range, 2 to 8 bits",
+    tried="negative sums, exact halves and numbers just below, products far beyond 32 bits, codes outside the range, "
+          "2 to 8 bits and 16",
 )

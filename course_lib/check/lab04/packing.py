@@ -15,10 +15,14 @@ def _pack_inputs(rng):
     yield np.array([1, -1, 0, 1, -1], np.int8), 2
     yield np.array([3, -3, 1], np.int8), 3
     yield np.array([-127, 127], np.int8), 8
-    for _ in range(60):
-        bits = int(rng.choice([2, 3, 4, 8, 5, 6, 7]))
-        top = 2 ** (bits - 1) - 1
-        yield rng.integers(-top, top + 1, rng.integers(1, 20)).astype(np.int8), bits
+    for bits in range(2, 9):
+        lowest = -(2 ** (bits - 1))
+        yield np.array([lowest], np.int8), bits
+        yield np.array([-1, lowest, -lowest - 1, 0, lowest], np.int32), bits
+    for k in range(63):
+        bits, dtype = 2 + k % 7, (np.int8, np.int32, np.int16, np.int64)[k % 4]
+        top, count = 2 ** (bits - 1), rng.integers(1, 20) if k % 9 else rng.integers(100, 300)
+        yield rng.integers(-top, top, count).astype(dtype), bits
 
 
 def _bits(codes, bits, order):
@@ -50,5 +54,6 @@ pack_codes = Task(
                 lambda q, b: _packed(abs(q.astype(int)), b)),
     ),
     fixed=("bits",),
-    tried="2 to 8 bits, negative codes, and counts that leave the last byte half empty",
+    tried="2 to 8 bits, negative codes down to the lowest, codes in wider dtypes, one code and hundreds, and counts that "
+          "leave the last byte half empty",
 )
