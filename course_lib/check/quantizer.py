@@ -253,13 +253,15 @@ def affine_rules(ends, *, first="qmin", last="qmax", steps="qmax - qmin", rule="
         return mistake
 
     def not_widened(low, high, a, b, qmin, qmax):
-        scale = (high - low) / (qmax - qmin)
-        return scale, qmin - round(low / scale)
+        scale = (high - low) / (qmax - qmin) or 1.0
+        return scale, qmin - round(low / scale) if low < high else 0
+
+    off_by_one = f"the number of steps is off by one: the codes have {steps} steps between them"
 
     suspects = (
         suspect("the range is not widened to hold 0", not_widened),
-        suspect(f"the number of steps is off by one: the codes have {steps} steps between them",
-                with_scale(lambda a, b, qmin, qmax: qmin - round(a), 1)),
+        suspect(off_by_one, with_scale(lambda a, b, qmin, qmax: qmin - round(a), 1)),
+        suspect(off_by_one, with_scale(lambda a, b, qmin, qmax: min(qmin - round(a), qmax), 1)),
         suspect("Z has the wrong sign", with_scale(lambda a, b, qmin, qmax: qmin + round(a))),
         suspect("Z is cut off (a bare int), not rounded", with_scale(lambda a, b, qmin, qmax: qmin + int(-a))),
         suspect("the symmetric rule max |x| was used; here the range runs from low to high",

@@ -125,7 +125,8 @@ group_scales = Task(
         Suspect("groups run on from one row into the next; each row begins a new group", _across_rows),
         Suspect("each row was cut into `group_size` groups; it is how many weights a group holds",
                 lambda w, bits, group_size: np.stack(
-                    [symmetric(np.abs(part).max(axis=1), bits) for part in np.array_split(w, group_size, axis=1)], 1)),
+                    [symmetric(np.abs(part).max(axis=1), bits)
+                     for part in np.array_split(w, min(group_size, w.shape[1]), axis=1)], 1)),
         Suspect("the scales of a row are all the same, from its largest magnitude; each group has its own",
                 lambda w, bits, group_size: np.repeat(
                     _per_channel(w, bits, 0), math.ceil(w.shape[1] / group_size), axis=1)),

@@ -80,9 +80,10 @@ def _affine_inputs(rng):
     yield -3e-13, 1e-13, 0, 15
     yield 1000.0, 1000.001, 0, 255
     yield -2000.001, -2000.0, -8, 7
-    for c in (0.3, 2.5, -0.7, -1e-7):   # a single number
-        yield c, c, 0, 255
-        yield c, c, -8, 7
+    yield 0.3, 0.3, 0, 255              # a single number
+    yield 2.5, 2.5, -8, 7
+    yield -0.7, -0.7, 0, 255
+    yield -1e-7, -1e-7, -8, 7
     for k in range(64):
         bits = 1 + k // 3 % 8
         kind = ("unsigned", "signed", "symmetric")[k % 3] if bits > 1 else "unsigned"
