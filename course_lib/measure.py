@@ -125,7 +125,7 @@ def paired_difference(right_a, right_b):
         raise ValueError("right_a is empty; a difference needs at least one example")
     for name, array in (("right_a", right_a), ("right_b", right_b)):
         if array.dtype != bool:
-            raise ValueError(f"{name} is {array.dtype}; it should be bool, which answers are right: predicted == labels")
+            raise ValueError(f"{name} is {array.dtype}; it should be bool, what is right: predicted == labels")
     n, only_a, only_b = right_a.size, int(np.sum(right_a & ~right_b)), int(np.sum(right_b & ~right_a))
     moved = only_a - only_b
     error = math.sqrt((n * (only_a + only_b) - moved**2) / n) / n   # whole numbers below the fraction: never below 0

@@ -1,7 +1,7 @@
-"""Answers to lab 03 as people write them: wrong in one place (`WRONG`), and right in other words (`RIGHT`)."""
+"""Answers to lab 03 as people write them: wrong in one place, and right in other words."""
 
 from course_lib.check import lab03
-from tests.unit.variants import Variant, variants, written
+from tests.unit.variants import variants
 
 ROUND_UP, AWAY = "halves are rounded up", "halves are rounded away from zero"
 
@@ -26,20 +26,23 @@ def code_range(bits, kind):
     low = np.int64(0) if kind == "unsigned" else -(count // 2)
     return low, low + count - 1
 """]
-RANGE_WRONG = variants(
-    RANGE,
-    ("0, 2**bits - 1", "1, 2**bits"), ("0, 2**bits - 1", "0, 2**bits", "off by one"), ("0, 2**bits - 1", "0, 255"),
-    ("0, 2**bits - 1", "0, 2 ** (bits - 1) - 1"), ("0, 2**bits - 1", "0, 2**bits - 2"),
-    ("0, 2**bits - 1", "0, 2 * bits - 1"), ("0, 2**bits - 1", "0.0, 2.0**bits - 1"), ("**", "^"),
-    ("-half, half - 1\n    return", "-half, half\n    return"), ("-half, half - 1\n    return", "1 - half, half\n    return"),
-    ("-half, half - 1\n    return", "-half + 1, half - 1\n    return", "not told apart"),
-    ("-(half - 1), half", "-half, half", "not told apart"),
-    ("-(half - 1), half - 1", "-half, half"), ("-(half - 1), half - 1", "-(half - 2), half - 1"),
-    ("-(half - 1)", "half - 1"), ("2 ** (bits - 1)", "2**bits", "the sign bit was forgotten"),
-    ("2 ** (bits - 1)", "2 ** (bits - 2)"), ("2 ** (bits - 1)", "2**bits // 2 + 1"),
-    ("2 ** (bits - 1)", "np.int8(2) ** (bits - 1)"), ("2 ** (bits - 1)", "2 ** min(bits - 1, 7)"),
-    ("2 ** (bits - 1)", "2 ** (bits - 1) if bits > 1 else 2"),
-)
+RANGE_WRONG = variants(RANGE, {
+    "0, 2**bits - 1": [
+        "1, 2**bits", ("0, 2**bits", "off by one"), "0, 255", "0, 2 ** (bits - 1) - 1", "0, 2**bits - 2",
+        "0, 2 * bits - 1", "0.0, 2.0**bits - 1",
+    ],
+    "**": ["^"],
+    "-half, half - 1\n    return": [
+        "-half, half\n    return", "1 - half, half\n    return", ("-half + 1, half - 1\n    return", "not told apart"),
+    ],
+    "-(half - 1), half": [("-half, half", "not told apart")],
+    "-(half - 1), half - 1": ["-half, half", "-(half - 2), half - 1"],
+    "-(half - 1)": ["half - 1"],
+    "2 ** (bits - 1)": [
+        ("2**bits", "the sign bit was forgotten"), "2 ** (bits - 2)", "2**bits // 2 + 1", "np.int8(2) ** (bits - 1)",
+        "2 ** min(bits - 1, 7)", "2 ** (bits - 1) if bits > 1 else 2",
+    ],
+})
 
 # ------------------------------------------------------------------------------------------------- 2 affine_params
 
@@ -77,41 +80,40 @@ def affine_params(alpha, beta, qmin, qmax):
         return torch.tensor(1.0), torch.tensor(0)
     return scale, (qmin - torch.round(low / scale)).int()
 """]
-AFFINE_WRONG = variants(
-    AFFINE,
-    # 1 and 0 given back where something else is there than zeros
-    ("low == high", "alpha == beta"), ("low == high", "alpha == 0 or beta == 0"), ("low == high", "alpha == 0"),
-    ("low == high", "beta == 0"), ("low == high", "alpha + beta == 0"), ("low == high", "low + high == 0"),
-    ("low == high", "alpha * beta == 0"), ("low == high", "high - low < 1e-6"), ("low == high", "high - low < 1e-12"),
-    ("low == high", "np.isclose(low, high)"), ("low == high", "np.isclose(alpha, beta)"),
-    ("low == high", "math.isclose(alpha, beta, rel_tol=1e-3)"), ("low == high", "round(low, 3) == round(high, 3)"),
-    ("    if low", "    assert alpha < beta or alpha == 0\n    if low"),
-    ("    if low", "    if alpha == beta != 0:\n        raise ValueError('no range')\n    if low"),
-    ("    if low", "    if alpha == beta:\n        return 1.0, qmin\n    if low"),
-    ("    if low", "    if alpha == beta:\n        return alpha or 1.0, 0\n    if low"),
-    # the zero point of nothing but zeros
-    ("return 1.0, 0", "return 1.0, qmin"), ("return 1.0, 0", "return 1.0, (qmin + qmax) // 2"),
-    ("return 1.0, 0", "return 0.0, 0"), ("return 1.0, 0", "return 1e-8, 0"), ("return 1.0, 0", "return 1 / (qmax - qmin), 0"),
-    # the width
-    ("(high - low) /", "(high - low + 1e-8) /"), ("(high - low) / (qmax - qmin)", "max((high - low) / (qmax - qmin), 1e-8)"),
-    ("(high - low) /", "(beta - alpha) /", "not widened"), ("min(alpha, 0.0)", "alpha"), ("max(beta, 0.0)", "beta"),
-    ("min(alpha, 0.0), max(beta, 0.0)", "max(alpha, 0.0), min(beta, 0.0)"),
-    ("min(alpha, 0.0), max(beta, 0.0)", "-max(-alpha, beta), max(-alpha, beta)"),
-    ("(high - low) /", "high /"), ("(qmax - qmin)", "qmax"), ("(qmax - qmin)", "(qmax - qmin + 1)", "off by one"),
-    ("(qmax - qmin)", "(qmax - qmin - 1)"), ("(qmax - qmin)", "max(qmax - qmin, 2)"), ("(qmax - qmin)", "255"),
-    ("= (high - low)", "= np.float16(high - low)"),
-    # the zero point
-    ("round(low / scale)", "int(low / scale)", "cut off"), ("round(low / scale)", "math.floor(low / scale)"),
-    ("round(low / scale)", "math.ceil(low / scale)", "cut off"), ("round(low / scale)", "low / scale"),
-    ("round(low / scale)", "np.rint(low / scale)"), ("round(low / scale)", "round(high / scale)"),
-    ("qmin - round(low / scale)", "round(low / scale) - qmin"), ("qmin - round(low / scale)", "-round(low / scale)", "qmin is left out"),
-    ("qmin - round(low / scale)", "qmin + round(low / scale)", "wrong sign"),
-    ("qmin - round(low / scale)", "qmin - round(alpha / scale)"), ("qmin - round(low / scale)", "qmin"),
-    ("qmin - round(low / scale)", "0"), ("qmin - round(low / scale)", "min(qmin - round(low / scale), qmax - 1)"),
-    ("qmin - round(low / scale)", "max(qmin - round(low / scale), 0)"),
-    ("qmin - round(low / scale)", "(qmin - round(low / scale)) % 128"),
-    ("qmin - round(low / scale)", "round(-low * scale) + qmin"),
-)
+AFFINE_WRONG = variants(AFFINE, {
+    "low == high": [
+        "alpha == beta", "alpha == 0 or beta == 0", "alpha == 0", "beta == 0", "alpha + beta == 0", "low + high == 0",
+        "alpha * beta == 0", "high - low < 1e-6", "high - low < 1e-12", "np.isclose(low, high)",
+        "np.isclose(alpha, beta)", "math.isclose(alpha, beta, rel_tol=1e-3)", "round(low, 3) == round(high, 3)",
+    ],
+    "    if low": [
+        "    assert alpha < beta or alpha == 0\n    if low",
+        "    if alpha == beta != 0:\n        raise ValueError('no range')\n    if low",
+        "    if alpha == beta:\n        return 1.0, qmin\n    if low",
+        "    if alpha == beta:\n        return alpha or 1.0, 0\n    if low",
+    ],
+    "return 1.0, 0": [
+        "return 1.0, qmin", "return 1.0, (qmin + qmax) // 2", "return 0.0, 0", "return 1e-8, 0",
+        "return 1 / (qmax - qmin), 0",
+    ],
+    "(high - low) /": ["(high - low + 1e-8) /", ("(beta - alpha) /", "not widened"), "high /"],
+    "(high - low) / (qmax - qmin)": ["max((high - low) / (qmax - qmin), 1e-8)"],
+    "min(alpha, 0.0)": ["alpha"],
+    "max(beta, 0.0)": ["beta"],
+    "min(alpha, 0.0), max(beta, 0.0)": ["max(alpha, 0.0), min(beta, 0.0)", "-max(-alpha, beta), max(-alpha, beta)"],
+    "(qmax - qmin)": ["qmax", ("(qmax - qmin + 1)", "off by one"), "(qmax - qmin - 1)", "max(qmax - qmin, 2)", "255"],
+    "= (high - low)": ["= np.float16(high - low)"],
+    "round(low / scale)": [
+        ("int(low / scale)", "cut off"), "math.floor(low / scale)", ("math.ceil(low / scale)", "cut off"),
+        "low / scale", "np.rint(low / scale)", "round(high / scale)",
+    ],
+    "qmin - round(low / scale)": [
+        "round(low / scale) - qmin", ("-round(low / scale)", "qmin is left out"),
+        ("qmin + round(low / scale)", "wrong sign"), "qmin - round(alpha / scale)", "qmin", "0",
+        "min(qmin - round(low / scale), qmax - 1)", "max(qmin - round(low / scale), 0)",
+        "(qmin - round(low / scale)) % 128", "round(-low * scale) + qmin",
+    ],
+})
 
 # ------------------------------------------------------------------------------------------ 3, 4 quantize, dequantize
 
@@ -127,7 +129,8 @@ def quantize(x, scale, zero_point, qmin, qmax):
     whole = np.floor(steps)
     part = steps - whole
     whole += (part > 0.5) | ((part == 0.5) & (whole % 2 == 1))
-    return np.where(whole > qmax - zero_point, qmax, np.where(whole < qmin - zero_point, qmin, whole + zero_point)).astype("i2")
+    low, high = whole < qmin - zero_point, whole > qmax - zero_point
+    return np.where(high, qmax, np.where(low, qmin, whole + zero_point)).astype("i2")
 """, """
 def quantize(x, scale, zero_point, qmin, qmax):
     codes = np.sign(x) * np.rint(np.abs(x) / scale) + zero_point
@@ -140,44 +143,43 @@ def quantize(x, scale, zero_point, qmin, qmax):
     codes = torch.round(torch.tensor(x) / torch.tensor(scale)) + zero_point
     return torch.clamp(codes, qmin, qmax).long()
 """]
-QUANTIZE_WRONG = variants(
-    QUANTIZE,
-    ("np.rint(x / scale)", "np.floor(x / scale + 0.5)", ROUND_UP), ("np.rint(x / scale)", "np.ceil(x / scale - 0.5)"),
-    ("np.rint(x / scale)", "np.trunc(x / scale + 0.5)"), ("np.rint(x / scale)", "np.trunc(x / scale + np.sign(x) * 0.5)", AWAY),
-    ("np.rint(x / scale)", "np.trunc(x / scale)", "cut off"), ("np.rint(x / scale)", "np.floor(x / scale)", "rounded down"),
-    ("np.rint(x / scale)", "np.ceil(x / scale)"), ("np.rint(x / scale)", "2 * np.floor(x / scale / 2) + 1"),
-    ("np.rint(x / scale)", "np.rint(x * scale)", "multiplied by S"),
-    ("np.rint(x / scale)", "np.rint(x.astype(np.float32) / np.float32(scale))"),
-    ("np.rint(x / scale)", "np.rint(x.astype(np.float16) / scale)"),
-    ("np.rint(x / scale)", "np.rint(np.float32(x / scale))"),
-    ("np.rint(x / scale)", "np.rint(x / np.ravel(scale)[0])"), ("np.rint(x / scale)", "np.rint(x / np.max(scale))"),
-    ("np.rint(x / scale)", "np.rint(x / (scale + 1e-3))"), ("np.rint(x / scale)", "np.rint(x // scale)", "rounded down"),
-    ("np.rint(x / scale)", "np.rint(np.round(x / scale, 1))"),
-    ("np.rint(x / scale)", "np.rint(np.clip(x, qmin, qmax) / scale)"),
-    # too narrow, too early
-    ("np.rint(x / scale)", "np.rint(x / scale).astype(int).astype(np.int8)"),
-    ("np.rint(x / scale)", "np.rint(x / scale).astype(int).astype(np.int16)"),
-    ("steps + zero_point", "(steps + zero_point).astype(int).astype(np.int16)"),
-    ("steps + zero_point", "(steps + zero_point).astype(int).astype(np.int8)"),
-    ("astype(np.int32)", "astype(int).astype(np.int8)"), ("astype(np.int32)", "astype(int).astype(np.uint8)"),
-    ("astype(np.int32)", "astype(int).astype(np.uint8).astype(np.int32)"),
-    ("astype(np.int32)", "astype(np.float32)"), ("astype(np.int32)", "astype(object)"), ("astype(np.int32)", "astype(bool)"),
-    # the ends, the zero point
-    ("qmin, qmax)\n", "qmin, qmax - 1)\n", "the upper end is off by one"), ("qmin, qmax)\n", "qmin, qmax + 1)\n"),
-    ("qmin, qmax)\n", "qmin + 1, qmax)\n"), ("qmin, qmax)\n", "-qmax, qmax)\n"), ("qmin, qmax)\n", "max(qmin, -qmax), qmax)\n"),
-    ("qmin, qmax)\n", "qmin, None)\n"), ("qmin, qmax)\n", "None, qmax)\n"), ("qmin, qmax)\n", "None, None)\n", "nothing is clipped"),
-    ("qmin, qmax)\n", "0, qmax)\n"), ("qmin, qmax)\n", "qmin + zero_point, qmax + zero_point)\n", "the clip comes before"),
-    ("np.clip(steps + zero_point, qmin, qmax)", "np.clip(steps, qmin, qmax) + zero_point", "the clip comes before"),
-    ("np.clip(steps + zero_point, qmin, qmax)", "np.rint(np.clip(x / scale + zero_point, qmin, qmax))", "before rounding"),
-    ("np.clip(steps + zero_point, qmin, qmax)", "np.where((steps + zero_point > qmax) | (steps + zero_point < qmin), qmin, steps + zero_point)"),
-    ("np.clip(steps + zero_point, qmin, qmax)", "np.where(np.isclose(x, 0), zero_point, np.clip(steps + zero_point, qmin, qmax))"),
-    ("np.clip(steps + zero_point, qmin, qmax)", "np.where(np.abs(x) < 1e-6, zero_point, np.clip(steps + zero_point, qmin, qmax))"),
-    ("np.clip(steps + zero_point, qmin, qmax)", "np.where((steps + zero_point > qmax) | (steps + zero_point < qmin), zero_point, steps + zero_point)"),
-    ("np.clip(steps + zero_point, qmin, qmax)", "(steps + zero_point - qmin) % (qmax - qmin + 1) + qmin"),
-    ("steps + zero_point", "steps - zero_point", "Z is subtracted"), ("steps + zero_point", "steps", "Z is left out"),
-    ("steps + zero_point", "steps + max(zero_point, 0)"), ("steps + zero_point", "steps + (zero_point if qmin == 0 else 0)"),
-    ("steps + zero_point", "steps + zero_point * scale"),
-)
+QUANTIZE_WRONG = variants(QUANTIZE, {
+    "np.rint(x / scale)": [
+        ("np.floor(x / scale + 0.5)", "halves are rounded up"), "np.ceil(x / scale - 0.5)", "np.trunc(x / scale + 0.5)",
+        ("np.trunc(x / scale + np.sign(x) * 0.5)", "halves are rounded away from zero"),
+        ("np.trunc(x / scale)", "cut off"), ("np.floor(x / scale)", "rounded down"), "np.ceil(x / scale)",
+        "2 * np.floor(x / scale / 2) + 1", ("np.rint(x * scale)", "multiplied by S"),
+        "np.rint(x.astype(np.float32) / np.float32(scale))", "np.rint(x.astype(np.float16) / scale)",
+        "np.rint(np.float32(x / scale))", "np.rint(x / np.ravel(scale)[0])", "np.rint(x / np.max(scale))",
+        "np.rint(x / (scale + 1e-3))", ("np.rint(x // scale)", "rounded down"), "np.rint(np.round(x / scale, 1))",
+        "np.rint(np.clip(x, qmin, qmax) / scale)", "np.rint(x / scale).astype(int).astype(np.int8)",
+        "np.rint(x / scale).astype(int).astype(np.int16)",
+    ],
+    "steps + zero_point": [
+        "(steps + zero_point).astype(int).astype(np.int16)", "(steps + zero_point).astype(int).astype(np.int8)",
+        ("steps - zero_point", "Z is subtracted"), ("steps", "Z is left out"), "steps + max(zero_point, 0)",
+        "steps + (zero_point if qmin == 0 else 0)", "steps + zero_point * scale",
+    ],
+    "astype(np.int32)": [
+        "astype(int).astype(np.int8)", "astype(int).astype(np.uint8)", "astype(int).astype(np.uint8).astype(np.int32)",
+        "astype(np.float32)", "astype(object)", "astype(bool)",
+    ],
+    "qmin, qmax)\n": [
+        ("qmin, qmax - 1)\n", "the upper end is off by one"), "qmin, qmax + 1)\n", "qmin + 1, qmax)\n",
+        "-qmax, qmax)\n", "max(qmin, -qmax), qmax)\n", "qmin, None)\n", "None, qmax)\n",
+        ("None, None)\n", "nothing is clipped"), "0, qmax)\n",
+        ("qmin + zero_point, qmax + zero_point)\n", "the clip comes before"),
+    ],
+    "np.clip(steps + zero_point, qmin, qmax)": [
+        ("np.clip(steps, qmin, qmax) + zero_point", "the clip comes before"),
+        ("np.rint(np.clip(x / scale + zero_point, qmin, qmax))", "before rounding"),
+        "np.where((steps + zero_point > qmax) | (steps + zero_point < qmin), qmin, steps + zero_point)",
+        "np.where(np.isclose(x, 0), zero_point, np.clip(steps + zero_point, qmin, qmax))",
+        "np.where(np.abs(x) < 1e-6, zero_point, np.clip(steps + zero_point, qmin, qmax))",
+        "np.where((steps + zero_point > qmax) | (steps + zero_point < qmin), zero_point, steps + zero_point)",
+        "(steps + zero_point - qmin) % (qmax - qmin + 1) + qmin",
+    ],
+})
 
 DEQUANTIZE = """
 def dequantize(codes, scale, zero_point):
@@ -194,25 +196,28 @@ def dequantize(codes, scale, zero_point):
 def dequantize(codes, scale, zero_point):
     return ((np.array(codes.tolist()) - zero_point) * scale).tolist()
 """]
-DEQUANTIZE_WRONG = variants(
-    DEQUANTIZE,
-    ("codes.astype(np.float64) - zero_point", "(codes - codes.dtype.type(zero_point)).astype(float)", "wraps around"),
-    ("codes.astype(np.float64) - zero_point", "codes - zero_point", "wraps around"),
-    ("codes.astype(np.float64)", "codes.astype(np.int8).astype(float)"),
-    ("codes.astype(np.float64)", "codes.astype(np.uint8).astype(float)"),
-    ("codes.astype(np.float64)", "abs(codes.astype(float))"), ("codes.astype(np.float64)", "codes.view(np.uint8).astype(float)"),
-    ("- zero_point", "+ zero_point", "Z is added"), ("- zero_point", "", "Z is left out"),
-    ("- zero_point", "- abs(zero_point)"), ("- zero_point", "- max(zero_point, 0)"), ("- zero_point", "- zero_point + 0.5"),
-    ("- zero_point", "- (zero_point if codes.min() >= 0 else 0)"), ("- zero_point", "- zero_point % 128"),
-    ("scale * steps", "steps / scale", "divided by S"), ("scale * steps", "scale + steps"),
-    ("scale * steps", "scale * codes.astype(float) - zero_point", "brackets are missing"),
-    ("scale * steps", "np.ravel(scale)[0] * steps"), ("scale * steps", "np.max(scale) * steps"),
-    ("scale * steps", "np.round(scale * steps)"), ("scale * steps", "(scale * steps).astype(np.float16)"),
-    ("scale * steps", "np.round(scale * steps, 3)"), ("scale * steps", "(scale * steps).astype(int)"),
-    ("scale * steps", "np.maximum(scale * steps, 0)"), ("scale * steps", "scale * steps.ravel()"),
-    ("scale * steps", "scale * steps + 1e-9"), ("scale * steps", "scale * np.clip(steps, -127, 127)"),
-    ("scale * steps", "np.where(steps == 0, scale, scale * steps)"),
-)
+DEQUANTIZE_WRONG = variants(DEQUANTIZE, {
+    "codes.astype(np.float64) - zero_point": [
+        ("(codes - codes.dtype.type(zero_point)).astype(float)", "wraps around"),
+        ("codes - zero_point", "wraps around"),
+    ],
+    "codes.astype(np.float64)": [
+        "codes.astype(np.int8).astype(float)", "codes.astype(np.uint8).astype(float)", "abs(codes.astype(float))",
+        "codes.view(np.uint8).astype(float)",
+    ],
+    "- zero_point": [
+        ("+ zero_point", "Z is added"), ("", "Z is left out"), "- abs(zero_point)", "- max(zero_point, 0)",
+        "- zero_point + 0.5", "- (zero_point if codes.min() >= 0 else 0)", "- zero_point % 128",
+    ],
+    "scale * steps": [
+        ("steps / scale", "divided by S"), "scale + steps",
+        ("scale * codes.astype(float) - zero_point", "brackets are missing"), "np.ravel(scale)[0] * steps",
+        "np.max(scale) * steps", "np.round(scale * steps)", "(scale * steps).astype(np.float16)",
+        "np.round(scale * steps, 3)", "(scale * steps).astype(int)", "np.maximum(scale * steps, 0)",
+        "scale * steps.ravel()", "scale * steps + 1e-9", "scale * np.clip(steps, -127, 127)",
+        "np.where(steps == 0, scale, scale * steps)",
+    ],
+})
 
 # ------------------------------------------------------------------------------------------------------- 5 sqnr_db
 
@@ -237,32 +242,32 @@ def sqnr_db(x, x_hat):
     x, x_hat = torch.tensor(x), torch.tensor(x_hat)
     return 10 * torch.log10((x * x).sum() / (x - x_hat).pow(2).sum())
 """]
-SQNR_WRONG = variants(
-    SQNR,
-    ("10 * np.log10(signal / noise)", "20 * np.log10(signal / noise)", "20 stands for 10"),
-    ("10 * np.log10(signal / noise)", "10 * np.log10(noise / signal)", "upside down"),
-    ("10 * np.log10(signal / noise)", "abs(10 * np.log10(signal / noise))"),
-    ("10 * np.log10(signal / noise)", "max(0.0, 10 * np.log10(signal / noise))"),
-    ("10 * np.log10(signal / noise)", "10 * np.log10(max(signal, noise) / noise)"),
-    ("10 * np.log10(signal / noise)", "10 * np.log(signal / noise)", "natural"),
-    ("10 * np.log10(signal / noise)", "10 * np.log2(signal / noise)"), ("10 * np.log10(signal / noise)", "10 * np.log1p(signal / noise)"),
-    ("10 * np.log10(signal / noise)", "np.log10(signal / noise)", "bels"), ("10 * np.log10(signal / noise)", "signal / noise", "the logarithm is missing"),
-    ("10 * np.log10(signal / noise)", "round(10 * np.log10(signal / noise), 1)"),
-    ("10 * np.log10(signal / noise)", "10 * np.log10(signal / noise + 1)"),
-    ("10 * np.log10(signal / noise)", "min(10 * np.log10(signal / noise), 100.0)"),
-    ("noise == 0", "noise < 1e-12"), ("noise == 0", "np.allclose(x, x_hat)"), ("noise == 0", "np.isclose(noise, 0)"),
-    ("noise == 0", "noise < 1e-6"), ("noise == 0", "(x == x_hat).any()"), ("noise == 0", "np.sum(x - x_hat) == 0"),
-    ("np.inf", "0.0"), ("np.inf", "1e9"), ("np.inf", "np.nan"), ("np.inf", "-np.inf"),
-    ("signal / noise", "signal / (noise + 1e-8)"), ("signal / noise", "signal / max(noise, 1e-16)"),
-    ("np.sum(x**2), ", "np.sum(x_hat**2), ", "the signal is x"), ("np.sum(x**2), ", "np.sum(x) ** 2, "),
-    ("np.sum(x**2), ", "np.sum(x * x_hat), "), ("np.sum(x**2), ", "x.size * np.max(x**2), "),
-    ("np.sum(x**2), ", "np.sum((x - x.mean()) ** 2), "), ("np.sum(x**2), ", "np.mean(x**2), "),
-    ("np.sum(x**2), ", "np.sum(np.abs(x)), "), ("np.sum((x - x_hat) ** 2)", "np.sum(x - x_hat) ** 2"),
-    ("np.sum((x - x_hat) ** 2)", "np.sum(np.abs(x - x_hat))"), ("np.sum((x - x_hat) ** 2)", "x.size * np.var(x - x_hat)"),
-    ("np.sum((x - x_hat) ** 2)", "np.sum((np.abs(x) - np.abs(x_hat)) ** 2)"),
-    ("np.sum((x - x_hat) ** 2)", "np.sum(x**2 - x_hat**2)"), ("np.sum((x - x_hat) ** 2)", "x.size * np.max((x - x_hat) ** 2)"),
-    ("np.sum((x - x_hat) ** 2)", "np.sum((x + x_hat) ** 2)"), ("(x - x_hat)", "(np.float16(x) - np.float16(x_hat))"),
-)
+SQNR_WRONG = variants(SQNR, {
+    "10 * np.log10(signal / noise)": [
+        ("20 * np.log10(signal / noise)", "20 stands for 10"), ("10 * np.log10(noise / signal)", "upside down"),
+        "abs(10 * np.log10(signal / noise))", "max(0.0, 10 * np.log10(signal / noise))",
+        "10 * np.log10(max(signal, noise) / noise)", ("10 * np.log(signal / noise)", "natural"),
+        "10 * np.log2(signal / noise)", "10 * np.log1p(signal / noise)", ("np.log10(signal / noise)", "bels"),
+        ("signal / noise", "the logarithm is missing"), "round(10 * np.log10(signal / noise), 1)",
+        "10 * np.log10(signal / noise + 1)", "min(10 * np.log10(signal / noise), 100.0)",
+    ],
+    "noise == 0": [
+        "noise < 1e-12", "np.allclose(x, x_hat)", "np.isclose(noise, 0)", "noise < 1e-6", "(x == x_hat).any()",
+        "np.sum(x - x_hat) == 0",
+    ],
+    "np.inf": ["0.0", "1e9", "np.nan", "-np.inf"],
+    "signal / noise": ["signal / (noise + 1e-8)", "signal / max(noise, 1e-16)"],
+    "np.sum(x**2), ": [
+        ("np.sum(x_hat**2), ", "the signal is x"), "np.sum(x) ** 2, ", "np.sum(x * x_hat), ", "x.size * np.max(x**2), ",
+        "np.sum((x - x.mean()) ** 2), ", "np.mean(x**2), ", "np.sum(np.abs(x)), ",
+    ],
+    "np.sum((x - x_hat) ** 2)": [
+        "np.sum(x - x_hat) ** 2", "np.sum(np.abs(x - x_hat))", "x.size * np.var(x - x_hat)",
+        "np.sum((np.abs(x) - np.abs(x_hat)) ** 2)", "np.sum(x**2 - x_hat**2)", "x.size * np.max((x - x_hat) ** 2)",
+        "np.sum((x + x_hat) ** 2)",
+    ],
+    "(x - x_hat)": ["(np.float16(x) - np.float16(x_hat))"],
+})
 
 # ------------------------------------------------------------------------------------------------ 6 channel_scales
 
@@ -292,32 +297,36 @@ ZERO_TAKEN = (  # what is taken for a row of zeros
     "np.isclose(largest, 0)", "largest < 1e-6", "largest < 1e-8", "scales < 1e-12", "np.isclose(scales, 0)",
     "np.round(largest, 6) == 0", "largest < 1e-5 * np.abs(w).max()",
 )
-CHANNELS_WRONG = variants(
-    CHANNELS,
-    *(("largest == 0", taken) for taken in ZERO_TAKEN),
-    ("largest == 0", "(w == 0).any(axis=others, keepdims=True)"), ("largest == 0", "w.sum(axis=others, keepdims=True) == 0"),
-    ("largest == 0", "np.isclose(w.mean(axis=others, keepdims=True), 0)"), ("largest == 0", "np.prod(w, axis=others, keepdims=True) == 0"),
-    ("largest == 0", "w.max(axis=others, keepdims=True) == 0"), ("largest == 0", "w.min(axis=others, keepdims=True) == 0"),
-    ("largest == 0", "np.ptp(w, axis=others, keepdims=True) == 0"), ("largest == 0", "w.std(axis=others, keepdims=True) == 0"),
-    ("largest == 0", "largest < 0"), ("largest == 0, 1,", "largest == 0, 1e-8,"), ("largest == 0, 1,", "largest == 0, 1 / (2 ** (bits - 1) - 1),"),
-    ("np.where(largest == 0, 1, scales)", "np.maximum(scales, 1e-8)"), ("np.where(largest == 0, 1, scales)", "scales + 1e-12"),
-    ("np.where(largest == 0, 1, scales)", "np.where(largest == 0, 1, scales).astype(np.float16)"),
-    ("    largest", "    if not w.any():\n        return np.ones(1)\n    largest"),
-    ("np.abs(w).max", "w.max", "not the largest magnitude"), ("np.abs(w).max", "np.abs(w).min"), ("np.abs(w).max", "np.abs(w).mean"),
-    ("np.abs(w).max", "np.abs(w).sum"), ("np.abs(w).max(axis=others, keepdims=True)", "np.abs(w.max(axis=others, keepdims=True))"),
-    ("np.abs(w).max(axis=others, keepdims=True)", "np.ptp(w, axis=others, keepdims=True) / 2"),
-    ("np.abs(w).max(axis=others, keepdims=True)", "np.abs(w).max(axis=axis, keepdims=True)", "runs along `axis`"),
-    ("np.abs(w).max(axis=others, keepdims=True)", "np.abs(w).max(axis=others)", "are gone"),
-    ("np.abs(w).max(axis=others, keepdims=True)", "np.abs(w).max(keepdims=True)"),
-    ("np.abs(w).max(axis=others, keepdims=True)", "np.abs(w).max(axis=others[0], keepdims=True)"),
-    ("np.abs(w).max(axis=others, keepdims=True)", "np.abs(w).max(axis=others[-1], keepdims=True)"),
-    ("others = tuple(i for i in range(w.ndim) if i != axis)", "others = tuple(range(1, w.ndim))", "`axis` is not used"),
-    ("if i != axis", "if i != w.ndim - 1 - axis"), ("if i != axis", "if i != max(axis, 1)"), ("if i != axis", "if i < axis or i > axis + 1"),
-    ("largest = ", "w = np.moveaxis(w, axis, 0)\n    others = tuple(range(1, w.ndim))\n    largest = "),
-    ("(2 ** (bits - 1) - 1)", "2 ** (bits - 1)", "off by one"), ("(2 ** (bits - 1) - 1)", "(2**bits - 1)", "the sign bit"),
-    ("(2 ** (bits - 1) - 1)", "127"), ("(2 ** (bits - 1) - 1)", "min(2 ** (bits - 1) - 1, 63)"), ("(2 ** (bits - 1) - 1)", "(2 ** min(bits - 1, 6) - 1)"),
-    ("(2 ** (bits - 1) - 1)", "max(2 ** (bits - 1) - 1, 3)"), ("largest / (2 ** (bits - 1) - 1)", "(2 ** (bits - 1) - 1) / largest", "upside down"),
-)
+CHANNELS_WRONG = variants(CHANNELS, {
+    "largest == 0": [
+        *ZERO_TAKEN, "(w == 0).any(axis=others, keepdims=True)", "w.sum(axis=others, keepdims=True) == 0",
+        "np.isclose(w.mean(axis=others, keepdims=True), 0)", "np.prod(w, axis=others, keepdims=True) == 0",
+        "w.max(axis=others, keepdims=True) == 0", "w.min(axis=others, keepdims=True) == 0",
+        "np.ptp(w, axis=others, keepdims=True) == 0", "w.std(axis=others, keepdims=True) == 0", "largest < 0",
+    ],
+    "largest == 0, 1,": ["largest == 0, 1e-8,", "largest == 0, 1 / (2 ** (bits - 1) - 1),"],
+    "np.where(largest == 0, 1, scales)": [
+        "np.maximum(scales, 1e-8)", "scales + 1e-12", "np.where(largest == 0, 1, scales).astype(np.float16)",
+    ],
+    "    largest": ["    if not w.any():\n        return np.ones(1)\n    largest"],
+    "np.abs(w).max": [("w.max", "not the largest magnitude"), "np.abs(w).min", "np.abs(w).mean", "np.abs(w).sum"],
+    "np.abs(w).max(axis=others, keepdims=True)": [
+        "np.abs(w.max(axis=others, keepdims=True))", "np.ptp(w, axis=others, keepdims=True) / 2",
+        ("np.abs(w).max(axis=axis, keepdims=True)", "runs along `axis`"), ("np.abs(w).max(axis=others)", "are gone"),
+        "np.abs(w).max(keepdims=True)", "np.abs(w).max(axis=others[0], keepdims=True)",
+        "np.abs(w).max(axis=others[-1], keepdims=True)",
+    ],
+    "others = tuple(i for i in range(w.ndim) if i != axis)": [
+        ("others = tuple(range(1, w.ndim))", "`axis` is not used"),
+    ],
+    "if i != axis": ["if i != w.ndim - 1 - axis", "if i != max(axis, 1)", "if i < axis or i > axis + 1"],
+    "largest = ": ["w = np.moveaxis(w, axis, 0)\n    others = tuple(range(1, w.ndim))\n    largest = "],
+    "(2 ** (bits - 1) - 1)": [
+        ("2 ** (bits - 1)", "off by one"), ("(2**bits - 1)", "the sign bit"), "127", "min(2 ** (bits - 1) - 1, 63)",
+        "(2 ** min(bits - 1, 6) - 1)", "max(2 ** (bits - 1) - 1, 3)",
+    ],
+    "largest / (2 ** (bits - 1) - 1)": [("(2 ** (bits - 1) - 1) / largest", "upside down")],
+})
 
 # ----------------------------------------------------------------------------------------------------- 7 best_clip
 
@@ -348,35 +357,46 @@ def best_clip(x, bits):
     back = (x * qmax / T).round().clamp(-qmax, qmax) * T / qmax
     return T[((back - x) ** 2).mean(1).argmin()]
 """]
-CLIP_WRONG = variants(
-    CLIP,
-    ("range(1, 101)", "range(1, 100)"), ("range(1, 101)", "range(10, 101, 10)"), ("range(1, 101)", "range(50, 101)", "begins at half"),
-    ("range(1, 101)", "range(1, 51)"), ("range(1, 101)", "range(100, 101)", "min-max"), ("range(1, 101)", "range(0, 101, 2)"),
-    ("range(1, 101)", "range(20, 101)"), ("range(1, 101)", "range(1, 11)"),
-    ("np.abs(x).max()", "x.max()", "x.max() was taken"), ("np.abs(x).max()", "(x.max() - x.min())"), ("np.abs(x).max()", "np.abs(x).mean()"),
-    ("np.abs(x).max()", "1.0"), ("np.abs(x).max()", "3 * x.std()"), ("np.abs(x).max()", "np.abs(x.max())"),
-    ("error < least", "error > least"), ("error < least", "error < least or k > 50", "min-max"), ("error < least", "error <= 1.01 * least"),
-    ("np.clip(np.rint(x / (T / qmax)), -qmax, qmax)", "np.rint(x / (T / qmax))", "the smallest candidate"),
-    ("-qmax, qmax)", "0, qmax)"), ("-qmax, qmax)", "-qmax - 1, qmax)"), ("-qmax, qmax)", "-qmax, None)"),
-    ("np.rint(x / (T / qmax))", "np.trunc(x / (T / qmax))"), ("np.rint(x / (T / qmax))", "np.floor(x / (T / qmax))"),
-    ("np.rint(x / (T / qmax))", "x / (T / qmax)", "min-max"), ("np.rint(x / (T / qmax))", "np.rint(x / T)"),
-    ("* T / qmax) ** 2", "* T / qmax)", ), ("(x - codes * T / qmax) ** 2", "np.abs(x - codes * T / qmax)", "not squares"),
-    ("(x - codes * T / qmax) ** 2", "(x / (T / qmax) - codes) ** 2"), ("(x - codes * T / qmax) ** 2", "(x - codes * T / qmax) ** 4"),
-    ("(x - codes * T / qmax) ** 2", "((x - codes * T / qmax) / (np.abs(x) + 1e-9)) ** 2"), ("(x - codes * T / qmax) ** 2", "(x - codes) ** 2"),
-    ("np.sum((x - codes * T / qmax) ** 2)", "np.max(np.abs(x - codes * T / qmax))"),
-    ("np.sum((x - codes * T / qmax) ** 2)", "abs(np.sum(x - codes * T / qmax))"),
-    ("np.sum((x - codes * T / qmax) ** 2)", "np.median((x - codes * T / qmax) ** 2)"),
-    ("np.sum((x - codes * T / qmax) ** 2)", "np.sum((x - codes * T / qmax)[np.abs(x) <= T] ** 2)", "the smallest candidate"),
-    ("2 ** (bits - 1) - 1", "2 ** (bits - 1)"), ("2 ** (bits - 1) - 1", "2**bits - 1"), ("2 ** (bits - 1) - 1", "min(2 ** (bits - 1) - 1, 31)"),
-    ("2 ** (bits - 1) - 1", "7"), ("2 ** (bits - 1) - 1", "2 ** (min(bits, 7) - 1) - 1"),
-    ("return best", "return best / qmax", "the scale was returned"), ("return best", "return least", "the least error"),
-    ("return best", "return best / np.abs(x).max()", "the share k/100"), ("return best", "return -best"), ("return best", "return -best, best"),
-    ("return best", "return round(best, 2)"), ("return best", "return max(best, 1e-3)"), ("return best", "return best + 0.02 * np.abs(x).max()"),
-    ("return best", "return 100 * best / np.abs(x).max()"), ("return best", "return min(best, 0.5 * np.abs(x).max())"),
-    ("    best, least = None", "    if len(x) == 1:\n        return 1.0\n    best, least = None"),
-    ("    best, least = None", "    if np.ptp(x) == 0:\n        return 1.0\n    best, least = None"),
-    ("    best, least = None", "    x = x[x > 0]\n    best, least = None"), ("    best, least = None", "    x = np.sort(x)[: max(1, len(x) - 1)]\n    best, least = None"),
-)
+CLIP_WRONG = variants(CLIP, {
+    "range(1, 101)": [
+        "range(1, 100)", "range(10, 101, 10)", ("range(50, 101)", "begins at half"), "range(1, 51)",
+        ("range(100, 101)", "min-max"), "range(0, 101, 2)", "range(20, 101)", "range(1, 11)",
+    ],
+    "np.abs(x).max()": [
+        ("x.max()", "x.max() was taken"), "(x.max() - x.min())", "np.abs(x).mean()", "1.0", "3 * x.std()",
+        "np.abs(x.max())",
+    ],
+    "error < least": ["error > least", ("error < least or k > 50", "min-max"), "error <= 1.01 * least"],
+    "np.clip(np.rint(x / (T / qmax)), -qmax, qmax)": [("np.rint(x / (T / qmax))", "the smallest candidate")],
+    "-qmax, qmax)": ["0, qmax)", "-qmax - 1, qmax)", "-qmax, None)"],
+    "np.rint(x / (T / qmax))": [
+        "np.trunc(x / (T / qmax))", "np.floor(x / (T / qmax))", ("x / (T / qmax)", "min-max"), "np.rint(x / T)",
+    ],
+    "* T / qmax) ** 2": ["* T / qmax)"],
+    "(x - codes * T / qmax) ** 2": [
+        ("np.abs(x - codes * T / qmax)", "not squares"), "(x / (T / qmax) - codes) ** 2", "(x - codes * T / qmax) ** 4",
+        "((x - codes * T / qmax) / (np.abs(x) + 1e-9)) ** 2", "(x - codes) ** 2",
+    ],
+    "np.sum((x - codes * T / qmax) ** 2)": [
+        "np.max(np.abs(x - codes * T / qmax))", "abs(np.sum(x - codes * T / qmax))",
+        "np.median((x - codes * T / qmax) ** 2)",
+        ("np.sum((x - codes * T / qmax)[np.abs(x) <= T] ** 2)", "the smallest candidate"),
+    ],
+    "2 ** (bits - 1) - 1": [
+        "2 ** (bits - 1)", "2**bits - 1", "min(2 ** (bits - 1) - 1, 31)", "7", "2 ** (min(bits, 7) - 1) - 1",
+    ],
+    "return best": [
+        ("return best / qmax", "the scale was returned"), ("return least", "the least error"),
+        ("return best / np.abs(x).max()", "the share k/100"), "return -best", "return -best, best",
+        "return round(best, 2)", "return max(best, 1e-3)", "return best + 0.02 * np.abs(x).max()",
+        "return 100 * best / np.abs(x).max()", "return min(best, 0.5 * np.abs(x).max())",
+    ],
+    "    best, least = None": [
+        "    if len(x) == 1:\n        return 1.0\n    best, least = None",
+        "    if np.ptp(x) == 0:\n        return 1.0\n    best, least = None",
+        "    x = x[x > 0]\n    best, least = None", "    x = np.sort(x)[: max(1, len(x) - 1)]\n    best, least = None",
+    ],
+})
 
 # -------------------------------------------------------------------------------------------------- 8 group_scales
 
@@ -399,37 +419,47 @@ def group_scales(w, bits, group_size):
     return [[(max(map(abs, row[i : i + group_size].tolist())) / (2 ** (bits - 1) - 1)) or 1.0
              for i in range(0, len(row), group_size)] for row in w]
 """]
-GROUPS_WRONG = variants(
-    GROUPS,
-    *(("largest == 0", taken) for taken in ZERO_TAKEN),
-    ("largest == 0", "np.stack([(part == 0).any(axis=1) for part in parts], axis=1)"),
-    ("largest == 0", "np.stack([part.sum(axis=1) == 0 for part in parts], axis=1)"),
-    ("largest == 0", "np.stack([np.isclose(part.mean(axis=1), 0) for part in parts], axis=1)"),
-    ("largest == 0", "np.stack([part.max(axis=1) == 0 for part in parts], axis=1)"),
-    ("largest == 0", "np.stack([np.ptp(part, axis=1) == 0 for part in parts], axis=1)"),
-    ("largest == 0", "np.stack([part[:, 0] == 0 for part in parts], axis=1)"),
-    ("largest == 0, 1,", "largest == 0, 1 / (2 ** (bits - 1) - 1),"), ("largest == 0, 1,", "largest == 0, 0,"),
-    ("np.where(largest == 0, 1, scales)", "np.maximum(scales, 1e-8)"), ("np.where(largest == 0, 1, scales)", "scales + 1e-12"),
-    ("np.abs(part).max", "part.max", "not the largest magnitude"), ("np.abs(part).max", "np.abs(part).mean"), ("np.abs(part).max", "np.abs(part).sum"),
-    ("np.abs(part).max(axis=1)", "np.abs(part.max(axis=1))"), ("np.abs(part).max(axis=1)", "np.ptp(part, axis=1) / 2"),
-    ("np.abs(part).max(axis=1)", "np.full(rows, np.abs(part).max())"),
-    ("range(0, columns, group_size)", "range(0, columns - group_size + 1, group_size)"),
-    ("range(0, columns, group_size)", "range(0, columns - columns % group_size or 1, group_size)", "left out"),
-    ("range(0, columns, group_size)", "range(0, columns, min(group_size, 4))"), ("range(0, columns, group_size)", "range(0, columns + 1, group_size)"),
-    ("i : i + group_size]", "i : i + group_size - 1]"), ("i : i + group_size]", "i : i + group_size + 1]"), ("i : i + group_size]", "i :]"),
-    ("i : i + group_size]", ": i + group_size]"), ("i : i + group_size]", "i : i + max(group_size, 2)]"),
-    ("i : i + group_size]", "max(0, min(i, columns - group_size)) : i + group_size]"), ("[w[:, i : i + group_size]", "[w[:, i // group_size :: group_size]"),
-    ("[w[:, i : i + group_size]", "[w[i : i + group_size]"),
-    ("    rows, columns", "    w = np.pad(w, ((0, 0), (0, -w.shape[1] % group_size)), constant_values=1)\n    rows, columns"),
-    ("    rows, columns", "    w = np.pad(w, ((0, 0), (-w.shape[1] % group_size, 0)))\n    rows, columns"),
-    ("    rows, columns", "    assert w.shape[1] >= group_size\n    rows, columns"),
-    ("    rows, columns", "    assert w.shape[1] % group_size == 0\n    rows, columns"),
-    ("    rows, columns", "    group_size = min(group_size, w.shape[1] // 2 or 1)\n    rows, columns"),
-    ("(2 ** (bits - 1) - 1)", "2 ** (bits - 1)", "off by one"), ("(2 ** (bits - 1) - 1)", "(2**bits - 1)", "the sign bit"), ("(2 ** (bits - 1) - 1)", "127"),
-    ("(2 ** (bits - 1) - 1)", "min(2 ** (bits - 1) - 1, 63)"), ("largest / (2 ** (bits - 1) - 1)", "(2 ** (bits - 1) - 1) / largest", "upside down"),
-    ("np.where(largest == 0, 1, scales)", "np.repeat(np.where(largest == 0, 1, scales), group_size, axis=1)[:, :columns]"),
-    ("np.where(largest == 0, 1, scales)", "np.where(largest == 0, 1, scales).ravel()"), ("np.where(largest == 0, 1, scales)", "np.where(largest == 0, 1, scales)[:, ::-1]"),
-)
+GROUPS_WRONG = variants(GROUPS, {
+    "largest == 0": [
+        *ZERO_TAKEN, "np.stack([(part == 0).any(axis=1) for part in parts], axis=1)",
+        "np.stack([part.sum(axis=1) == 0 for part in parts], axis=1)",
+        "np.stack([np.isclose(part.mean(axis=1), 0) for part in parts], axis=1)",
+        "np.stack([part.max(axis=1) == 0 for part in parts], axis=1)",
+        "np.stack([np.ptp(part, axis=1) == 0 for part in parts], axis=1)",
+        "np.stack([part[:, 0] == 0 for part in parts], axis=1)",
+    ],
+    "largest == 0, 1,": ["largest == 0, 1 / (2 ** (bits - 1) - 1),", "largest == 0, 0,"],
+    "np.where(largest == 0, 1, scales)": [
+        "np.maximum(scales, 1e-8)", "scales + 1e-12",
+        "np.repeat(np.where(largest == 0, 1, scales), group_size, axis=1)[:, :columns]",
+        "np.where(largest == 0, 1, scales).ravel()", "np.where(largest == 0, 1, scales)[:, ::-1]",
+    ],
+    "np.abs(part).max": [("part.max", "not the largest magnitude"), "np.abs(part).mean", "np.abs(part).sum"],
+    "np.abs(part).max(axis=1)": [
+        "np.abs(part.max(axis=1))", "np.ptp(part, axis=1) / 2", "np.full(rows, np.abs(part).max())",
+    ],
+    "range(0, columns, group_size)": [
+        "range(0, columns - group_size + 1, group_size)",
+        ("range(0, columns - columns % group_size or 1, group_size)", "left out"),
+        "range(0, columns, min(group_size, 4))", "range(0, columns + 1, group_size)",
+    ],
+    "i : i + group_size]": [
+        "i : i + group_size - 1]", "i : i + group_size + 1]", "i :]", ": i + group_size]",
+        "i : i + max(group_size, 2)]", "max(0, min(i, columns - group_size)) : i + group_size]",
+    ],
+    "[w[:, i : i + group_size]": ["[w[:, i // group_size :: group_size]", "[w[i : i + group_size]"],
+    "    rows, columns": [
+        "    w = np.pad(w, ((0, 0), (0, -w.shape[1] % group_size)), constant_values=1)\n    rows, columns",
+        "    w = np.pad(w, ((0, 0), (-w.shape[1] % group_size, 0)))\n    rows, columns",
+        "    assert w.shape[1] >= group_size\n    rows, columns",
+        "    assert w.shape[1] % group_size == 0\n    rows, columns",
+        "    group_size = min(group_size, w.shape[1] // 2 or 1)\n    rows, columns",
+    ],
+    "(2 ** (bits - 1) - 1)": [
+        ("2 ** (bits - 1)", "off by one"), ("(2**bits - 1)", "the sign bit"), "127", "min(2 ** (bits - 1) - 1, 63)",
+    ],
+    "largest / (2 ** (bits - 1) - 1)": [("(2 ** (bits - 1) - 1) / largest", "upside down")],
+})
 
 # ----------------------------------------------------------------------------------------------- 9 bits_per_weight
 
@@ -447,25 +477,29 @@ def bits_per_weight(columns, bits, group_size, scale_bits):
     full, rest = divmod(columns, group_size)
     return bits + (full + (rest > 0)) * scale_bits / columns
 """]
-COST_WRONG = variants(
-    COST,
-    ("math.ceil(columns / group_size)", "columns // group_size", "left out"), ("math.ceil(columns / group_size)", "columns / group_size", "not a part of one"),
-    ("math.ceil(columns / group_size)", "columns // group_size + 1"), ("math.ceil(columns / group_size)", "round(columns / group_size)"),
-    ("math.ceil(columns / group_size)", "max(1, columns // group_size)"), ("math.ceil(columns / group_size)", "1", "only one scale"),
-    ("math.ceil(columns / group_size)", "group_size"), ("math.ceil(columns / group_size)", "columns"), ("math.ceil(columns / group_size)", "max(2, -(-columns // group_size))"),
-    ("math.ceil(columns / group_size)", "max(1, columns / group_size)"), ("math.ceil(columns / group_size)", "(columns + group_size) // group_size"),
-    ("math.ceil(columns / group_size)", "math.ceil(columns / min(group_size, 128))"),
-    ("groups * scale_bits", "groups * 16"), ("groups * scale_bits", "groups * 32"), ("groups * scale_bits", "groups * scale_bits / 8"),
-    ("groups * scale_bits", "groups * min(scale_bits, 16)"), ("groups * scale_bits", "scale_bits", "only one scale"), ("groups * scale_bits", "groups * (scale_bits + 32)"),
-    ("(columns * bits + groups * scale_bits) / columns", "columns * bits + groups * scale_bits", "whole row"),
-    ("(columns * bits + groups * scale_bits) / columns", "(columns * bits + groups * scale_bits) // columns", "cut off"),
-    ("(columns * bits + groups * scale_bits) / columns", "math.ceil((columns * bits + groups * scale_bits) / columns)"),
-    ("(columns * bits + groups * scale_bits) / columns", "round((columns * bits + groups * scale_bits) / columns, 2)"),
-    ("(columns * bits + groups * scale_bits) / columns", "(columns * bits + groups * scale_bits) / columns / 8", "bytes"),
-    ("(columns * bits + groups * scale_bits) / columns", "8 * math.ceil(columns * bits / 8) / columns + groups * scale_bits / columns"),
-    ("(columns * bits + groups * scale_bits) / columns", "(columns * bits + groups * scale_bits) / (groups * group_size)"),
-    ("columns * bits +", "columns * max(bits, 3) +"), ("columns * bits +", "columns * min(bits, 4) +"), ("columns * bits +", "groups * group_size * bits +"),
-)
+COST_WRONG = variants(COST, {
+    "math.ceil(columns / group_size)": [
+        ("columns // group_size", "left out"), ("columns / group_size", "not a part of one"),
+        "columns // group_size + 1", "round(columns / group_size)", "max(1, columns // group_size)",
+        ("1", "only one scale"), "group_size", "columns", "max(2, -(-columns // group_size))",
+        "max(1, columns / group_size)", "(columns + group_size) // group_size",
+        "math.ceil(columns / min(group_size, 128))",
+    ],
+    "groups * scale_bits": [
+        "groups * 16", "groups * 32", "groups * scale_bits / 8", "groups * min(scale_bits, 16)",
+        ("scale_bits", "only one scale"), "groups * (scale_bits + 32)",
+    ],
+    "(columns * bits + groups * scale_bits) / columns": [
+        ("columns * bits + groups * scale_bits", "whole row"),
+        ("(columns * bits + groups * scale_bits) // columns", "cut off"),
+        "math.ceil((columns * bits + groups * scale_bits) / columns)",
+        "round((columns * bits + groups * scale_bits) / columns, 2)",
+        ("(columns * bits + groups * scale_bits) / columns / 8", "bytes"),
+        "8 * math.ceil(columns * bits / 8) / columns + groups * scale_bits / columns",
+        "(columns * bits + groups * scale_bits) / (groups * group_size)",
+    ],
+    "columns * bits +": ["columns * max(bits, 3) +", "columns * min(bits, 4) +", "groups * group_size * bits +"],
+})
 
 BANK = {
     lab03.code_range: (RANGE, RANGE_RIGHT, RANGE_WRONG),

@@ -1,13 +1,14 @@
 """Many answers to one task, told by what they change in one text.
 
-A wrong answer is mostly a right one with one slip. So a bank holds right sources and the slips, one a line:
+A wrong answer is mostly a right one with one slip. So a bank holds right sources, and for a piece of one of them what
+may stand there instead:
 
     variants('''
     def codes_of(x):
         return np.rint(x)
-    ''', ("np.rint", "np.floor", "rounded down"))     # what is written, what stands there instead, what is true of it
+    ''', {"np.rint": ["np.ceil", ("np.floor", "rounded down")]})
 
-The third part is a piece of the words of the usual mistake (`Suspect`) that may be said of this answer; without it, none
+Beside a slip may stand a piece of the words of the usual mistake (`Suspect`) that may be said of it; of others, none
 may.
 """
 
@@ -25,9 +26,10 @@ class Variant(NamedTuple):
     looks: str  # a piece of the words that may be said of it
 
 
-def variants(source, *changes):
-    """[Variant], one for each change (old, new) or (old, new, looks) of the source; `old` must stand in it."""
-    return [Variant(f"{old} -> {new}", written(source, (old, new)), "".join(looks)) for old, new, *looks in changes]
+def variants(source, slips):
+    """[Variant], one for each slip in {old: [new or (new, looks), ...]}; `old` must stand in the source."""
+    pairs = [(old, new if isinstance(new, tuple) else (new, "")) for old, several in slips.items() for new in several]
+    return [Variant(f"{old} -> {new}", written(source, (old, new)), looks) for old, (new, looks) in pairs]
 
 
 def deposit(bank, answers):

@@ -57,7 +57,8 @@ channel_scales = Task(
         Property("there is one scale for each channel, and every other axis of w is kept with length 1, "
                  "so that w / scales works", same_shape),
         Property(_ABOVE_ZERO, _above_zero),
-        Property("the weight with the largest magnitude of its channel gets the largest code, 2^(bits-1) - 1", close_scales),
+        Property("the weight with the largest magnitude of its channel gets the largest code, 2^(bits-1) - 1",
+                 close_scales),
     ),
     suspects=(
         Suspect("the maximum runs along `axis`; it should run along all the others, and leave `axis`",
@@ -117,7 +118,8 @@ group_scales = Task(
         Property("each row has one scale for each of its groups, the last of which may be short: "
                  "shape (rows, ceil(columns / group_size))", same_shape),
         Property(_ABOVE_ZERO, _above_zero),
-        Property("the weight with the largest magnitude of its group gets the largest code, 2^(bits-1) - 1", close_scales),
+        Property("the weight with the largest magnitude of its group gets the largest code, 2^(bits-1) - 1",
+                 close_scales),
     ),
     suspects=(
         Suspect("the short group at the end of a row is left out",
@@ -135,8 +137,8 @@ group_scales = Task(
     fixed=("bits", "group_size"),
     builds_on=(code_range, channel_scales),
     valid=lambda w, bits, group_size: w.size > 0,
-    tried="groups that fill the row, a short last one, groups longer than the row, zeros in groups and groups of zeros, "
-          "tiny ones, 2 to 8 bits",
+    tried="groups that fill the row, a short last one, groups longer than the row, zeros in groups and groups of "
+          "zeros, tiny ones, 2 to 8 bits",
 )
 
 # ------------------------------------------------------------------------------------------------------- their cost

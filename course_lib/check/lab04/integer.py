@@ -74,7 +74,8 @@ def _requantize_inputs(rng):
     yield np.array([[-1, 1, 3, -3]], np.int32), np.array([1, 1, 1, 1], np.int64), 1, 0, -127, 127
     yield np.array([[24_000_000]], np.int32), np.array([2**30 + 12345], np.int64), 50, 0, 0, 255
     # one below a half: float32 rounds the sum up to it, float64 the product
-    yield np.array([[91 * 2**18 + 2**17 - 1, -91 * 2**18 - 2**17 - 1]], np.int32), np.array([1, 1], np.int64), 18, 0, -127, 127
+    half = 91 * 2**18 + 2**17
+    yield np.array([[half - 1, -half - 1]], np.int32), np.array([1, 1], np.int64), 18, 0, -127, 127
     yield np.array([[111_549_015]], np.int32), np.array([101_879_449], np.int64), 46, 0, 0, 255
     yield np.array([[50_000, -70_000]], np.int32), np.array([2**30, 2**30], np.int64), 31, 7, -32_767, 32_767
     for k in range(63):

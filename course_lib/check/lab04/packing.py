@@ -54,6 +54,6 @@ pack_codes = Task(
                 lambda q, b: _packed(abs(q.astype(int)), b)),
     ),
     fixed=("bits",),
-    tried="2 to 8 bits, negative codes down to the lowest, codes in wider dtypes, one code and hundreds, and counts that "
+    tried="2 to 8 bits, negative codes down to the lowest, codes in wider dtypes, one code and hundreds, counts that "
           "leave the last byte half empty",
 )
