@@ -302,9 +302,10 @@ def symmetric_suspects(over, sharing):
     def magnitude(values, axis, keepdims=False):
         return np.abs(values).max(axis=axis, keepdims=keepdims)
 
+    largest_weight = "the largest weight was taken, not the largest magnitude |w|"
     return (
-        Suspect("the largest weight was taken, not the largest magnitude |w|",
-                wrong(np.max, lambda m, bits: m / (2 ** (bits - 1) - 1))),
+        Suspect(largest_weight, wrong(np.max, lambda m, bits: m / (2 ** (bits - 1) - 1))),
+        Suspect(largest_weight, lambda w, bits, *rest: over(np.max, w, *rest) / (2 ** (bits - 1) - 1)),
         Suspect(f"one scale was computed for the whole tensor, not one for each {sharing}",
                 lambda w, bits, *rest: np.full_like(over(np.max, w, *rest), symmetric(np.abs(w).max(), bits))),
         Suspect("the code range is off by one: divide by 2^(bits-1) - 1, not by 2^(bits-1)",
