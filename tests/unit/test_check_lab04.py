@@ -9,7 +9,7 @@ import pytest
 from course_lib.check import lab04
 from tests.unit.bank_lab04 import BANK
 from tests.unit.grading import Answers, Trial, shown_input
-from tests.unit.variants import deposit
+from tests.unit.variants import deposit, points_lost
 
 ANSWERS = Answers(lab04)
 deposit(BANK, ANSWERS)
@@ -909,6 +909,16 @@ def test_counterexamples_are_small(function, task, shown):
     """A message shows an input that can be worked by hand."""
     line = shown_input(task, function, shown)
     assert line.count(",") <= 1, line
+
+
+@pytest.mark.parametrize("task", lab04.TASKS, ids=lambda task: task.title)
+def test_a_wrong_answer_costs_its_own_points_alone(task):
+    """Later answers call it, and are right for all that; no graded cell needs another cell's results either."""
+    def stops(*arguments):
+        raise ValueError("wrong from the first line")
+
+    for function in (stops, BANK[task][2][0].function):
+        assert points_lost(lab04, task.name, function) == [task.name]
 
 
 def test_the_references_are_the_library_s():

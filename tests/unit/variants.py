@@ -19,6 +19,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from course_lib.check import CheckFailed
+from tests.unit.grading import source_of
+
 
 class Variant(NamedTuple):
     name: str
@@ -50,3 +53,20 @@ def written(source, *changes):
     before = set(namespace)
     exec(text, namespace)
     return [value for name, value in namespace.items() if name not in before and callable(value)][-1]
+
+
+def points_lost(lab, name, function):
+    """The tasks that lose points where the answers are the lab's own, and one of them, `name`, is `function`."""
+    import course_lib as cl
+
+    space = {"np": np, "cl": cl}
+    for task in lab.TASKS:
+        exec(source_of(lab, task.name), space)
+    space[name] = function
+    lost = []
+    for task in lab.TASKS:
+        try:
+            exec(source_of(lab, f"check_{task.name}"), space)
+        except CheckFailed:
+            lost.append(task.name)
+    return lost
