@@ -820,11 +820,6 @@ def cost_one_group_too_many(columns, bits, group_size, scale_bits):
 class TestTrial(Trial):
     answers = ANSWERS
 
-    @pytest.fixture(autouse=True)
-    def hurried(self, monkeypatch):
-        """Of hundreds of refusals, few need their smallest input; those of the test below take their time."""
-        monkeypatch.setattr("course_lib.check.shrink.SECONDS", 0.1)
-
 
 @pytest.mark.parametrize(("function", "task", "shown", "commas"), [
     (affine_clipped_not_widened, lab03.affine_params, "alpha = ", 0),

@@ -893,11 +893,6 @@ def requantize_one_multiplier_for_all(acc, multiplier, shift, zero_point, qmin, 
 class TestTrial(Trial):
     answers = ANSWERS
 
-    @pytest.fixture(autouse=True)
-    def hurried(self, monkeypatch):
-        """Of hundreds of refusals, few need their smallest input; those of the test below take their time."""
-        monkeypatch.setattr("course_lib.check.shrink.SECONDS", 0.1)
-
 
 @pytest.mark.parametrize(("function", "task", "shown"), [
     (quantize_half_up, lab04.quantize, "x = [0.5]"),
