@@ -157,7 +157,7 @@ def affine_one_step_too_many(alpha, beta, qmin, qmax):
     return scale, int(np.clip(qmin - round(alpha / scale), qmin, qmax)) if alpha < beta else 0
 
 
-@wrong(lab03.affine_params, "the zero point is a code")
+@wrong(lab03.affine_params, "the zero point is a code", "Z has the wrong sign")
 def affine_wrong_sign(alpha, beta, qmin, qmax):
     alpha, beta = min(alpha, 0.0), max(beta, 0.0)
     scale = (beta - alpha) / (qmax - qmin) or 1.0
@@ -568,7 +568,7 @@ def clip_rounding_alone(x, bits):
     return thresholds[np.argmin([squared_error(x[np.abs(x) <= t], t, bits) for t in thresholds])]
 
 
-@wrong(lab03.best_clip, "Clipping at")
+@wrong(lab03.best_clip, "Clipping at", "that is min-max")
 def clip_clipping_alone(x, bits):
     thresholds = np.arange(1, 101) / 100 * np.abs(x).max()
     return thresholds[np.argmin([np.sum(np.maximum(np.abs(x) - t, 0) ** 2) for t in thresholds])]
