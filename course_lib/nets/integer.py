@@ -14,6 +14,8 @@ from course_lib.kernels import amx
 from course_lib.kernels import integer as kernels
 from course_lib.kernels.tiles import COLUMNS, ROWS, in_tiles
 from course_lib.nets.fixed_point import fixed_point
+from course_lib.nets.inputs import channel_hint
+from course_lib.nets.kinds import WEIGHTED
 from course_lib.numerics import Granularity
 
 CHUNK = 64                  # images computed at a time: their codes stay in the processor's cache
@@ -27,8 +29,12 @@ class Linear:
         self.weights, self.rows = packed(layer.weight_codes), len(layer.weight_codes)
         self.constants = fixed_point(layer, relu_follows)
         self.out_dtype = code_array(layer.output_qparams)
+        self.name, self.features = layer.name, layer.weight_shape[1]
 
     def plan(self, x):
+        if x.shape[1:] != (self.features,):
+            raise ValueError(f"layer {self.name!r} takes {self.features} features, and x gives it {x.shape[1:]}; "
+                             "the images have another size than those that the network was made for")
         out = buffer((len(x), self.rows), self.out_dtype)
         (tiles, start), done = self.weights, amx.images_at_once(len(x))
         acc = np.empty((len(x), start.size), np.int32)
@@ -44,12 +50,11 @@ class Conv2d:
         self.constants = fixed_point(layer, relu_follows)
         self.out_dtype = code_array(layer.output_qparams)
         self.zero_point = int(layer.input_qparams.zero_point)
-        stride, padding = pair(layer.options.get("stride", 1)), pair(layer.options.get("padding", 0))
-        self.window = layer.weight_codes.shape[2:], stride, padding
+        self.name, self.channels, self.window = layer.name, layer.weight_shape[1], layer.window
 
     def plan(self, x):
-        height, width = window_shape(x.shape[2:], *self.window)
-        patches = buffer((height * width, math.prod((x.shape[1], *self.window[0]))), np.uint8)
+        height, width = positions(self.name, self.window, self.channels, x.shape)
+        patches = buffer((height * width, math.prod((x.shape[1], *self.window.size))), np.uint8)
         out = buffer((len(x), self.rows, height, width), self.out_dtype)
         acc = np.empty((height * width, self.weights[1].size), np.int32)
         flat = out.reshape(*out.shape[:2], height * width)
@@ -61,11 +66,10 @@ class MaxPool2d:
     """x: (batch, channels, height, width) -> (batch, channels, oh, ow)"""
 
     def __init__(self, layer, relu_follows):
-        size = layer.options["kernel_size"]
-        self.window = pair(size), pair(layer.options.get("stride") or size), pair(layer.options.get("padding", 0))
+        self.name, self.window = layer.name, layer.window
 
     def plan(self, x):
-        out = buffer((*x.shape[:2], *window_shape(x.shape[2:], *self.window)), np.uint8)
+        out = buffer((*x.shape[:2], *positions(self.name, self.window, x.shape[1], x.shape)), np.uint8)
         planes, out_planes = x.reshape(-1, *x.shape[2:]), out.reshape(-1, *out.shape[2:])
         return [(kernels.max_pool2d, (planes, *self.window, out_planes))], out
 
@@ -91,7 +95,6 @@ class Flatten:
         return [], x.reshape(len(x), math.prod(x.shape[1:]))
 
 
-WEIGHTED = ("linear", "conv2d")
 LAYERS = {"linear": Linear, "conv2d": Conv2d, "max_pool2d": MaxPool2d, "relu": ReLU, "flatten": Flatten}
 
 
@@ -151,7 +154,8 @@ class IntegerNet:
             ``x`` is not float32, has a NaN (±inf saturates), or a shape that the network cannot take.
         """
         if not isinstance(x, np.ndarray) or x.dtype != FLOAT32:
-            raise TypeError(f"x must be a float32 array, not {getattr(x, 'dtype', type(x).__name__)}")
+            raise TypeError(f"x must be a float32 array, not {getattr(x, 'dtype', type(x).__name__)}; numbers in the "
+                            "network's unit become one by np.asarray(x, np.float32)")
         plan = self._plans.get(x.shape)
         if plan is None:
             if len(x) > CHUNK and split_shape(self.model.layers, x.shape)[0]:
@@ -226,7 +230,7 @@ def split_shape(layers, shape):
         channels = first.weight_codes.shape[1] if first.kind == "conv2d" else "channels"
         if len(shape) in (3, 4) and channels in (shape[-3], "channels"):
             return shape[:-3], shape[-3:]
-        wanted = f"(n, {channels}, height, width), or one image without n"
+        wanted = f"(n, {channels}, height, width), or one image without n{channel_hint(shape, channels)}"
     raise ValueError(f"x has shape {shape}; this network takes {wanted}")
 
 
@@ -235,19 +239,13 @@ def check_model(model):
     if model.weight_only:
         raise ValueError("this model quantizes its weights only: its activations are real numbers, so there are no "
                          "codes to multiply; quantize the activations too, or use simulated()")
-    codes = model.input_qparams
     for layer in model.layers:
-        name, reads, writes = f"layer {layer.name!r}", layer.input_qparams, layer.output_qparams
-        if reads is None or writes is None:
-            raise ValueError(f"{name} lacks input_qparams or output_qparams; integers alone need both")
-        if reads != codes:
-            raise ValueError(f"{name}: input_qparams must be those of the codes that reach it")
-        codes = writes
         if layer.kind in WEIGHTED:
-            _check_weights(name, layer.weight_qparams)
-        elif reads != writes:
-            raise ValueError(f"{name}: a {layer.kind} layer writes the codes it reads; "
-                             "input_qparams and output_qparams must be the same")
+            _check_weights(f"layer {layer.name!r}", layer.weight_qparams)
+    q = model.input_qparams
+    if code_array(q) != np.uint8:
+        raise ValueError(f"the input has codes from {q.qmin} to {q.qmax}; the engine reads unsigned codes of at most "
+                         "8 bits")
     for before, layer in zip((None, *model.layers), model.layers):
         done_before = layer.kind == "relu" and before is not None and before.kind in WEIGHTED
         if layer.kind != "flatten" and not done_before and code_array(layer.input_qparams) != np.uint8:
@@ -280,14 +278,12 @@ def buffer(shape, dtype):
     return memory[: memory.size - (COLUMNS - 1)].view(dtype).reshape(shape)
 
 
-def pair(value):
-    """2 -> (2, 2); (2, 3) stays."""
-    return (value, value) if isinstance(value, int) else tuple(value)
-
-
-def window_shape(shape, size, stride, padding):
-    """Rows and columns of positions that a window can take."""
-    return tuple((n + 2 * p - k) // s + 1 for n, k, s, p in zip(shape, size, stride, padding))
+def positions(name, window, channels, shape):
+    """Rows and columns of positions that the window takes on images (n, channels, height, width)."""
+    if len(shape) != 4 or shape[1] != channels or min(window.positions(shape[2:])) < 1:
+        raise ValueError(f"layer {name!r} takes images of {channels} channels that are at least as large as its window "
+                         f"{window.size}, and x gives it {shape[1:]}")
+    return window.positions(shape[2:])
 
 
 def code_array(qparams):

@@ -66,11 +66,12 @@ def LeNet5(*, generator=None):
 def _fresh(generator, layers):
     """Build on the "meta" device, where nothing is drawn, then draw every weight from ``generator``."""
     generator = generator or torch.Generator().manual_seed(0)
-    with torch.device("meta"):
-        model = nn.Sequential(layers())
-    model.to_empty(device="cpu")
-    for layer in model:
-        if hasattr(layer, "weight"):
-            nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu", generator=generator)
-            nn.init.zeros_(layer.bias)
+    with torch.inference_mode(False):  # its weights can be trained wherever it was built
+        with torch.device("meta"):
+            model = nn.Sequential(layers()).float()  # whatever the default dtype is
+        model.to_empty(device="cpu")
+        for layer in model:
+            if hasattr(layer, "weight"):
+                nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu", generator=generator)
+                nn.init.zeros_(layer.bias)
     return model

@@ -8,21 +8,23 @@ References: Jacob et al. 2018, "Quantization and training of neural networks for
 inference"; Gholami et al. 2021, "A survey of quantization methods for efficient neural network inference", sec. III.
 """
 
+import zlib
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from torch import nn
 
-from ..numerics import Calibration, Granularity, Scheme, calibrate, qparams_from_range, quantize
+from ..numerics import Calibration, Granularity, QParams, Scheme, calibrate, qparams_from_range, quantize
+from .following import IDENTITY, compare, evaluating, follow, run, weights_of
+from .inputs import as_images
+from .kinds import WEIGHTED
 from .quantized import QuantizedLayer, QuantizedModel
 
 __all__ = ["Activations", "quantize_model", "record_activations"]
 
-KINDS = {nn.Linear: "linear", nn.Conv2d: "conv2d", nn.MaxPool2d: "max_pool2d", nn.ReLU: "relu", nn.Flatten: "flatten"}
-WEIGHTED = ("linear", "conv2d")
 LOGITS_BITS = 16  # fine enough that two logits rarely share a code
 LOGITS_ROOM = 2  # their codes reach twice as far as calibration saw: new images may go beyond, and 16 bits can pay
+PIXELS = qparams_from_range(0.0, 1.0, bits=8)  # of bytes / 255: S = 1/255, Z = 0, the code of a pixel is its byte
 PIXELS = qparams_from_range(0.0, 1.0, bits=8)  # S = 1/255, Z = 0: the code of a pixel is its byte
 
 
@@ -37,20 +39,31 @@ class Activations:
         after the ReLU and the pooling that follow it. Both keep order, so they may as well come after the rounding.
     images : int
         How many images were run.
+    input_qparams : QParams
+        With which the images themselves are turned into codes (``input_range``).
+    checksum : int
+        Of the weights that made these values: the record of one network is refused for another.
     """
 
     values: dict = field(repr=False)
     images: int
+    input_qparams: QParams
+    checksum: int
 
 
 def record_activations(model, x):
     """Run ``model`` on calibration images and keep what its layers hand on.
 
+    It runs in evaluation mode and float32, whatever its mode, dtype and device are, and is left as it was. What is
+    recorded is what its layers give one after the other; the model itself is run once beside them, and refused where
+    it gives something else.
+
     Parameters
     ----------
     model : nn.Sequential of Flatten, Linear, Conv2d, MaxPool2d, ReLU
-    x : ndarray or tensor, (n, ...) float32, n >= 1
-        Some hundred training images.
+        Dropout and Identity are passed over; a Sequential in it and a layer that stands twice are followed.
+    x : array or tensor of any float dtype, (n, ...), n >= 1
+        Some hundred training images, in the unit that the network was trained on.
 
     Returns
     -------
@@ -61,31 +74,32 @@ def record_activations(model, x):
     TypeError
         A layer that cannot be quantized; the message names it and lists those that can.
     ValueError
-        ``x`` is empty, or has a NaN or an infinity; or the network made one of it.
+        ``x`` is empty, of integers, or has a NaN or an infinity, or a shape that a layer cannot take; the network made
+        NaN or infinity of it, or gives other outputs than its layers one after the other.
     """
-    steps = steps_of(model)
-    if isinstance(x, torch.Tensor):
-        x = x.detach().cpu().numpy()
-    x = np.asarray(x)
-    if x.dtype != np.float32:
-        raise ValueError(f"x has dtype {x.dtype}; it should be float32, as dataset.train_x() gives it")
+    return _recorded(model, follow(model), x)[0]
+
+
+def _recorded(model, steps, x):
+    """The record of these images, and the weights that it was made with."""
+    x = as_images(x)
     if len(x) == 0:
         raise ValueError("x has no image; calibration needs some, for example dataset.train_x(512)")
     if not np.isfinite(x).all():
         raise ValueError(f"x has {np.count_nonzero(~np.isfinite(x))} values that are NaN or infinite; "
                          "calibration images should be finite")
     values, source = {}, None
-    with torch.inference_mode():
-        a = torch.from_numpy(x)
-        for name, kind, layer in steps:
-            a = layer(a)
-            source = name if kind in WEIGHTED else source
+    with evaluating(model), torch.no_grad():
+        weights = weights_of(steps)
+        for step, a in run(steps, weights, x):
+            source = step.name if step.kind in WEIGHTED else source
             if source is not None:
                 values[source] = a.numpy().reshape(-1)  # overwritten until the next layer with weights
-    for name, seen in values.items():
-        if not np.isfinite(seen).all():
-            raise ValueError(f"layer {name!r} makes NaN or infinity of the calibration images; the model is broken")
-    return Activations(values, len(x))
+        for name, seen in values.items():
+            if not np.isfinite(seen).all():
+                raise ValueError(f"layer {name!r} makes NaN or infinity of the calibration images; the model is broken")
+        compare(model, steps, weights, x)
+    return Activations(values, len(x), input_range(x), _checksum(weights)), weights
 
 
 def quantize_model(model, calibration_x, *, weight_bits=8, activation_bits=8, weight_calibration=Calibration.MINMAX,
@@ -93,16 +107,18 @@ def quantize_model(model, calibration_x, *, weight_bits=8, activation_bits=8, we
     """Quantize a trained network without training it again.
 
     Weights are symmetric; activations are affine, one scale a layer, with the range that the next layer sees (so the
-    clamp to it is the ReLU). The input keeps 8 bits whatever ``activation_bits`` is, S = 1/255 and Z = 0, so that a
-    pixel's code is its byte; the logits get 16, so that ties are rare. Biases stay real here, the integer engine
-    turns them into fixed point.
+    clamp to it is the ReLU). The input keeps 8 bits whatever ``activation_bits`` is; for pixels from 0 to 1 that are
+    bytes / 255, S = 1/255 and Z = 0, so that a pixel's code is its byte, and for other images their range decides
+    (``input_range``). The logits get 16 bits, so that ties are rare. Biases stay real here, the integer engine turns
+    them into fixed point.
 
     Parameters
     ----------
     model : nn.Sequential of Flatten, Linear, Conv2d, MaxPool2d, ReLU
-    calibration_x : (n, ...) float32 ndarray or tensor, or Activations
+        As ``record_activations`` takes it; it is left as it was.
+    calibration_x : (n, ...) array or tensor of a float dtype, or Activations
         Training images, or ``record_activations(model, images)`` where it is to be used several times. With
-        ``activation_bits=None`` it is not looked at, and may be None.
+        ``activation_bits=None`` no range is chosen from it, and it may be None; then nothing can be compared either.
     weight_bits : int, 2 to 8
     activation_bits : int, 1 to 8, or None for real activations (weight-only)
     weight_calibration, activation_calibration : Calibration
@@ -120,21 +136,32 @@ def quantize_model(model, calibration_x, *, weight_bits=8, activation_bits=8, we
     TypeError
         A layer that cannot be quantized; the message names it and lists those that can.
     ValueError
-        Bits out of range; a NaN in the weights or the calibration images; a wrong string.
+        Bits out of range; a NaN in the weights or the calibration images; a wrong string; a record of other weights;
+        what ``record_activations`` refuses.
     """
-    steps = steps_of(model)
-    check_bits(weight_bits, activation_bits)
-    weight_qparams = weight_ranges(model, bits=weight_bits, method=weight_calibration, granularity=granularity,
+    weight_bits, activation_bits = check_bits(weight_bits, activation_bits)
+    steps, record = follow(model), calibration_x
+    if record is None and activation_bits is not None:
+        raise ValueError("calibration_x is None; activations need images to choose their ranges from, for example "
+                         "dataset.train_x(512)")
+    if record is None or isinstance(record, Activations):
+        with evaluating(model):
+            weights = weights_of(steps)
+    else:
+        record, weights = _recorded(model, steps, record)
+    weight_qparams = weight_ranges(weights, bits=weight_bits, method=weight_calibration, granularity=granularity,
                                    group_size=group_size)
-    activation_qparams = None
+    activation_qparams = input_qparams = None
     if activation_bits is not None:
-        if not isinstance(calibration_x, Activations):
-            calibration_x = record_activations(model, calibration_x)
-        missing = [name for name in weight_qparams if name not in calibration_x.values]
+        missing = [name for name in weight_qparams if name not in record.values]
         if missing:
             raise ValueError(f"calibration_x holds no activations of layer {missing[0]!r}; "
                              "it was recorded from another model")
-        activation_qparams = activation_ranges(calibration_x, bits=activation_bits, method=activation_calibration)
+        if record.checksum != _checksum(weights):
+            raise ValueError("calibration_x was recorded from other weights than model has now; record it again: "
+                             "record_activations(model, images)")
+        activation_qparams = activation_ranges(record, bits=activation_bits, method=activation_calibration)
+        input_qparams = record.input_qparams
     meta = {
         "weight_bits": weight_bits,
         "activation_bits": activation_bits,
@@ -142,15 +169,37 @@ def quantize_model(model, calibration_x, *, weight_bits=8, activation_bits=8, we
         "activation_calibration": None if activation_bits is None else Calibration(activation_calibration).value,
         "granularity": Granularity(granularity).value,
     }
-    return assemble(steps, weight_qparams, activation_qparams, meta)
+    return assemble(steps, weights, weight_qparams, input_qparams, activation_qparams, meta)
 
 
-def weight_ranges(model, *, bits, method=Calibration.MINMAX, granularity=Granularity.PER_CHANNEL, group_size=None):
+def input_range(x):
+    """The 8-bit ``QParams`` of images: affine, from the smallest to the largest number, widened to hold zero.
+
+    Where all of them are bytes, as they are or divided by 255, the range is that of the bytes, and each has itself for
+    a code; images that show only some of the bytes change nothing.   x: (n, …) float32 ndarray, finite, not empty
+    """
+    low, high = float(x.min()), float(x.max())
+    for white in (1.0, 255.0):
+        if 0 <= low and high <= 1.00001 * white:
+            codes = x * np.float32(255 / white)
+            if np.abs(codes - np.rint(codes)).max() < 1e-3:
+                return qparams_from_range(0.0, white, bits=8)
+    return qparams_from_range(low, high, bits=8)
+
+
+def _checksum(weights):
+    total = 0
+    for array in (array for pair in weights.values() for array in pair if array is not None):
+        total = zlib.crc32(array, total)
+    return total
+
+
+def weight_ranges(weights, *, bits, method=Calibration.MINMAX, granularity=Granularity.PER_CHANNEL, group_size=None):
     """The symmetric ``QParams`` of every weight: dict of layer name -> QParams."""
     return {
-        name: calibrate(_array(layer.weight), bits=bits, scheme=Scheme.SYMMETRIC, granularity=granularity, axis=0,
+        name: calibrate(weight, bits=bits, scheme=Scheme.SYMMETRIC, granularity=granularity, axis=0,
                         group_size=group_size, method=method)
-        for name, kind, layer in steps_of(model) if kind in WEIGHTED
+        for name, (weight, _) in weights.items()
     }
 
 
@@ -172,64 +221,31 @@ def logits_range(logits):
                               bits=LOGITS_BITS, scheme=Scheme.AFFINE, signed=True)
 
 
-def assemble(steps, weight_qparams, activation_qparams, meta):
-    """The ``QuantizedModel`` of these layers with these ranges; ``activation_qparams`` is None for weight-only."""
-    layers, current = [], None if activation_qparams is None else PIXELS
-    for name, kind, layer in steps:
-        given, weights = current, {}
+def assemble(steps, weights, weight_qparams, input_qparams, activation_qparams, meta):
+    """The ``QuantizedModel`` of these layers with these ranges; both of the activations are None for weight-only."""
+    layers, current = [], input_qparams
+    for name, kind, _, options in steps:
+        if kind == IDENTITY:
+            continue
+        given, arrays = current, {}
         if kind in WEIGHTED:
+            (weight, bias), qparams = weights[name], weight_qparams[name]
             current = activation_qparams and activation_qparams[name]
-            qparams = weight_qparams[name]
-            weights = {"weight_codes": quantize(_array(layer.weight), qparams), "weight_qparams": qparams,
-                       "bias": None if layer.bias is None else _array(layer.bias).copy()}
-        layers.append(QuantizedLayer(kind, name, input_qparams=given, output_qparams=current,
-                                     options=_options(kind, layer), **weights))
-    return QuantizedModel(tuple(layers), None if activation_qparams is None else PIXELS, meta)
-
-
-def steps_of(model):
-    """[(name, kind, layer)] of a network that can be quantized, else an error that names the layer in the way."""
-    supported = ", ".join(kind.__name__ for kind in KINDS)
-    if not isinstance(model, nn.Sequential):
-        raise TypeError(f"model is a {type(model).__name__}; it should be an nn.Sequential of {supported}")
-    for name, layer in model.named_children():
-        if type(layer) not in KINDS:
-            raise TypeError(f"layer {name!r} is a {type(layer).__name__}, which cannot be quantized; "
-                            f"supported are {supported}")
-        unusual = _unusual(layer)
-        if unusual:
-            raise TypeError(f"layer {name!r} has {unusual}, which cannot be quantized")
-    steps = [(name, KINDS[type(layer)], layer) for name, layer in model.named_children()]
-    if not any(kind in WEIGHTED for _, kind, _ in steps):
-        raise TypeError("model has no Linear or Conv2d layer; there is nothing to quantize")
-    return steps
-
-
-def _unusual(layer):
-    """The option of a supported layer that is not supported, in words, or None."""
-    for option, usual in (("dilation", 1), ("groups", 1), ("padding_mode", "zeros"), ("ceil_mode", False),
-                          ("return_indices", False), ("start_dim", 1), ("end_dim", -1)):
-        value = getattr(layer, option, usual)
-        if value != usual and value != (usual, usual):
-            return f"{option}={value!r}"
-    padding = getattr(layer, "padding", 0)
-    return f"padding={padding!r}" if isinstance(padding, str) else None
-
-
-def _options(kind, layer):
-    if kind == "conv2d":
-        return {"stride": layer.stride, "padding": layer.padding}
-    if kind == "max_pool2d":
-        return {"kernel_size": layer.kernel_size, "stride": layer.stride, "padding": layer.padding}
-    return {}
+            arrays = {"weight_codes": quantize(weight, qparams), "weight_qparams": qparams,
+                      "bias": None if bias is None else bias.copy()}
+        layers.append(QuantizedLayer(kind, name, input_qparams=given, output_qparams=current, options=options, **arrays))
+    return QuantizedModel(tuple(layers), input_qparams, meta)
 
 
 def check_bits(weight_bits, activation_bits):
-    if weight_bits not in range(2, 9):
-        raise ValueError(f"weight_bits is {weight_bits!r}; it should be a whole number from 2 to 8")
-    if activation_bits is not None and activation_bits not in range(1, 9):
-        raise ValueError(f"activation_bits is {activation_bits!r}; it should be a whole number from 1 to 8, or None")
+    """Both as Python's ints, or None."""
+    weight_bits = _bits(weight_bits, "weight_bits", 2, "a whole number from 2 to 8")
+    if activation_bits is not None:
+        activation_bits = _bits(activation_bits, "activation_bits", 1, "a whole number from 1 to 8, or None")
+    return weight_bits, activation_bits
 
 
-def _array(parameter):
-    return parameter.detach().cpu().numpy()
+def _bits(value, name, low, words):
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)) or not low <= value <= 8:
+        raise ValueError(f"{name} is {value!r}; it should be {words}")
+    return int(value)

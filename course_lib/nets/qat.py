@@ -13,11 +13,14 @@ from dataclasses import asdict
 import numpy as np
 import torch
 from torch import nn
-from torch.nn.functional import conv2d, linear
 
 from ..numerics import Calibration, Granularity
 from . import ptq
+from .following import IDENTITY, compare, evaluating, follow, fresh_weight, weights_of
+from .inputs import as_images
+from .kinds import WEIGHTED
 from .quantized import QuantizedModel
+from .simulated import apply
 from .store import cached, recipe_of, trained
 from .training import train
 
@@ -90,66 +93,80 @@ def _steps_of(qparams, shape):
 class FakeQuantNet(nn.Module):
     """A network whose forward pass rounds weights and activations as its quantized twin will, and which can be trained.
 
-    Activations are rounded where the next layer with weights reads them, after ReLU and pooling; the input is left
-    alone, since pixels / 255 lie on the 8-bit grid already, and so are the logits.
+    Activations are rounded where the next layer with weights reads them, after ReLU and pooling; the logits are left
+    alone. So is the input where it is bytes / 255, which lie on the 8-bit grid already; other images are rounded to it.
 
     Parameters
     ----------
     model : nn.Sequential of Flatten, Linear, Conv2d, MaxPool2d, ReLU
-        Its weights are the ones trained: they stay real, and only their rounded image is used.
+        As ``record_activations`` takes it, in float32. Its weights are the ones trained: they stay real, and only
+        their rounded image is used. Dropout drops in training mode, and pruned weights stay pruned.
     weight_bits : int, 2 to 8
     activation_bits : int, 1 to 8, or None for real activations
     weight_calibration, activation_calibration : Calibration
+
+    Raises
+    ------
+    TypeError
+        A layer that cannot be quantized, or a weight of another dtype; the message names it.
     """
 
     def __init__(self, model, *, weight_bits, activation_bits, weight_calibration=Calibration.MSE,
                  activation_calibration=Calibration.MSE):
         super().__init__()
-        ptq.check_bits(weight_bits, activation_bits)
-        self.model, self.steps = model, ptq.steps_of(model)
-        self.weight_bits, self.activation_bits = weight_bits, activation_bits
+        self.weight_bits, self.activation_bits = ptq.check_bits(weight_bits, activation_bits)
+        self.model, self.steps = model, follow(model)
+        for name, value in model.named_parameters():
+            if value.dtype != torch.float32:
+                raise TypeError(f"model has {name!r} in {value.dtype}; training runs in float32: pass model.float()")
         self.weight_calibration = Calibration(weight_calibration)
         self.activation_calibration = Calibration(activation_calibration)
         self.weight_qparams, self.activation_qparams = {}, {}
+        self.input_qparams, self.rounds_input = None, False
 
     def forward(self, a):
         return self._run(a)
 
     def calibrate(self, x):
-        """Choose all clipping ranges again, for the weights as they are now and for the images ``x`` (float32 tensor).
+        """Choose all clipping ranges again, for the weights as they are now and for the images ``x`` (n, …) float32.
 
         Layer by layer: each range is chosen for what arrives when everything before it is rounded already.
         """
-        self.weight_qparams = ptq.weight_ranges(self.model, bits=self.weight_bits, method=self.weight_calibration)
-        self.activation_qparams = {}
-        with torch.no_grad():
-            self._run(x, choose=True)
+        x = as_images(x)
+        self.input_qparams = None if self.activation_bits is None else ptq.input_range(x)
+        self.rounds_input = self.input_qparams not in (None, ptq.PIXELS)
+        with evaluating(self), torch.no_grad():
+            self.weight_qparams = ptq.weight_ranges(weights_of(self.steps), bits=self.weight_bits,
+                                                    method=self.weight_calibration)
+            self.activation_qparams = {}
+            self._run(torch.from_numpy(x), choose=True)
 
     def quantized(self, x, meta=None):
         """The ``QuantizedModel`` with the ranges of the last ``calibrate``; the images ``x`` set that of the logits."""
-        with torch.no_grad():
-            logits = self._run(x).numpy()
+        with evaluating(self), torch.no_grad():
+            logits, weights = self._run(torch.from_numpy(as_images(x))).numpy(), weights_of(self.steps)
         last = list(self.weight_qparams)[-1]
         ranges = None if self.activation_bits is None else {**self.activation_qparams, last: ptq.logits_range(logits)}
-        return ptq.assemble(self.steps, self.weight_qparams, ranges, meta or {})
+        return ptq.assemble(self.steps, weights, self.weight_qparams, self.input_qparams, ranges, meta or {})
 
     def _run(self, a, choose=False):
         source = None  # the last layer with weights
-        for name, kind, layer in self.steps:
-            if kind not in ptq.WEIGHTED:
+        if self.rounds_input:
+            a = fake_quantize_ste(a, self.input_qparams)
+        for name, kind, layer, options in self.steps:
+            if kind == IDENTITY:
                 a = layer(a)
-                continue
-            if source is not None and self.activation_bits is not None:
-                if choose:
-                    self.activation_qparams[source] = ptq.activation_range(
-                        a.numpy(), bits=self.activation_bits, method=self.activation_calibration)
-                a = fake_quantize_ste(a, self.activation_qparams[source])
-            weight = fake_quantize_ste(layer.weight, self.weight_qparams[name])
-            if kind == "linear":
-                a = linear(a, weight, layer.bias)
+            elif kind not in WEIGHTED:
+                a = apply(kind, options, a)
             else:
-                a = conv2d(a, weight, layer.bias, layer.stride, layer.padding)
-            source = name
+                if source is not None and self.activation_bits is not None:
+                    if choose:
+                        self.activation_qparams[source] = ptq.activation_range(
+                            a.numpy(), bits=self.activation_bits, method=self.activation_calibration)
+                    a = fake_quantize_ste(a, self.activation_qparams[source])
+                weight = fake_quantize_ste(fresh_weight(layer), self.weight_qparams[name])
+                a = apply(kind, options, a, weight, layer.bias)
+                source = name
         return a
 
 
@@ -164,7 +181,8 @@ def train_qat(model, dataset, *, weight_bits, activation_bits, epochs=5, batch_s
     Parameters
     ----------
     model : nn.Sequential of Flatten, Linear, Conv2d, MaxPool2d, ReLU
-        Trained in real numbers. It is not changed.
+        Trained in real numbers, of any float dtype, on pixels from 0 to 1. It is not changed. Layers that are frozen
+        stay so, weights that are pruned too.
     dataset : course_lib.data.Dataset
     weight_bits : int, 2 to 8
     activation_bits : int, 1 to 8, or None for real activations
@@ -176,23 +194,47 @@ def train_qat(model, dataset, *, weight_bits, activation_bits, epochs=5, batch_s
     -------
     QuantizedModel
         The same kind that ``quantize_model`` returns.
+
+    Raises
+    ------
+    TypeError
+        A layer that cannot be quantized; the message names it.
+    ValueError
+        Bits out of range; a wrong string; every weight is frozen; the model gives other outputs than its layers one
+        after the other.
     """
-    net = FakeQuantNet(copy.deepcopy(model), weight_bits=weight_bits, activation_bits=activation_bits,
-                       weight_calibration=weight_calibration, activation_calibration=activation_calibration)
-    x = torch.from_numpy(dataset.train_x(calibration_images))
-    net.calibrate(x)  # even with no epoch the twin is complete
-    train(net, dataset, epochs=epochs, batch_size=batch_size, lr=lr, seed=seed, progress=progress,
-          before_epoch=lambda epoch: net.calibrate(x) if epoch else None,
-          label=f"QAT {weight_bits}/{activation_bits or 'real'}")
-    meta = {
-        "weight_bits": weight_bits,
-        "activation_bits": activation_bits,
+    ptq.check_bits(weight_bits, activation_bits)
+    x = dataset.train_x(calibration_images)
+    with torch.inference_mode(False), torch.enable_grad(), torch.autocast("cpu", enabled=False):
+        net = FakeQuantNet(_copy_of(model, x), weight_bits=weight_bits, activation_bits=activation_bits,
+                           weight_calibration=weight_calibration, activation_calibration=activation_calibration)
+        if epochs and not any(p.requires_grad for p in net.parameters()):
+            raise ValueError("every weight of model is frozen (requires_grad is False), so there is nothing to train: "
+                             "call model.requires_grad_(True), or pass epochs=0")
+        net.calibrate(x)  # even with no epoch the twin is complete
+        train(net, dataset, epochs=epochs, batch_size=batch_size, lr=lr, seed=seed, progress=progress,
+              before_epoch=lambda epoch: net.calibrate(x) if epoch else None,
+              label=f"QAT {weight_bits}/{activation_bits or 'real'}")
+        return net.quantized(x, _meta(net, epochs=epochs, batch_size=batch_size, lr=lr, seed=seed))
+
+
+def _copy_of(model, x):
+    """A copy of the model in float32 that can be trained; a model that cannot be followed is refused."""
+    steps = follow(model)
+    with evaluating(model), torch.no_grad():
+        compare(model, steps, weights_of(steps), as_images(x))  # weights that hooks make are plain numbers afterwards
+    return copy.deepcopy(model).float().cpu()
+
+
+def _meta(net, **training):
+    return {
+        "weight_bits": net.weight_bits,
+        "activation_bits": net.activation_bits,
         "weight_calibration": net.weight_calibration.value,
-        "activation_calibration": None if activation_bits is None else net.activation_calibration.value,
+        "activation_calibration": None if net.activation_bits is None else net.activation_calibration.value,
         "granularity": Granularity.PER_CHANNEL.value,
-        "qat": {"epochs": epochs, "batch_size": batch_size, "lr": lr, "seed": seed},
+        "qat": training,
     }
-    return net.quantized(x, meta)
 
 
 VERSION = 1  # raise it when the code of this file changes what it gives
@@ -226,7 +268,7 @@ def trained_qat(name, dataset, weight_bits, activation_bits, *, seed=0, progress
     ValueError
         ``name`` is no network of the course; bits out of range.
     """
-    ptq.check_bits(weight_bits, activation_bits)
+    weight_bits, activation_bits = ptq.check_bits(weight_bits, activation_bits)
     start = recipe_of(name, dataset)  # an unknown name is refused here
     settings = SETTINGS[name, dataset.name]
     key = {"start": asdict(start), "bits": [weight_bits, activation_bits], **settings,

@@ -10,14 +10,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from course_lib.nets.kinds import KINDS, check_activation, check_chain, scales_shape, window
 from course_lib.nets.quantized_file import QuantizedFileError, read_model, save_float, write_model
-from course_lib.numerics import Granularity, QParams
-from course_lib.numerics.layout import params_shape
+from course_lib.numerics import QParams
 
 __all__ = ["QuantizedFileError", "QuantizedLayer", "QuantizedModel", "save_float"]
-
-KINDS = ("linear", "conv2d", "max_pool2d", "relu", "flatten")
-WEIGHT_DIMENSIONS = {"linear": 2, "conv2d": 4}
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +39,7 @@ class QuantizedLayer:
     Raises
     ------
     ValueError
-        An unknown kind, weights where there should be none, or arrays that do not fit together.
+        An unknown kind, weights where there should be none, an option out of range, or arrays that do not fit together.
     """
 
     kind: str
@@ -58,14 +55,24 @@ class QuantizedLayer:
         if self.kind not in KINDS:
             raise ValueError(f"layer {self.name!r}: kind must be one of {', '.join(KINDS)}, not {self.kind!r}")
         self._check_weights()
+        self.window  # noqa: B018 - reads the options, and raises where one is wrong
         for role in ("input_qparams", "output_qparams"):
-            qparams = getattr(self, role)
-            if qparams is not None and qparams.granularity != Granularity.PER_TENSOR:
-                raise ValueError(f"layer {self.name!r}: {role} must be per tensor, not {qparams.granularity.value}")
+            if getattr(self, role) is not None:
+                check_activation(getattr(self, role), f"layer {self.name!r}: {role}")
+
+    @property
+    def weight_shape(self):
+        """(out, in) or (out, in, kh, kw); None where there are no weights."""
+        return None if self.weight_codes is None else self.weight_codes.shape
+
+    @property
+    def window(self):
+        """What a convolution or a pooling looks through, as pairs (``kinds.Window``); None for the other kinds."""
+        return window(self.name, self.kind, self.options, self.weight_shape)
 
     def _check_weights(self):
-        dimensions = WEIGHT_DIMENSIONS.get(self.kind)
-        if dimensions is None:
+        dimensions = KINDS[self.kind].weight_axes
+        if not dimensions:
             if self.weight_codes is not None or self.weight_qparams is not None or self.bias is not None:
                 raise ValueError(f"layer {self.name!r}: a {self.kind} layer has no weights and no bias")
             return
@@ -75,11 +82,13 @@ class QuantizedLayer:
         if codes.ndim != dimensions or codes.dtype not in (np.int8, np.uint8):
             raise ValueError(f"layer {self.name!r}: weight_codes must be int8 with {dimensions} dimensions, "
                              f"not {codes.dtype} of shape {codes.shape}")
-        expected = params_shape(codes.shape, qparams.granularity, qparams.axis, qparams.group_size)
+        if not codes.size:
+            raise ValueError(f"layer {self.name!r}: weight_codes have shape {codes.shape}; no axis may be empty")
+        expected = scales_shape(self.name, codes.shape, qparams.granularity, qparams.axis, qparams.group_size)
         if np.shape(qparams.scale) != expected:
             raise ValueError(f"layer {self.name!r}: the scales of weights {codes.shape} must have shape {expected}, "
                              f"not {np.shape(qparams.scale)}")
-        if codes.size and (codes.min() < qparams.qmin or codes.max() > qparams.qmax):
+        if (codes.min() < qparams.qmin or codes.max() > qparams.qmax):
             raise ValueError(f"layer {self.name!r}: weight codes lie in [{codes.min()}, {codes.max()}], "
                              f"outside [{qparams.qmin}, {qparams.qmax}]")
         if self.bias is not None and (self.bias.shape != codes.shape[:1] or self.bias.dtype != np.float32
@@ -98,6 +107,11 @@ class QuantizedModel:
     input_qparams : QParams of the input image, or None for a weight-only model
     meta : dict that JSON can hold
         Whatever the maker wants to remember (bits, calibration, network); saved, never read by the engines.
+
+    Raises
+    ------
+    ValueError
+        No layer, or two of one name; a layer that cannot take the shape or the codes that reach it.
     """
 
     layers: tuple
@@ -106,9 +120,9 @@ class QuantizedModel:
 
     def __post_init__(self):
         object.__setattr__(self, "layers", tuple(self.layers))
-        names = [layer.name for layer in self.layers]
-        if not names or len(set(names)) != len(names):
-            raise ValueError(f"a model needs at least one layer, and a different name for each; the names are {names}")
+        if self.input_qparams is not None:
+            check_activation(self.input_qparams, "input_qparams")
+        check_chain(self.layers, self.input_qparams)
 
     @property
     def weight_only(self):

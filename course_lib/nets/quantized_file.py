@@ -23,12 +23,12 @@ from safetensors.numpy import save as to_bytes
 
 from course_lib.coding import pack, unpack
 from course_lib.data import written_aside
+from course_lib.nets.description import activation, check_description
+from course_lib.nets.kinds import short
 from course_lib.numerics import QParams
-from course_lib.numerics.checks import whole_number
 
 FORMAT, VERSION = "course_lib.quantized_model", 1
 KEY = "quantized_model"
-PARTS = {"codes": (np.uint8,), "scale": (np.float32, np.float64), "zero_point": (np.int32,), "bias": (np.float32,)}
 
 
 class QuantizedFileError(ValueError):
@@ -75,15 +75,14 @@ def read_model(path):
         description = _parse(text)
         if description.pop("checksum") != _checksum(description, tensors):
             raise ValueError("its content does not match its checksum: it was damaged or changed")
+        check_description(description, {name: (value.shape, value.dtype.name) for name, value in tensors.items()})
         layers = [_read_layer(entry, tensors) for entry in description["layers"]]
-        if tensors:
-            raise ValueError(f"it holds tensors that no layer needs: {', '.join(sorted(tensors))}")
-        return layers, _activation_qparams(description["input_qparams"]), description["meta"]
+        return layers, activation(description["input_qparams"], "input_qparams"), description["meta"]
     except (SafetensorError, OSError) as error:
         raise QuantizedFileError(f"{os.fspath(path)}: not a whole safetensors file ({error})") from error
-    except KeyError as error:
-        raise QuantizedFileError(f"{os.fspath(path)}: the description of the model lacks {error}") from error
-    except (ValueError, TypeError, AttributeError, OverflowError) as error:
+    except RecursionError as error:
+        raise QuantizedFileError(f"{os.fspath(path)}: its description is nested too deep") from error
+    except ValueError as error:
         raise QuantizedFileError(f"{os.fspath(path)}: {error}") from error
 
 
@@ -137,15 +136,6 @@ def _activation_entry(q):
             "qmin": q.qmin, "qmax": q.qmax}
 
 
-def _activation_qparams(entry):
-    if entry is None:
-        return None
-    scale = np.array(entry["scale"], entry["dtype"])
-    if not np.isfinite(scale):
-        raise ValueError(f"an activation's scale is {entry['scale']}")
-    return QParams(scale, np.array(entry["zero_point"], np.int32), entry["qmin"], entry["qmax"])
-
-
 def _read_safetensors(path):
     with safe_open(path, framework="np") as file:
         text = (file.metadata() or {}).get(KEY)
@@ -158,38 +148,33 @@ def _parse(text):
     """The description as a dict, if it is one of ours."""
     try:
         description = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"its description is not JSON ({error})") from error
     if not isinstance(description, dict) or description.get("format") != FORMAT:
         raise ValueError(f"its description is not one of format {FORMAT!r}")
-    if description["version"] != VERSION:
-        raise ValueError(f"it has version {description['version']!r} of the format; this library reads {VERSION}")
+    version = description.get("version")
+    if type(version) is not int or version != VERSION:
+        raise ValueError(f"it has version {short(version)} of the format; this library reads {VERSION}")
+    if "checksum" not in description:
+        raise ValueError("the description lacks 'checksum'")
     return description
 
 
 def _read_layer(entry, tensors):
-    """The fields of one QuantizedLayer. Takes the layer's tensors out of ``tensors``."""
-    options = entry.get("options", {}).items()
+    """The fields of one QuantizedLayer; its entry of the description has been checked, the codes have not."""
+    options, where = entry.get("options", {}), f"layer {entry['name']!r}: "
     fields = {"kind": entry["kind"], "name": entry["name"],
-              "options": {key: tuple(value) if isinstance(value, list) else value for key, value in options}}
+              "options": {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}}
     for role in ("input_qparams", "output_qparams"):
-        fields[role] = _activation_qparams(entry.get(role))
+        fields[role] = activation(entry.get(role), where + role)
     if "shape" not in entry:
         return fields
-    shape = tuple(whole_number(n, "shape", 0, 2**31) for n in entry["shape"])
-    parts = {part: _take(tensors, f"{entry['name']}.{part}", *PARTS[part]) for part in entry["tensors"]}
+    parts = {part: tensors[f"{entry['name']}.{part}"] for part in entry["tensors"]}
     scale = parts["scale"]
-    if not np.isfinite(scale).all():
-        raise ValueError(f"tensor '{entry['name']}.scale' has a scale that is NaN or infinite")
-    qparams = QParams(scale, parts.get("zero_point", np.zeros(scale.shape, np.int32)), **entry["weight_qparams"])
-    codes = unpack(parts["codes"], qparams.bits, math.prod(shape), signed=qparams.qmin < 0).reshape(shape)
-    return fields | {"weight_codes": codes, "weight_qparams": qparams, "bias": parts.get("bias")}
-
-
-def _take(tensors, name, *dtypes):
-    """Take the tensor ``name`` out of ``tensors``; it must be there, with one of these dtypes."""
-    if name not in tensors:
-        raise ValueError(f"tensor {name!r} is missing")
-    if tensors[name].dtype not in dtypes:
-        raise ValueError(f"tensor {name!r} has dtype {tensors[name].dtype}; it must be {np.dtype(dtypes[0])}")
-    return tensors.pop(name)
+    try:
+        qparams = QParams(scale, parts.get("zero_point", np.zeros(scale.shape, np.int32)), **entry["weight_qparams"])
+        codes = unpack(parts["codes"], qparams.bits, math.prod(entry["shape"]), signed=qparams.qmin < 0)
+    except ValueError as error:
+        raise ValueError(where + str(error)) from None
+    return fields | {"weight_codes": codes.reshape(entry["shape"]), "weight_qparams": qparams,
+                     "bias": parts.get("bias")}

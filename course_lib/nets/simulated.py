@@ -6,6 +6,7 @@ the float32 layer costs, and on top of it the rounding of its output: divide, ro
 simulation at its fastest; the same in a training loop would round the weights again in every step.
 """
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
@@ -18,12 +19,23 @@ class FakeQuantize(nn.Module):
 
     def __init__(self, qparams):
         super().__init__()
-        self.register_buffer("scale", torch.tensor(qparams.scale))
+        self.register_buffer("scale", torch.from_numpy(np.array(qparams.scale)))
         zero_point = int(qparams.zero_point)
         self.low, self.high = qparams.qmin - zero_point, qparams.qmax - zero_point
 
     def forward(self, x):
         return torch.round(x / self.scale).clamp(self.low, self.high) * self.scale
+
+
+def apply(kind, options, x, weight=None, bias=None):
+    """One layer on real numbers, by its kind (``kinds.KINDS``), as torch computes it."""
+    if kind == "linear":
+        return functional.linear(x.flatten(1), weight, bias)
+    if kind == "conv2d":
+        return functional.conv2d(x, weight, bias, **options)
+    if kind == "max_pool2d":
+        return functional.max_pool2d(x, **options)
+    return torch.relu(x) if kind == "relu" else x.flatten(1)
 
 
 class SimulatedLayer(nn.Module):
@@ -32,20 +44,18 @@ class SimulatedLayer(nn.Module):
     def __init__(self, layer):
         super().__init__()
         self.kind, self.options = layer.kind, layer.options
+        weight = bias = None
         if layer.weight_codes is not None:
-            self.register_buffer("weight", torch.from_numpy(dequantize(layer.weight_codes, layer.weight_qparams)))
-            self.register_buffer("bias", None if layer.bias is None else torch.tensor(layer.bias))
-        rounds = layer.weight_codes is not None and layer.output_qparams is not None
-        self.round = FakeQuantize(layer.output_qparams) if rounds else nn.Identity()
+            weight = torch.from_numpy(dequantize(layer.weight_codes, layer.weight_qparams)).float()
+            bias = None if layer.bias is None else torch.from_numpy(layer.bias.copy())
+        self.register_buffer("weight", weight)
+        self.register_buffer("bias", bias)
+        rounds = weight is not None and layer.output_qparams is not None
+        self.round = FakeQuantize(layer.output_qparams) if rounds else None
 
     def forward(self, x):
-        if self.kind == "linear":
-            return self.round(functional.linear(x.flatten(1), self.weight, self.bias))
-        if self.kind == "conv2d":
-            return self.round(functional.conv2d(x, self.weight, self.bias, **self.options))
-        if self.kind == "max_pool2d":
-            return functional.max_pool2d(x, **self.options)
-        return torch.relu(x) if self.kind == "relu" else x.flatten(1)
+        out = apply(self.kind, self.options, x, self.weight, self.bias)
+        return out if self.round is None else self.round(out)
 
 
 class SimulatedNet(nn.Sequential):

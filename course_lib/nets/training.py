@@ -15,10 +15,14 @@ from torch.nn.functional import cross_entropy
 from tqdm.auto import tqdm
 
 from .. import measure
+from ..numerics.checks import whole_number
+from .following import evaluating
+from .inputs import as_images
 
 __all__ = ["TrainingLog", "evaluate", "predict", "train"]
 
 WARM_UP = 0.1  # share of the steps over which the learning rate rises
+SINGLE = torch.empty(0, dtype=torch.float32, device="cpu")  # what a module without weights is given its images like
 
 
 class TrainingLog(NamedTuple):
@@ -105,19 +109,28 @@ def predict(model, x, *, batch_size=1000):
     Parameters
     ----------
     model : nn.Module or callable
-        A module gets torch tensors; any other callable (an ``IntegerNet``, a function) gets float32 arrays. Either
-        returns logits (n, classes).
-    x : ndarray or tensor, (n, ...) float32
-    batch_size : int
+        A module gets torch tensors of its weights' dtype, on their device; any other callable (an ``IntegerNet``, a
+        function) gets float32 arrays. Either returns logits (n, classes). It is left in the mode it was in.
+    x : array or tensor of any float dtype, (n, ...)
+        In the unit that the network was trained on. It is not changed.
+    batch_size : int, 1 or more
         Images at once; it changes memory, not the answer.
 
     Returns
     -------
     ndarray, (n,) int64
+
+    Raises
+    ------
+    TypeError
+        ``model`` cannot be called.
+    ValueError
+        ``x`` has integers, or a shape that the model cannot take; ``batch_size`` is not a whole number from 1.
     """
     if not callable(model):
         raise TypeError(f"model is a {type(model).__name__}, which cannot be called; pass a module, a function, "
                         "or model.simulated() or model.integer_only() of a quantized model")
+    x, batch_size = as_images(x), whole_number(batch_size, "batch_size", 1, 2**31)
     answers = [_logits(model, x[i : i + batch_size]).argmax(1) for i in range(0, len(x), batch_size)]
     return np.concatenate(answers).astype(np.int64) if answers else np.empty(0, np.int64)
 
@@ -132,14 +145,14 @@ def evaluate(model, x, y, *, batch_size=1000):
 
 def _logits(model, x):
     if not isinstance(model, torch.nn.Module):
-        return np.asarray(model(np.asarray(x)))
-    was_training = model.training
-    model.eval()
-    try:
-        with torch.inference_mode():
-            return model(torch.as_tensor(x)).numpy()
-    finally:
-        model.train(was_training)
+        return np.asarray(model(x))
+    like = next((value for value in model.parameters() if value.is_floating_point()), SINGLE)
+    images = torch.tensor(x, dtype=like.dtype, device=like.device)  # a copy: a layer may work in place
+    with evaluating(model), torch.inference_mode():
+        try:
+            return model(images).float().cpu().numpy()
+        except RuntimeError as error:
+            raise ValueError(f"model cannot run on x of shape {x.shape} (n = {len(x)}): {error}") from error
 
 
 def _optimizer(model, lr, weight_decay):

@@ -154,12 +154,12 @@ def test_a_dead_layer_and_a_constant_one(images):
 
 @pytest.mark.parametrize(("layer", "message"), [
     (nn.Sigmoid(), "layer '1' is a Sigmoid.*supported are Linear, Conv2d, MaxPool2d, ReLU, Flatten"),
-    (nn.Dropout(), "layer '1' is a Dropout"),
     (nn.BatchNorm1d(784), "layer '1' is a BatchNorm1d"),
-    (nn.Sequential(nn.ReLU()), "layer '1' is a Sequential"),
+    (nn.Sequential(nn.ReLU(), nn.Tanh()), "layer '1.1' is a Tanh"),
     (nn.Conv2d(1, 4, 3, dilation=2), r"layer '1' has dilation=\(2, 2\)"),
     (nn.Conv2d(4, 4, 3, groups=2), "layer '1' has groups=2"),
-    (nn.Conv2d(4, 4, 3, padding="same"), "layer '1' has padding='same'"),
+    (nn.Conv2d(4, 4, (3, 2), padding="same"), "layer '1' has padding='same'.* odd sides"),
+    (nn.Conv2d(4, 4, 3, padding=3), "layer '1': padding=3 must be a whole number from 0 to 2"),
     (nn.Conv2d(4, 4, 3, padding=1, padding_mode="reflect"), "layer '1' has padding_mode='reflect'"),
     (nn.MaxPool2d(2, ceil_mode=True), "layer '1' has ceil_mode=True"),
     (nn.Flatten(2), "layer '1' has start_dim=2"),
@@ -186,8 +186,9 @@ def spoiled(images, value):
     (lambda x: spoiled(x, np.nan), "x has 1 values that are NaN or infinite"),
     (lambda x: spoiled(x, np.inf), "x has 1 values that are NaN or infinite"),
     (lambda x: x[:0], "x has no image"),
-    (lambda x: x.astype(np.float64), "x has dtype float64; it should be float32"),
-    (lambda x: (x * 255).astype(np.uint8), "x has dtype uint8"),
+    (lambda x: x.astype(np.complex64), "x has dtype complex64; it should be float32"),
+    (lambda x: x > 0.5, "x has dtype bool"),
+    (lambda x: (x * 255).astype(np.uint8), r"x has dtype uint8; .* x.astype\(np.float32\) / 255"),
 ])
 def test_calibration_images_that_are_refused(images, spoil, message):
     with pytest.raises(ValueError, match=message):
@@ -218,7 +219,12 @@ def test_a_broken_network_is_refused(images):
     with torch.no_grad():
         model.fc1.weight[0, 0] = 0
         model.fc2.bias[0] = np.inf
-    with pytest.raises(ValueError, match="layer 'fc2' makes NaN or infinity"):
+    with pytest.raises(ValueError, match="layer 'fc2' has a NaN or an infinity in its bias"):
+        record_activations(model, images)
+    with torch.no_grad():
+        model.fc2.bias[0] = 0
+        model.fc1.weight.fill_(3e38)
+    with pytest.raises(ValueError, match="layer 'fc1' makes NaN or infinity"):
         record_activations(model, images)
 
 
@@ -226,6 +232,11 @@ def test_a_record_of_another_model_is_refused(images):
     record = record_activations(nn.Sequential(nn.Flatten(), nn.Linear(784, 10)), images)
     with pytest.raises(ValueError, match="no activations of layer 'fc1'"):
         quantize_model(LeNet300100(), record)
+    other = LeNet300100(generator=torch.Generator().manual_seed(1))  # the same names, other weights
+    with pytest.raises(ValueError, match="recorded from other weights than model has now"):
+        quantize_model(other, record_activations(LeNet300100(), images))
+    with pytest.raises(ValueError, match="calibration_x is None"):
+        quantize_model(other, None)
 
 
 @pytest.mark.parametrize("method", CALIBRATIONS)

@@ -1,0 +1,45 @@
+"""Images as people have them, for networks: one dtype, one order in memory, and words about what cannot be guessed."""
+
+import numpy as np
+
+
+def as_images(x, name="x"):
+    """``x`` as a float32 array in C order and the machine's byte order, which torch can share and nobody else reads.
+
+    Parameters
+    ----------
+    x : array, list or torch tensor of any float dtype, order in memory and device, (n, …)
+    name : str, of the argument in messages
+
+    Returns
+    -------
+    ndarray, (n, …) float32; ``x`` itself where it is that already
+
+    Raises
+    ------
+    ValueError
+        Integers (bytes): whether the network wants them as they are or divided by 255 only its maker knows. No axis.
+    """
+    if hasattr(x, "detach"):                                # a torch tensor
+        x = x.detach()
+        x = (x.float() if x.is_floating_point() else x).cpu().numpy()
+    x = np.asarray(x)
+    if x.dtype.kind in "iub":
+        raise ValueError(f"{name} has dtype {x.dtype}; it should be float32, in the unit that the network was trained "
+                         f"on: {name}.astype(np.float32) / 255 for pixels from 0 to 1, as the course has them, or "
+                         f"{name}.astype(np.float32) as they are")
+    if x.dtype.kind != "f":
+        raise ValueError(f"{name} has dtype {x.dtype}; it should be float32, as dataset.train_x() gives it")
+    if x.ndim == 0:
+        raise ValueError(f"{name} is one number; it should be images, (n, …)")
+    with np.errstate(over="ignore"):                        # becomes infinite, which those who mind refuse
+        return np.require(x, np.float32, ["C", "W"])
+
+
+def channel_hint(shape, channels, name="x"):
+    """What to do about images of a shape that a network of ``channels`` channels cannot take: words to append."""
+    if channels == 1 and len(shape) == 3:
+        return f"; {name}[:, None] puts the axis of the channel in"
+    if len(shape) == 4 and shape[-1] == channels:
+        return f"; {name} has its channels last, and np.moveaxis({name}, -1, 1) puts them where they belong"
+    return ""
