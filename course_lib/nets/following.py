@@ -229,7 +229,8 @@ def run(steps, weights, x):
     a = torch.from_numpy(x)
     for step in steps:
         if step.kind != IDENTITY:
-            w, b = (None if value is None else torch.from_numpy(value) for value in weights.get(step.name, (None, None)))
+            pair = weights.get(step.name, (None, None))
+            w, b = (None if value is None else torch.from_numpy(value) for value in pair)
             _check_shape(step, w, a.shape, x.shape)
             a = apply(step.kind, step.options, a, w, b)
         yield step, a

@@ -140,8 +140,8 @@ def reach_after(name, kind, weight_shape, reach):
 def scales_shape(name, weight_shape, granularity, axis, group_size):
     """The shape that the scales of these weights have; a channel axis that they lack is refused."""
     if granularity == Granularity.PER_CHANNEL and (type(axis) is not int or not 0 <= axis < len(weight_shape)):
-        raise ValueError(f"layer {name!r}: axis={short(axis)} must be a whole number from 0 to {len(weight_shape) - 1}, "
-                         f"an axis of the weights {tuple(weight_shape)}")
+        raise ValueError(f"layer {name!r}: axis={short(axis)} must be a whole number from 0 to "
+                         f"{len(weight_shape) - 1}, an axis of the weights {tuple(weight_shape)}")
     return params_shape(weight_shape, granularity, axis, group_size)
 
 
@@ -168,7 +168,8 @@ def check_chain(layers, input_qparams):
     """
     names = [layer.name for layer in layers]
     if not names or len(set(names)) != len(names):
-        raise ValueError(f"a model needs at least one layer, and a different name for each; the names are {short(names)}")
+        raise ValueError("a model needs at least one layer, and a different name for each; the names are "
+                         f"{short(names)}")
     reach, codes = None, input_qparams
     for layer in layers:
         reach = reach_after(layer.name, layer.kind, layer.weight_shape, reach)

@@ -175,12 +175,13 @@ def quantize_model(model, calibration_x, *, weight_bits=8, activation_bits=8, we
 def input_range(x):
     """The 8-bit ``QParams`` of images: affine, from the smallest to the largest number, widened to hold zero.
 
-    Where all of them are bytes, as they are or divided by 255, the range is that of the bytes, and each has itself for
-    a code; images that show only some of the bytes change nothing.   x: (n, …) float32 ndarray, finite, not empty
+    Where all of them are bytes, divided by 255 or as they are, the range is that of the bytes, and each has itself for
+    a code, also where the images are dark. (Whole numbers below 128 may be anything.)   x: (n, …) float32 ndarray,
+    finite, not empty
     """
     low, high = float(x.min()), float(x.max())
-    for white in (1.0, 255.0):
-        if 0 <= low and high <= 1.00001 * white:
+    for white, least in ((1.0, 0.0), (255.0, 128.0)):
+        if 0 <= low and least <= high <= 1.00001 * white:
             codes = x * np.float32(255 / white)
             if np.abs(codes - np.rint(codes)).max() < 1e-3:
                 return qparams_from_range(0.0, white, bits=8)
@@ -233,7 +234,8 @@ def assemble(steps, weights, weight_qparams, input_qparams, activation_qparams, 
             current = activation_qparams and activation_qparams[name]
             arrays = {"weight_codes": quantize(weight, qparams), "weight_qparams": qparams,
                       "bias": None if bias is None else bias.copy()}
-        layers.append(QuantizedLayer(kind, name, input_qparams=given, output_qparams=current, options=options, **arrays))
+        layers.append(QuantizedLayer(kind, name, input_qparams=given, output_qparams=current, options=options,
+                                     **arrays))
     return QuantizedModel(tuple(layers), input_qparams, meta)
 
 

@@ -87,9 +87,16 @@ def read_model(path):
 
 
 def save_float(model, path):
-    """Write a PyTorch module's parameters as float32, the baseline that sizes are compared with; return its bytes."""
-    tensors = {name: np.asarray(value.detach().cpu().numpy(), np.float32, order="C")
-               for name, value in model.state_dict().items()}
+    """Write a PyTorch module's parameters as float32, the baseline that sizes are compared with; return its bytes.
+
+    A weight pruned by ``torch.nn.utils.prune``, which keeps it as ``*_orig`` and ``*_mask``, is written once, as it is
+    used.
+    """
+    state = {name: value.detach().float().cpu().numpy() for name, value in model.state_dict().items()}
+    for name in [name.removesuffix("_mask") for name in state if name.endswith("_mask")]:
+        if f"{name}_orig" in state:
+            state[name] = state.pop(f"{name}_orig") * state.pop(f"{name}_mask")
+    tensors = {name: np.asarray(value, order="C") for name, value in state.items()}
     return write_aside(path, to_bytes(tensors))
 
 

@@ -175,7 +175,8 @@ DAMAGE = {
         lambda t, d: put(d["layers"][0]["weight_qparams"], "qmax", 100), "35 codes of 7 bits take 31"),
     "granularity": (lambda t, d: put(d["layers"][0]["weight_qparams"], "granularity", "per_row"), "granularity"),
     "checksum": (lambda t, d: put(d, "checksum", "wrong"), "does not match its checksum"),
-    "unknown part": (lambda t, d: d["layers"][0]["tensors"].append("codebook"), "a part is 'codebook'; it must be one of codes"),
+    "unknown part": (
+        lambda t, d: d["layers"][0]["tensors"].append("codebook"), "a part is 'codebook'; it must be one of codes"),
 }
 
 
