@@ -10,7 +10,17 @@ from types import SimpleNamespace
 import numpy as np
 
 from course_lib.coding.packing import packed_size
-from course_lib.nets.kinds import KINDS, WEIGHTED, check_activation, check_chain, scales_shape, short, whole, window
+from course_lib.nets.kinds import (
+    KINDS,
+    WEIGHTED,
+    check_activation,
+    check_chain,
+    check_name,
+    scales_shape,
+    short,
+    whole,
+    window,
+)
 from course_lib.numerics import Granularity, QParams
 
 PARTS = {"codes": ("uint8",), "scale": ("float32", "float64"), "zero_point": ("int32",), "bias": ("float32",)}
@@ -169,7 +179,7 @@ ACTIVATION = {"scale": (True, positive), "dtype": (True, one_of("float32", "floa
               "zero_point": (True, between(-(2**15), 2**16 - 1)), **CODES}
 WEIGHTS = {**CODES, "granularity": (True, one_of(*(member.value for member in Granularity))),
            "axis": (False, between(0, 3)), "group_size": (False, between(1, MOST))}
-LAYER = {"kind": (True, one_of(*KINDS)), "name": (True, of_type(str, "a text")),
+LAYER = {"kind": (True, one_of(*KINDS)), "name": (True, check_name),
          "options": (False, of_type(dict, "an object")), "input_qparams": (False, anything),
          "output_qparams": (False, anything)}
 WEIGHTED_LAYER = {**LAYER, "shape": (True, sizes), "weight_qparams": (True, weight_quantizer), "tensors": (True, parts)}

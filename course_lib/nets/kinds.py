@@ -13,6 +13,7 @@ from course_lib.numerics.layout import params_shape
 
 SINGLE = np.finfo(np.float32)           # in which the scales of activations are used
 LARGEST_WINDOW = 1024                   # pixels; no image of the course, and no window, is wider
+LONGEST_NAME = 200
 
 
 class Kind(NamedTuple):
@@ -95,6 +96,12 @@ def whole(value, where, low, high):
 def short(value):
     """A value in a message: cut where it is long or deep."""
     return reprlib.repr(value)
+
+
+def check_name(value, where):
+    """A layer's name: what files and messages can hold."""
+    if not isinstance(value, str) or not 1 <= len(value) <= LONGEST_NAME:
+        raise ValueError(f"{where} is {short(value)}; it must be a text of 1 to {LONGEST_NAME} characters")
 
 
 class Reach(NamedTuple):

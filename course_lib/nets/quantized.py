@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from course_lib.nets.kinds import KINDS, check_activation, check_chain, scales_shape, window
+from course_lib.nets.kinds import KINDS, check_activation, check_chain, check_name, scales_shape, window
 from course_lib.nets.quantized_file import QuantizedFileError, read_model, save_float, write_model
 from course_lib.numerics import QParams
 
@@ -52,6 +52,7 @@ class QuantizedLayer:
     options: dict = field(default_factory=dict)
 
     def __post_init__(self):
+        check_name(self.name, "the name of a layer")
         if self.kind not in KINDS:
             raise ValueError(f"layer {self.name!r}: kind must be one of {', '.join(KINDS)}, not {self.kind!r}")
         self._check_weights()

@@ -70,3 +70,10 @@ class SimulatedNet(nn.Sequential):
             layers.insert(0, FakeQuantize(model.input_qparams))
         super().__init__(*layers)
         self.eval()
+
+    def forward(self, x):
+        try:
+            return super().forward(x)
+        except (RuntimeError, IndexError) as error:
+            raise ValueError(f"x of shape {tuple(x.shape)} in {x.dtype} is nothing that this network can take; "
+                             f"images are float32, of the size that it was made for ({error})") from error

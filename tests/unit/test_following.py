@@ -1,4 +1,4 @@
-"""Models and pixels as people have them: the quantized net computes what the model does, or an error names the place."""
+"""Models and pixels as people have them: the quantized net computes what the model does, or an error says why not."""
 
 import copy
 import warnings
@@ -175,22 +175,29 @@ def patched():
 
 
 REFUSED = {
-    "own forward": (lambda: Residual(nn.Flatten(), nn.Linear(784, 784)), "model is a Residual with a forward of its own"),
+    "own forward": (lambda: Residual(nn.Flatten(), nn.Linear(784, 784)),
+                    "model is a Residual with a forward of its own"),
     "own forward inside": (lambda: nn.Sequential(nn.Flatten(), Residual(nn.Linear(784, 784))),
                            "layer '1' is a Residual with a forward of its own"),
     "own order": (lambda: Reversed(nn.Linear(784, 10), nn.Flatten()), "model is a Reversed with a __iter__ of its own"),
-    "own layer": (lambda: nn.Sequential(nn.Flatten(), Scaled(784, 10)), "layer '1' is a Scaled with a forward of its own"),
+    "own layer": (lambda: nn.Sequential(nn.Flatten(), Scaled(784, 10)),
+                  "layer '1' is a Scaled with a forward of its own"),
     "own convolution": (lambda: nn.Sequential(Standardized(1, 3, 3)), "'0' is a Standardized with a _conv_forward"),
     "patched": (patched, "layer '1' is a Linear with a forward of its own"),
     "batch norm": (lambda: linear_net(nn.BatchNorm1d(20)), "'2' is a BatchNorm1d.*fuse_linear_bn_eval"),
     "softmax": (lambda: nn.Sequential(nn.Flatten(), nn.Linear(784, 10), nn.LogSoftmax(1)),
                 "'2' is a LogSoftmax.*[Ll]eave it out at the end"),
     "lazy": (lambda: nn.Sequential(nn.Flatten(), nn.LazyLinear(10)), "'1' is a LazyLinear that has not seen its shape"),
-    "meta": (lambda: nn.Sequential(nn.Flatten(), nn.Linear(784, 10, device="meta")), "'1' has a weight on the device 'meta'"),
-    "complex": (lambda: nn.Sequential(nn.Flatten(), nn.Linear(784, 10, dtype=torch.complex64)), "weight of torch.complex64"),
-    "no flatten": (lambda: drawn(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Linear(26, 10)), "'2'.*a flatten layer should stand before"),
-    "flatten too early": (lambda: drawn(nn.Flatten(), nn.Linear(784, 10), nn.MaxPool2d(2)), "'2'.*a max_pool2d layer takes"),
-    "return indices": (lambda: drawn(nn.Conv2d(1, 3, 3), nn.MaxPool2d(2, return_indices=True)), "'1' has return_indices=True"),
+    "meta": (lambda: nn.Sequential(nn.Flatten(), nn.Linear(784, 10, device="meta")),
+             "'1' has a weight on the device 'meta'"),
+    "complex": (lambda: nn.Sequential(nn.Flatten(), nn.Linear(784, 10, dtype=torch.complex64)),
+                "weight of torch.complex64"),
+    "no flatten": (lambda: drawn(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Linear(26, 10)),
+                   "'2'.*a flatten layer should stand before"),
+    "flatten too early": (lambda: drawn(nn.Flatten(), nn.Linear(784, 10), nn.MaxPool2d(2)),
+                          "'2'.*a max_pool2d layer takes"),
+    "return indices": (lambda: drawn(nn.Conv2d(1, 3, 3), nn.MaxPool2d(2, return_indices=True)),
+                       "'1' has return_indices=True"),
     "dilated pool": (lambda: drawn(nn.Conv2d(1, 3, 3), nn.MaxPool2d(2, dilation=2)), "'1' has dilation=2"),
     "a list": (lambda: [nn.Linear(784, 10)], "model is a list; it should be an nn.Sequential"),
 }
