@@ -166,6 +166,8 @@ def _options(kind, layer, where):
 
 def _plain(value):
     """Numbers as Python's own, which a file can hold."""
+    if value is None:
+        return None
     return tuple(map(int, value)) if isinstance(value, (tuple, list)) else int(value)
 
 

@@ -23,7 +23,11 @@ def as_images(x, name="x"):
     if hasattr(x, "detach"):                                # a torch tensor
         x = x.detach()
         x = (x.float() if x.is_floating_point() else x).cpu().numpy()
-    x = np.asarray(x)
+    try:
+        x = np.asarray(x)
+    except ValueError as error:                             # a list of unlike things, (images, labels) for one
+        raise ValueError(f"{name} is a {type(x).__name__} of unlike parts; it should be one array of images, "
+                         "(n, …) float32") from error
     if x.dtype.kind in "iub":
         raise ValueError(f"{name} has dtype {x.dtype}; it should be float32, in the unit that the network was trained "
                          f"on: {name}.astype(np.float32) / 255 for pixels from 0 to 1, as the course has them, or "

@@ -185,7 +185,7 @@ def input_range(x):
             codes = x * np.float32(255 / white)
             if np.abs(codes - np.rint(codes)).max() < 1e-3:
                 return qparams_from_range(0.0, white, bits=8)
-    return qparams_from_range(low, high, bits=8)
+    return qparams_from_range(min(0.0, low), max(0.0, high), bits=8)
 
 
 def _checksum(weights):

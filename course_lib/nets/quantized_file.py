@@ -148,7 +148,10 @@ def _read_safetensors(path):
         text = (file.metadata() or {}).get(KEY)
         if text is None:
             raise ValueError(f"a safetensors file, but not a quantized model (no {KEY!r} in its header)")
-        return {name: file.get_tensor(name) for name in file.keys()}, text
+        try:
+            return {name: file.get_tensor(name) for name in file.keys()}, text
+        except (TypeError, AttributeError, KeyError) as error:              # dtypes that NumPy does not have
+            raise ValueError(f"it holds a tensor that NumPy cannot read ({error})") from error
 
 
 def _parse(text):

@@ -125,12 +125,14 @@ def predict(model, x, *, batch_size=1000):
     TypeError
         ``model`` cannot be called.
     ValueError
-        ``x`` has integers, or a shape that the model cannot take; ``batch_size`` is not a whole number from 1.
+        ``x`` has integers, a NaN, or a shape that the model cannot take; ``batch_size`` is not a whole number from 1.
     """
     if not callable(model):
         raise TypeError(f"model is a {type(model).__name__}, which cannot be called; pass a module, a function, "
                         "or model.simulated() or model.integer_only() of a quantized model")
     x, batch_size = as_images(x), whole_number(batch_size, "batch_size", 1, 2**31)
+    if np.isnan(x).any():
+        raise ValueError(f"x has {np.count_nonzero(np.isnan(x))} NaN, of which no network makes a class")
     answers = [_logits(model, x[i : i + batch_size]).argmax(1) for i in range(0, len(x), batch_size)]
     return np.concatenate(answers).astype(np.int64) if answers else np.empty(0, np.int64)
 

@@ -260,6 +260,21 @@ def test_nothing_is_allocated_for_a_shape_that_the_arrays_do_not_have(tmp_path):
         tracemalloc.stop()
 
 
+@pytest.mark.parametrize("dtype", ["BF16", "F8_E4M3", "BOOL", "C64", "U64"])
+def test_arrays_of_types_that_codes_do_not_have(tmp_path, dtype):
+    path = tmp_path / "model"
+    convolutional().save(path)
+    content = path.read_bytes()
+    size = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + size])
+    last = max(end for key, entry in header.items() if key != "__metadata__" for end in entry["data_offsets"][1:])
+    header["more"] = {"dtype": dtype, "shape": [0], "data_offsets": [last, last]}
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + content[8 + size :])
+    with pytest.raises(QuantizedFileError):
+        QuantizedModel.load(path)
+
+
 @pytest.mark.parametrize(("text", "message"), [
     ('{"format": "course_lib.quantized_model", "version": 1, "checksum": 0, "layers": ' + "[" * 3000 + "]" * 3000 + "}",
      "nested too deep|not JSON|checksum"),

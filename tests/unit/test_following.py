@@ -540,6 +540,17 @@ def test_bytes_and_other_shapes_say_what_to_do(images, form):
             predict(net, x, batch_size=batch_size)
 
 
+def test_what_is_no_array_of_images_is_refused(images, few):
+    model = LeNet300100()
+    nan = images[:3].copy()
+    nan[1, 0, 2, 2] = np.nan
+    for call in (lambda x: predict(model, x), lambda x: quantize_model(model, x)):
+        for x, message in (((images, few.train_y()), "x is a tuple of unlike parts"), (few, "x has dtype object"),
+                           (0.5, "x is one number"), (nan, "x has 1 (NaN|values that are NaN)"), ("x", "x has dtype <U1")):
+            with pytest.raises(ValueError, match=message):
+                call(x)
+
+
 def test_flat_nets_take_images_without_a_channel(images):
     model = LeNet300100()
     plain, flat = quantize_model(model, images), quantize_model(model, images[:, 0])

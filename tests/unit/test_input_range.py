@@ -108,6 +108,12 @@ def test_what_lies_beyond_saturates_and_nan_is_refused(images):
         net(beyond)
 
 
+def test_a_constant_image_does_not_widen_the_range():
+    for value in (0.3, -2.7):
+        low, high = input_range(np.full((2, 5), value, np.float32)).clipping_range
+        assert (low, high) == pytest.approx((min(0, value), max(0, value)), abs=1e-6)
+
+
 @pytest.mark.parametrize("first", [nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()])
 def test_layers_before_the_first_weights_move_the_inputs_codes(images, first):
     x = np.ascontiguousarray(UNITS["from -1 to 1"](images))
