@@ -65,32 +65,36 @@ def follow(model):
     if torch_module._global_forward_hooks or torch_module._global_forward_pre_hooks:
         raise TypeError("a hook for every module is registered (torch.nn.modules.module.register_module_forward_hook); "
                         "what it changes cannot be quantized: remove it, by handle.remove()")
-    with evaluating(model):                                 # a weight that is made anew changes in training mode
-        steps = list(_steps(model, "", ()))
-        if not any(step.kind in WEIGHTED for step in steps):
-            raise TypeError("model has no Linear or Conv2d layer; there is nothing to quantize")
-        reach = None
-        for name, kind, layer, options in steps:
-            if kind != IDENTITY:
-                shape = tuple(layer.weight.shape) if kind in WEIGHTED else None
-                try:
-                    window(name, kind, options, shape)
-                    reach = reach_after(name, kind, shape, reach)
-                except ValueError as error:
-                    raise TypeError(f"{error}; so the model cannot be quantized") from None
+    try:
+        with evaluating(model):                             # a weight that is made anew changes in training mode
+            return _checked(list(_steps(model, "")))
+    except RecursionError:
+        raise TypeError("model contains itself, and never ends") from None
+
+
+def _checked(steps):
+    """The steps, if there are weights in them and each can take what the one before hands on."""
+    if not any(step.kind in WEIGHTED for step in steps):
+        raise TypeError("model has no Linear or Conv2d layer; there is nothing to quantize")
+    reach = None
+    for name, kind, layer, options in steps:
+        if kind != IDENTITY:
+            shape = tuple(layer.weight.shape) if kind in WEIGHTED else None
+            try:
+                window(name, kind, options, shape)
+                reach = reach_after(name, kind, shape, reach)
+            except ValueError as error:
+                raise TypeError(f"{error}; so the model cannot be quantized") from None
     return steps
 
 
-def _steps(container, prefix, above):
-    where = f"layer {prefix[:-1]!r}" if prefix else "model"
-    if container in above:
-        raise TypeError(f"{where} contains itself; it never ends")
-    _check_calls(container, nn.Sequential, where)
+def _steps(container, prefix):
+    _check_calls(container, nn.Sequential, f"layer {prefix[:-1]!r}" if prefix else "model")
     for key, layer in container._modules.items():           # named_children would leave the second of two out
         name = prefix + key
         where = f"layer {name!r}"
         if isinstance(layer, nn.Sequential):
-            yield from _steps(layer, f"{name}.", (*above, container))
+            yield from _steps(layer, f"{name}.")
             continue
         base = next((base for base in (*KINDS, *SKIPPED) if isinstance(layer, base)), None)
         if base is None:
@@ -180,8 +184,8 @@ def _remedy(module):
 def evaluating(model):
     """In evaluation mode inside, in float32 without autocast; afterwards every part is in the mode it was in."""
     modes = [(module, module.training) for module in model.modules()]
-    model.eval()
     try:
+        model.eval()
         with torch.autocast("cpu", enabled=False):
             yield model
     finally:

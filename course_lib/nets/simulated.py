@@ -44,18 +44,17 @@ class SimulatedLayer(nn.Module):
     def __init__(self, layer):
         super().__init__()
         self.kind, self.options = layer.kind, layer.options
-        weight = bias = None
-        if layer.weight_codes is not None:
-            weight = torch.from_numpy(dequantize(layer.weight_codes, layer.weight_qparams)).float()
-            bias = None if layer.bias is None else torch.from_numpy(layer.bias.copy())
-        self.register_buffer("weight", weight)
-        self.register_buffer("bias", bias)
-        rounds = weight is not None and layer.output_qparams is not None
-        self.round = FakeQuantize(layer.output_qparams) if rounds else None
+        self.weighted = layer.weight_codes is not None
+        if self.weighted:
+            weight = dequantize(layer.weight_codes, layer.weight_qparams)
+            self.register_buffer("weight", torch.from_numpy(weight).float())
+            self.register_buffer("bias", None if layer.bias is None else torch.from_numpy(layer.bias.copy()))
+            self.round = nn.Identity() if layer.output_qparams is None else FakeQuantize(layer.output_qparams)
 
     def forward(self, x):
-        out = apply(self.kind, self.options, x, self.weight, self.bias)
-        return out if self.round is None else self.round(out)
+        if self.weighted:
+            return self.round(apply(self.kind, self.options, x, self.weight, self.bias))
+        return apply(self.kind, self.options, x)
 
 
 class SimulatedNet(nn.Sequential):
