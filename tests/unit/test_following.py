@@ -121,10 +121,12 @@ FOLLOWED = {
 
 
 @pytest.mark.parametrize("name", FOLLOWED)
-def test_followed(images, name):
+def test_followed(images, name, tmp_path):
     x, model = images - np.float32(0.25), drawn(FOLLOWED[name]())
     before = x.copy()
-    assert_follows(model, x)
+    quantized = assert_follows(model, x)
+    quantized.save(tmp_path / "q")                          # names with dots, pairs and numbers among the options
+    assert np.array_equal(QuantizedModel.load(tmp_path / "q").integer_only()(x), quantized.integer_only()(x))
     assert np.array_equal(x, before)                        # a layer in place does not reach the caller's images
     predict(model, x)
     assert np.array_equal(x, before)
