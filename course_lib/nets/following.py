@@ -245,6 +245,8 @@ def run(steps, weights, x):
 def _check_shape(step, weight, shape, x_shape):
     name, kind = step.name, step.kind
     gets = f"and x of shape {tuple(x_shape)} reaches it as {tuple(shape)}"
+    if len(shape) < 2:
+        raise ValueError(f"layer {name!r} takes (n, …), {gets}; one image alone is x[None]")
     if kind == "linear" and (len(shape) != 2 or shape[1] != weight.shape[1]):
         flatten = "; nn.Flatten() should stand before it" if len(shape) > 2 else ""
         raise ValueError(f"layer {name!r} takes (n, {weight.shape[1]}), {gets}{flatten}")

@@ -153,7 +153,7 @@ def _logits(model, x):
     with evaluating(model), torch.inference_mode():
         try:
             return model(images).float().cpu().numpy()
-        except RuntimeError as error:
+        except (RuntimeError, IndexError) as error:
             raise ValueError(f"model cannot run on x of shape {x.shape} (n = {len(x)}): {error}") from error
 
 

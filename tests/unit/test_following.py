@@ -285,12 +285,17 @@ def test_what_was_overlooked_is_seen_by_the_comparison(images, few, monkeypatch)
     (LeNet5, (5, 3, 28, 28), r"'conv1' takes \(n, 1, height, width\), and x of shape \(5, 3, 28, 28\)"),
     (LeNet5, (5, 1, 4, 4), r"'conv1' has a window of \(5, 5\).*too small"),
     (LeNet5, (5, 1, 32, 32), r"'fc1' takes \(n, 800\), and x of shape \(5, 1, 32, 32\) reaches it as \(5, 1250\)"),
+    (LeNet300100, (784,), r"'flatten' takes \(n, …\), and x of shape \(784,\) .*; one image alone is x\[None\]"),
     (LeNet300100, (5, 1, 27, 28), r"'fc1' takes \(n, 784\)"),
     (lambda: drawn(nn.Sequential(nn.Linear(28, 10))), (5, 28, 28), r"'0' takes \(n, 28\).*nn.Flatten\(\) should stand"),
 ])
 def test_shapes_in_words(build, shape, message):
+    x = np.random.default_rng(0).random(shape, np.float32)
     with pytest.raises(ValueError, match=message):
-        quantize_model(build(), np.random.default_rng(0).random(shape, np.float32))
+        quantize_model(build(), x)
+    if shape[-1] != 28 or len(shape) != 3:                  # nn.Linear itself goes row by row
+        with pytest.raises(ValueError, match="model cannot run on x of shape"):
+            predict(build(), x)
 
 
 def test_images_of_another_size_are_refused_after_quantization_too(images):
