@@ -29,7 +29,7 @@ def test_images_to_ten_logits(build):
 
 def test_flat_images_too():
     model, x = LeNet300100(), torch.rand(3, 1, 28, 28)
-    assert torch.equal(model(x), model(x.reshape(3, 784)))
+    torch.testing.assert_close(model(x), model(x.reshape(3, 784)))
 
 
 def test_lenet5_is_the_caffe_form():

@@ -68,9 +68,8 @@ def test_real_nets_round_trip_bit_for_bit(tmp_path):
         loaded = QuantizedModel.load(tmp_path / "q")
         assert_same(loaded, model)
         assert np.array_equal(loaded.integer_only()(x), model.integer_only()(x))
-        import torch
-        with torch.no_grad():
-            assert torch.equal(loaded.simulated()(torch.from_numpy(x)), model.simulated()(torch.from_numpy(x)))
+        ours, theirs = loaded.simulated().state_dict(), model.simulated().state_dict()
+        assert ours.keys() == theirs.keys() and all(ours[key].equal(theirs[key]) for key in ours)
 
 
 def test_sizes_of_lenet_300_100(tmp_path):

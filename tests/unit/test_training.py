@@ -89,7 +89,11 @@ def test_errors_name_the_argument(few, wrong, message):
 
 def test_predict_is_the_same_for_module_and_function_and_any_batch_size(few):
     model, x = LeNet300100(), few.test_x(70)
-    expected = model(torch.from_numpy(x)).argmax(1).numpy()
+    logits = model(torch.from_numpy(x)).detach().numpy()
+    second, first = np.sort(logits, axis=1)[:, -2:].T
+    clear = first - second > 1e-4  # no order of a sum of 784 products of such numbers moves a logit as far
+    assert clear.mean() > 0.9
+    x, expected = x[clear], logits[clear].argmax(1)
     weight = [(p.detach().numpy()) for p in model.parameters()]
 
     def by_hand(x):
