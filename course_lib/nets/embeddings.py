@@ -19,6 +19,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from .threads import one_thread
+
 __all__ = ["Embedding", "Geometry", "Graph", "class_hierarchy", "distances", "embed", "full_tree",
            "mean_average_precision", "poincare_distance", "reconstruction"]  # fmt: skip
 
@@ -125,11 +127,13 @@ class Embedding(NamedTuple):
         return self.every * (len(self.history) - 1)
 
 
+@one_thread()
 def embed(graph, geometry, dimension, *, steps=300, rate=None, every=10, seed=0):
     """Train one point for each node of ``graph``.
 
     The loss of an edge u–v is −log of e^−d(u,v) against e^−d(u,v') summed over v and all v' that are not u's neighbours.
-    All nodes move at once; the first points come from a generator seeded with ``seed``.
+    All nodes move at once; the first points come from a generator seeded with ``seed``. On one thread: the same arguments
+    give the same points on the same kind of processor.
 
     Parameters
     ----------

@@ -16,6 +16,7 @@ from tqdm.auto import tqdm
 
 from ..measure import accuracy
 from ..numerics import FixedPoint, Rounding, to_fixed
+from .threads import one_thread
 
 __all__ = ["FixedPointLog", "FixedPointNet", "fixed_point_step", "train_fixed_point"]
 
@@ -56,11 +57,12 @@ class FixedPointNet:
         return accuracy(self(x).argmax(axis=1), np.asarray(y))
 
 
+@one_thread()
 def train_fixed_point(dataset, fixed, *, rounding=Rounding.NEAREST, update_rounding=None, hidden=(100,), epochs=1,
                       batch_size=100, lr=0.1, seed=0, progress=True):
     """Train a fully connected network by plain gradient descent on batches, all in one fixed-point format.
 
-    The same arguments give the same network. Images left over after the last whole batch of an epoch are skipped.
+    The same arguments give the same network on the same kind of processor: sums run on one thread. Images left over after the last whole batch of an epoch are skipped.
 
     Parameters
     ----------

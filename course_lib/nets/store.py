@@ -1,8 +1,11 @@
 """Trained networks, kept in the user's cache.
 
 A file is named by its recipe and by its own content: ``lenet_300_100-<recipe>-<content>.safetensors``. The recipe
-part covers everything that decides the result (architecture, hyperparameters, seed, the data's fingerprint, a version
-number of the code), so a changed recipe never meets an old file. The content part lets a damaged file be seen at once.
+part covers what decides the network (architecture, hyperparameters, seed, the data's fingerprint, a version number of
+the code), so a changed recipe never meets an old file. The number of cores is not in it, since training runs on one
+thread. Nor is the processor: another kind, or another version of torch, rounds sums otherwise, and the same recipe ends
+in another network, as another seed would; a cache that is carried over keeps its networks. The content part lets a
+damaged file be seen at once.
 Files are written aside and renamed, and a lock makes the second of two notebooks that want the same network wait for
 the first.
 """
@@ -36,7 +39,7 @@ class Recipe:
     batch_size: int
     lr: float
     weight_decay: float
-    version: int = 1
+    version: int = 2
 
 
 BUILD = {"LeNet300100": LeNet300100, "LeNet5": LeNet5}
@@ -50,7 +53,7 @@ NAMES = tuple(dict.fromkeys(name for name, _ in RECIPES))
 
 
 def trained(name, dataset, *, seed=0, progress=True):
-    """A trained network: from the cache, or trained now and kept.
+    """A trained network: from the cache, or trained now and kept; the same one on the same kind of processor.
 
     Parameters
     ----------
@@ -111,7 +114,7 @@ def cached(name, recipe, make, *, save, load):
     name : str
         Starts the file's name: letters, digits, underscores.
     recipe : dict of what JSON can hold
-        Everything that decides the result.
+        What decides the result.
     make : callable() -> result, not None
     save : callable(result, path)
         Writes one file.

@@ -18,6 +18,7 @@ from .. import measure
 from ..numerics.checks import whole_number
 from .following import evaluating
 from .inputs import as_images
+from .threads import one_thread
 
 __all__ = ["TrainingLog", "evaluate", "predict", "train"]
 
@@ -32,13 +33,15 @@ class TrainingLog(NamedTuple):
     accuracy: list
 
 
+@one_thread()
 def train(model, dataset, *, epochs, batch_size=128, lr=2e-3, weight_decay=0.0, seed=0, progress=True,
           before_epoch=None, label="training"):
     """Train ``model`` in place to classify the images of ``dataset``.
 
     The order of the images comes from a generator seeded with ``seed``; torch's global generator is neither read nor
-    changed. The same model, data, seed, machine and number of threads give the same weights to the last bit. Images
-    left over after the last whole batch of an epoch are skipped (other ones in each epoch).
+    changed. It runs on one thread, whatever torch is set to: the same model, data, seed, kind of processor and version
+    of torch give the same weights to the last bit. Images left over after the last whole batch of an epoch are skipped
+    (other ones in each epoch).
 
     Parameters
     ----------
