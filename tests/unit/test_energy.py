@@ -78,6 +78,22 @@ def test_fewer_bits_a_larger_batch_and_more_zeros_never_cost_more():
     assert costs == sorted(costs, reverse=True)
 
 
+def test_activations_live_where_those_of_the_whole_batch_fit():
+    """110 numbers of a byte, for one image or for many: in the next memory as soon as the last one is too small."""
+    layer = energy.linear("fc", 100, 10)
+    for batch, level in ((1, "8 kB cache"), (74, "8 kB cache"), (75, "32 kB cache"), (298, "1 MB cache"),
+                         (9533, "DRAM")):  # fmt: skip
+        (one,) = estimate([layer], bits=8, batch=batch).layers
+        assert one.activations_pj == pytest.approx(110 * energy.MEMORY[level][1] / 8), batch
+        assert one.bytes == pytest.approx(1000 / batch + 110)
+
+
+def test_numbers_between_layers_have_the_width_of_what_is_multiplied():
+    for bits, width in ((32, 4), (16, 2), (8, 1), (3, 1)):
+        (one,) = estimate([energy.linear("fc", 100, 10)], bits=bits).layers
+        assert one.activations_pj == pytest.approx(110 * width * 10 / 8)
+
+
 def test_places_cost_more_than_few_zeros_save():
     assert estimate(LENET, bits=8, sparsity=0.2).stored_bytes > estimate(LENET, bits=8).stored_bytes
     assert estimate(LENET, bits=8, sparsity=0.5).stored_bytes == estimate(LENET, bits=8).stored_bytes

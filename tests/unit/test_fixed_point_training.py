@@ -6,8 +6,8 @@ import sys
 import numpy as np
 import pytest
 from course_lib.data import load
-from course_lib.nets import train_fixed_point
-from course_lib.numerics import FixedPoint
+from course_lib.nets import FixedPointNet, fixed_point_step, train_fixed_point
+from course_lib.numerics import FixedPoint, to_fixed
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +26,27 @@ def test_every_stored_number_is_in_the_format(digits, rounding):
     for stored in [*parameters(net), *net.activations(digits.test_x(50))]:
         assert np.array_equal(stored, np.rint(stored / fixed.epsilon) * fixed.epsilon)
         assert fixed.min <= stored.min() and stored.max() <= fixed.max
+
+
+@pytest.mark.parametrize("kind", [0, 1], ids=["weights", "biases"])
+def test_what_a_step_carries_past_the_ends_of_the_format_stays_there(kind):
+    """A step of 10 in a format of −1 to 1 − 1/64: every number ends at the end that the step points to."""
+    fixed = FixedPoint(1, 6)
+
+    def keep(x):
+        return to_fixed(x, fixed)
+
+    net = FixedPointNet([np.array([[0.25, -0.5]])], [np.array([0.0, 0.5])], keep)
+    fixed_point_step(net, np.array([[0.5]]), np.array([0]), 100.0, lambda move: move)
+    assert parameters(net)[kind].ravel().tolist() == [fixed.max, fixed.min]
+
+
+def test_training_at_a_rate_that_is_too_high_saturates(digits):
+    fixed = FixedPoint(2, 6)
+    net, _ = train_fixed_point(digits, fixed, hidden=(20,), lr=50.0, progress=False)
+    for w in net.weights:
+        assert fixed.min <= w.min() and w.max() <= fixed.max
+        assert np.isin(w, [fixed.min, fixed.max]).any()
 
 
 def test_in_float64_it_is_gradient_descent(digits):

@@ -103,6 +103,31 @@ def test_codes_are_those_of_the_library_except_close_to_a_tie(name, quality):
     assert np.abs(coding.jpeg_coefficients(grey) - middle)[differ].max(initial=0) < 0.25
 
 
+@pytest.mark.parametrize("quality", [25, 50, 75, 90])
+def test_a_tie_goes_away_from_zero_however_the_processor_rounds(quality):
+    """The sum of a block is 8 times its DC coefficient: a whole number, so that the right code is known exactly."""
+    rng, step = np.random.default_rng(quality), int(coding.quantization_table(quality)[0, 0])
+    blocks = rng.integers(0, 256, (400, 64))
+    sums = blocks.sum(axis=1) - 64 * 128
+    blocks[:, 0] -= (sums - 4 * step) % (8 * step)  # on a tie, if the first pixel can take it
+    blocks = blocks[blocks[:, 0] >= 0]
+    sums = blocks.sum(axis=1) - 64 * 128
+    assert len(blocks) > 40 and (sums % (8 * step) == 4 * step).all()
+    wanted = np.sign(sums) * ((np.abs(sums) + 4 * step) // (8 * step))
+    for block, code in zip(blocks.astype(np.uint8), wanted):
+        assert coding.jpeg_codes(block.reshape(8, 8), quality)[0, 0, 0, 0] == code
+
+
+def test_a_tie_that_the_transform_missed_by_its_own_rounding_is_one(monkeypatch):
+    half, error = np.array([-2.5, -0.5, 0.5, 1.5]), 1e-13
+    missed = np.stack([half * (1 - error), half, half * (1 + error)])
+    ratio = np.zeros((1, 1, 8, 8))
+    ratio[0, 0, :3, :4] = missed
+    monkeypatch.setattr(coding.dct, "jpeg_coefficients", lambda grey: ratio * coding.quantization_table(50))
+    codes = coding.jpeg_codes(np.zeros((8, 8), np.uint8), 50)
+    assert codes[0, 0, :3, :4].tolist() == [[-3, -1, 1, 2]] * 3
+
+
 @pytest.mark.parametrize("quality", [1, 25, 75, 100])
 def test_pixels_are_those_of_the_library_where_the_codes_are(quality):
     """With the same codes, the two ways back differ by the rounding of the library's integer transform: one level."""

@@ -12,6 +12,7 @@ from course_lib.nets import (
     QuantizedModel,
     evaluate,
     fake_quantize_ste,
+    ptq,
     qat,
     quantize_model,
     train_qat,
@@ -151,6 +152,54 @@ def test_the_twin_saves_loads_and_runs_on_integers(few, digits, tmp_path):
     x, y = digits.test_x(), digits.test_y()
     simulated, integer = evaluate(loaded.simulated(), x, y), evaluate(loaded.integer_only(), x, y)
     assert abs(simulated.value - integer.value) <= 0.01  # one code apart in a hidden layer may flip one in a hundred
+
+
+def test_ranges_are_chosen_anew_before_each_epoch(few, monkeypatch):
+    """From the weights as they are then, and from the first images; the twin has the last of them."""
+    seen, calibrate_ = [], FakeQuantNet.calibrate
+
+    def spy(net, x):
+        calibrate_(net, x)
+        seen.append((net.weight_qparams, net.activation_qparams, len(x)))
+        assert net.weight_qparams == ptq.weight_ranges(net.model, bits=3, method="mse")
+
+    monkeypatch.setattr(FakeQuantNet, "calibrate", spy)
+    twin = train_qat(LeNet300100(), few, weight_bits=3, activation_bits=3, epochs=3, batch_size=32, progress=False,
+                     calibration_images=100)  # fmt: skip
+    assert len(seen) == 3 and {images for _, _, images in seen} == {100}
+    for before, after in zip(seen, seen[1:]):
+        assert before[0] != after[0] and before[1] != after[1]
+    weights, activations, _ = seen[-1]
+    for layer in with_weights(twin):
+        assert layer.weight_qparams == weights[layer.name]
+        assert layer.name == "fc3" or layer.output_qparams == activations[layer.name]
+
+
+def test_calibrate_forgets_what_it_chose_before(digits):
+    """Weights four times as large: each range grows with what flows through it."""
+    net, x = FakeQuantNet(LeNet300100(), weight_bits=4, activation_bits=4), torch.from_numpy(digits.train_x(64))
+    net.calibrate(x)
+    weights, activations = net.weight_qparams, net.activation_qparams
+    with torch.no_grad():
+        for p in net.parameters():
+            p.mul_(4)
+    net.calibrate(x)
+    for name in weights:
+        np.testing.assert_array_equal(net.weight_qparams[name].scale, 4 * weights[name].scale)
+    for name, times in (("fc1", 4), ("fc2", 16)):
+        assert net.activation_qparams[name].scale == pytest.approx(times * activations[name].scale, rel=1e-3)
+
+
+def test_the_settings_reach_training(digits, monkeypatch, tmp_path):
+    monkeypatch.setenv("COURSE_CACHE", str(tmp_path))
+    twin, calls = quantize_model(LeNet300100(), None, weight_bits=2, activation_bits=None), []
+    monkeypatch.setattr(qat, "trained", lambda name, dataset, **options: (name, dataset, options))
+    monkeypatch.setattr(qat, "train_qat", lambda *arguments, **options: calls.append((arguments, options)) or twin)
+    trained_qat("lenet_5", digits, 3, 5, seed=9, progress=False)
+    ((((name, given, of_start), dataset), options),) = calls
+    assert (name, of_start) == ("lenet_5", {"seed": 9, "progress": False}) and given is dataset is digits
+    assert options == {"weight_bits": 3, "activation_bits": 5, "seed": 9, "progress": False,
+                       **qat.SETTINGS["lenet_5", "digits"]}  # fmt: skip
 
 
 def test_trained_qat_is_kept(digits, monkeypatch):

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -270,7 +270,23 @@ def test_trained_loads_what_it_made(digits, quick, folder, monkeypatch):
     assert only_file(folder).read_bytes()[8:9] == b"{"  # the header of safetensors, no pickle
 
 
-@pytest.mark.parametrize("change", ["seed", "data", "epochs", "version"])
+@pytest.mark.parametrize(("name", "recipe"), store.RECIPES.items(), ids=map(" on ".join, store.RECIPES))
+def test_the_whole_recipe_reaches_training(digits, monkeypatch, name, recipe):
+    """Each field, changed to a number of its own, and the seed, for the weights and for the order of the images."""
+    changed = {field: 2 * value for field, value in asdict(recipe).items() if field not in ("architecture", "version")}
+    monkeypatch.setitem(store.RECIPES, name, replace(recipe, **changed))
+    calls = []
+    monkeypatch.setattr(store, "train", lambda model, dataset, **options: calls.append((model, dataset, options)))
+    dataset = digits if name[1] == "digits" else replace(digits, name=name[1])
+    trained(name[0], dataset, seed=7, progress=False)
+    ((model, given, options),) = calls
+    assert given is dataset
+    assert {key: options.get(key) for key in changed} == changed
+    assert options["seed"] == 7 and options["progress"] is False
+    assert same(model, store.BUILD[recipe.architecture](generator=torch.Generator().manual_seed(7)))
+
+
+@pytest.mark.parametrize("change", ["seed", "data", "epochs", "version", "lr", "weight_decay", "batch_size"])
 def test_what_decides_the_result_is_in_the_key(digits, quick, folder, monkeypatch, change):
     trained("lenet_300_100", digits, progress=False)
     dataset, seed = digits, 0

@@ -145,3 +145,90 @@ def test_on_digits(digits, name, floor):
     """Three seeds gave 97.8 to 98.4 and 98.4 to 98.8 %; one standard error of 500 images is 0.6."""
     result = evaluate(trained(name, digits, progress=False), digits.test_x(), digits.test_y())
     assert result.value >= floor, str(result)
+
+
+@pytest.fixture
+def adamw(monkeypatch):
+    """Every AdamW that is made from here on keeps its groups, and the learning rate of each step, in ``rates``."""
+    made = []
+
+    class Recording(torch.optim.AdamW):
+        def __init__(self, groups, **options):
+            super().__init__(groups, **options)
+            self.rates = []
+            made.append(self)
+
+        def step(self, closure=None):
+            self.rates.append({group["lr"] for group in self.param_groups})
+            return super().step(closure)
+
+    monkeypatch.setattr(torch.optim, "AdamW", Recording)
+    return made
+
+
+def test_the_rate_rises_straight_for_a_tenth_and_falls_on_half_a_cosine_to_nothing(few, adamw):
+    train(LeNet300100(), few, epochs=5, batch_size=3, lr=0.001, progress=False)
+    (optimizer,) = adamw
+    assert len(optimizer.rates) == 500 and all(len(rates) == 1 for rates in optimizer.rates)
+    rates = np.array([rate / 0.001 for (rate,) in optimizer.rates])
+    assert rates[:50] == pytest.approx(np.arange(1, 51) / 51)
+    assert rates[50:] == pytest.approx((1 + np.cos(np.pi * np.arange(450) / 450)) / 2)
+    assert rates[-1] < 1e-4
+
+
+def test_decay_pulls_at_weights_and_leaves_biases_alone(few):
+    """One step: the gradient is the same with and without, so what decay does is the difference, −rate · decay · w."""
+    ends = []
+    for decay in (0.0, 0.5):
+        model = LeNet300100(generator=torch.Generator().manual_seed(0))
+        start = {name: p.detach().fill_(0.3).clone() if p.ndim == 1 else p.detach().clone()
+                 for name, p in model.named_parameters()}  # fmt: skip
+        train(model, few, epochs=1, batch_size=300, lr=0.01, weight_decay=decay, progress=False)
+        ends.append(dict(model.named_parameters()))
+    rate = 0.01 * 1 / 1.1  # the first and only step
+    for name, without in ends[0].items():
+        pulled = without - ends[1][name]
+        wanted = rate * 0.5 * start[name] if name.endswith("weight") else torch.zeros_like(pulled)
+        torch.testing.assert_close(pulled, wanted, rtol=1e-3, atol=1e-7, msg=name)
+
+
+def test_each_epoch_shows_every_image_once_in_an_order_of_its_own(few):
+    seen = []
+
+    class Watching(torch.nn.Sequential):
+        def forward(self, x):
+            seen.append(x[:, 0].detach().mul(255).byte())
+            return super().forward(x)
+
+    train(Watching(LeNet300100()), few, epochs=2, batch_size=50, progress=False)
+    orders = []
+    for epoch in (seen[:6], seen[6:]):
+        shown = torch.cat(epoch).reshape(300, -1).tolist()
+        assert sorted(shown) == sorted(few.train_images.reshape(300, -1).tolist())
+        orders.append(shown)
+    assert orders[0] != orders[1] != few.train_images.reshape(300, -1).tolist()
+
+
+def test_the_log_is_the_mean_over_the_epoch(few):
+    """At a learning rate of zero nothing moves, so the log is what the whole set gives."""
+    model = LeNet300100(generator=torch.Generator().manual_seed(0))
+    log = train(model, few, epochs=2, batch_size=50, lr=0.0, progress=False)
+    x, y = torch.from_numpy(few.train_x()), torch.from_numpy(few.train_y())
+    loss = torch.nn.functional.cross_entropy(model(x), y).item()
+    assert log.loss == pytest.approx([loss, loss], rel=1e-5)
+    assert log.accuracy == pytest.approx([evaluate(model, x, y).value] * 2, abs=0.0034)  # one image in a near tie
+
+
+def test_predict_runs_the_model_as_it_is_used_and_not_as_it_is_trained(few):
+    """Dropout lets everything through, batch norm uses what it has seen, and does not learn from what it is shown."""
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.BatchNorm1d(784), torch.nn.Dropout(0.9),
+                                torch.nn.Linear(784, 10)).train()  # fmt: skip
+    x = few.test_x(64)
+    model(torch.from_numpy(few.train_x(64)))  # something to have seen
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    answer = predict(model, x, batch_size=16)
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    assert model.training
+    with torch.no_grad():
+        logits = model.eval()(torch.from_numpy(x)).numpy()
+    assert np.isclose(logits[np.arange(64), answer], logits.max(1), atol=1e-4).all()
