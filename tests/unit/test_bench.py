@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 import course_lib as cl
-from course_lib.bench import cold, growth, limits, processor, runner
+from course_lib.bench import cold, dense, growth, limits, processor, runner
 from course_lib.bench.processor import Processor
 from course_lib.bench.report import GoalResult, RowResult
 from course_lib.measure import Case, Goal, Growth, Row
@@ -312,6 +312,50 @@ def test_a_fast_peer_may_run_on_one_thread():
     before = torch.get_num_threads()
     cl.bench.run(Row("sum", "10", lambda: case), threads=2, budget_s=0.05)
     assert seen == {1, 2} and torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize("seconds", [0, 0.02], ids=["in the loop", "by itself"])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_peers_run_on_as_many_threads_as_ours(seconds, threads):
+    import torch
+    from course_lib.kernels import pool
+    from threadpoolctl import threadpool_info
+
+    def now():
+        blas = {one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas"}
+        return pool.threads(), torch.get_num_threads(), *blas
+
+    prepared, ours, theirs = [], [], []
+
+    def peer():
+        theirs.append(now())
+        time.sleep(seconds)
+
+    def prepare():
+        prepared.append(now())
+        return Case(lambda: ours.append(now()), {"peer": peer}, bytes=80)
+
+    cl.bench.run(Row("sum", "10", prepare), threads=threads, budget_s=0.1)
+    right = (threads, threads, threads)
+    assert set(prepared) == set(ours) == {right}
+    alone = [seen for seen in theirs if seen != right]  # PyTorch's alone, for a fast one: the kind "peer alone"
+    assert set(alone) <= ({(threads, 1, threads)} if seconds == 0 else set())
+    assert theirs[0] == right and len(alone) <= len(theirs) / 2
+
+
+def test_onnx_runtime_gets_as_many_threads_as_ours(monkeypatch):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    made, session = [], onnxruntime.InferenceSession
+
+    def spy(model, options, **more):
+        made.append(options.intra_op_num_threads)
+        return session(model, options, **more)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", spy)
+    for count in (1, 2):
+        with runner.on_threads(count):
+            dense._onnx_runtime(np.ones((4, 8), np.int8), np.ones((3, 8), np.int8))
+    assert made == [1, 1, 2, 2]
 
 
 @pytest.mark.parametrize("threads", [1, 2])

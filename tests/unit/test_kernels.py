@@ -1,5 +1,7 @@
 """Kernels: found by warm-up, cached, safe in threads, and an import that survives a cache it cannot write."""
 
+import ast
+import importlib.util
 import json
 import os
 import pickle
@@ -37,6 +39,57 @@ def test_second_process_compiles_nothing(tmp_path):
     assert second["compiled"] == 0 and second["loaded"] == first["compiled"] + first["loaded"]
     assert first["kernels"] == second["kernels"] >= 4
     assert first["uncached"] == second["uncached"] == []
+
+
+KERNEL = """
+from course_lib.kernels.compiling import kernel
+from numba import types
+
+@kernel([types.int64(types.int64)])
+def twice(x):
+    return 2 * x
+"""
+
+
+def test_a_change_in_any_shared_source_compiles_anew(tmp_path, monkeypatch):
+    """Copies of the shared sources, one longer by a line after the other: a kernel's own file has not changed."""
+    copies = []
+    for number, source in enumerate(compiling._SHARED_SOURCES):
+        copies.append(shutil.copy(source, tmp_path / f"{number}_{source.name}"))
+    monkeypatch.setattr(compiling, "_SHARED_SOURCES", copies)
+    monkeypatch.setattr(compiling, "_KERNELS", {})
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path / "cache"))
+    (tmp_path / "one_kernel.py").write_text(KERNEL)
+
+    def compiled():
+        spec = importlib.util.spec_from_file_location("one_kernel", tmp_path / "one_kernel.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        assert module.twice(21) == 42 and module.twice.cached
+        return sum(module.twice.stats.cache_misses.values())
+
+    assert (compiled(), compiled()) == (1, 0)
+    for copy in copies:
+        with open(copy, "a") as file:
+            file.write("# changed\n")
+        assert (compiled(), compiled()) == (1, 0), copy.name
+
+
+def test_what_kernels_take_from_each_other_is_a_shared_source():
+    """Every file of this folder from which another one imports, but for those that nothing is compiled from."""
+    folder, taken = PACKAGE / "kernels", set()
+    plain = {folder / name for name in ("__init__.py", "compiling.py", "pool.py")}
+    for file in set(folder.rglob("*.py")) - plain:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("course_lib.kernels"):
+                names = [f"{node.module}.{alias.name}" for alias in node.names] + [node.module]
+                for name in names:
+                    path = PACKAGE.parent.joinpath(*name.split("."))
+                    taken |= {one for one in (path.with_suffix(".py"), path / "__init__.py") if one.is_file()}
+            assert not (isinstance(node, ast.ImportFrom) and node.level), f"{file.name}: imports by full name are looked at"
+    taken -= plain
+    assert folder / "blocks.py" in taken and folder / "simd" / "lanes.py" in taken
+    assert taken <= set(compiling._SHARED_SOURCES), taken - set(compiling._SHARED_SOURCES)
 
 
 def test_two_who_work_inwards_meet_at_the_smallest(tmp_path):

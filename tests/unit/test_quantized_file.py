@@ -190,6 +190,30 @@ def test_damage_is_named(tmp_path, name):
     assert str(path) in str(caught.value)
 
 
+SWAPS = {
+    "dtype": (b'"a.codes":{"dtype":"U8"', b'"a.codes":{"dtype":"I8"'),
+    "dtype of numbers": (b'"a.zero_point":{"dtype":"I32"', b'"a.zero_point":{"dtype":"F32"'),
+    "shape": (b'"shape":[18]', b'"shape":[9,2]'),
+    "name": (b'"b.bias"', b'"c.bias"'),
+}
+
+
+@pytest.mark.parametrize("what", SWAPS)
+def test_the_checksum_covers_what_the_bytes_are(tmp_path, what):
+    """The file's own header says dtype, shape and name of each tensor; the bytes behind it stay as they were."""
+    path = tmp_path / "model.safetensors"
+    small_model(4, scheme="affine").save(path)
+    content, (old, new) = path.read_bytes(), SWAPS[what]
+    length = int.from_bytes(content[:8], "little")
+    header, rest = content[8 : 8 + length], content[8 + length :]
+    assert header.count(old) == 1
+    header = header.replace(old, new).rstrip()
+    header += b" " * (-len(header) % 8)
+    path.write_bytes(len(header).to_bytes(8, "little") + header + rest)
+    with pytest.raises(QuantizedFileError, match="does not match its checksum"):
+        QuantizedModel.load(path)
+
+
 class Bomb:
     def __reduce__(self):
         return os.abort, ()
