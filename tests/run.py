@@ -1,9 +1,12 @@
-"""Run the tests in phases and close with one summary.   python course.py test [pytest's arguments]
+"""Run the tests in phases and close with one summary.   python course.py test [another-processor] [pytest's arguments]
 
-Without arguments everything runs; with arguments, what they select. Runs in .venv-test, which course.py sets up.
+Without arguments everything runs; with arguments, what they select. "another-processor" first runs the unit tests of
+products, nets and calibration as a processor without vector instructions would. Runs in .venv-test, which course.py
+sets up.
 """
 
 import os
+import platform
 import subprocess
 import sys
 import tempfile
@@ -24,6 +27,13 @@ PHASES = (
     ("exercises", ["tests/notebooks"], []),
     ("browser", ["tests/browser"], []),
 )
+ANOTHER = "another-processor"
+SUBJECTS = (
+    "products", "dense", "bits", "sparse_products", "integer_engine", "monarch", "adam8bit",  # products
+    "models", "training", "training_threads", "store", "qat", "ptq", "quantized_file", "fixed_point_training",
+    "embeddings",  # nets
+    "calibration", "quantizer", "qparams", "sharing", "codebook",
+)  # fmt: skip
 # What tests and notebooks share is made once, before them: or two workers would compile the same kernels, and wait for
 # each other's training.
 PREPARE = """
@@ -74,15 +84,56 @@ def run_phase(title, arguments, env):
     return result
 
 
-def run_everything(env):
+def prepare(env):
     say("\n=== kernels and models")
     began = time.time()
     broken = run([sys.executable, "-c", PREPARE], env)
-    results = [Result("kernels and models", time.time() - began, failed=int(broken != 0))]
+    return Result("kernels and models", time.time() - began, failed=int(broken != 0))
+
+
+def run_everything(env):
+    results = [prepare(env)]
     for title, places, options in PHASES:
         places = [place for place in places if (ROOT / place).exists()]
         if places:
             results.append(run_phase(title, options + places, env))
+    return results
+
+
+def another_processor(aside):
+    """The environment in which everything that chooses instructions by the processor falls back on the oldest ones.
+
+    What is trained there is kept in ``aside``, away from the nets of this processor; the compiled kernels stay where
+    tests/unit/test_portable.py has its own.
+    """
+    import numpy as np
+    from course_lib.data import cache_dir
+
+    env = {
+        "ATEN_CPU_CAPABILITY": "default",
+        "MKL_CBWR": "COMPATIBLE",
+        "ONEDNN_MAX_CPU_ISA": "SSE41",
+        # those that this NumPy has code for and finds here: any other name is an error
+        "NPY_DISABLE_CPU_FEATURES": " ".join(np.show_config(mode="dicts")["SIMD Extensions"].get("found", [])),
+        "NUMBA_CPU_NAME": "generic",
+        "NUMBA_CPU_FEATURES": "",
+        "NUMBA_CACHE_DIR": str(ROOT / ".pytest_cache" / "d" / "generic_kernels"),
+        "COURSE_CACHE": str(Path(aside) / "cache"),
+    }
+    if platform.machine().lower() in ("x86_64", "amd64"):
+        env["OPENBLAS_CORETYPE"] = "Nehalem"
+    if not os.environ.get("COURSE_DATA") and (cache_dir() / "mnist").is_dir():
+        env["COURSE_DATA"] = str(cache_dir())
+    return env
+
+
+def run_another_processor(env, arguments, aside):
+    env = env | another_processor(aside)
+    results = [prepare(env)]
+    places = [f"tests/unit/test_{subject}.py" for subject in SUBJECTS]
+    for threads, options in (("1", PARALLEL), ("2", [])):
+        some = env | {"OMP_NUM_THREADS": threads, "COURSE_THREADS": threads}
+        results.append(run_phase(f"generic, {threads} thread{'s' * (threads != '1')}", [*options, *places, *arguments], some))
     return results
 
 
@@ -114,7 +165,10 @@ def main(arguments):
     before = tree_state()
     with tempfile.TemporaryDirectory() as aside:
         env = {**jupyter_env(aside), "OMP_NUM_THREADS": "1", "COURSE_THREADS": "1"}  # for each worker
-        results = [run_phase("selection", arguments, env)] if arguments else run_everything(env)
+        if arguments[:1] == [ANOTHER]:
+            results = run_another_processor(env, arguments[1:], aside)
+        else:
+            results = [run_phase("selection", arguments, env)] if arguments else run_everything(env)
     changed = sorted(tree_state() - before)
     if changed:
         say("\nThe tests changed the tree: " + ", ".join(changed))

@@ -1,7 +1,11 @@
 """tests/run.py: the numbers that close a run are the numbers of the run."""
 
+import json
+import os
 import runpy
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -64,3 +68,53 @@ def test_summary_ends_with_the_totals_alone_on_their_line():
     assert lines[-1] == "13 passed, 1 failed, 2 skipped"
     assert lines[-2] == "total time: 1 min 40 s"
     assert "skipped (2): why" in lines
+
+
+FALLBACK = """
+import json, warnings
+warnings.simplefilter("error")
+import numpy, torch
+from course_lib.kernels import simd
+found = numpy.show_config(mode="dicts")["SIMD Extensions"].get("found", [])
+special = [name for name in ("avx2", "avx512f", "avx512vnni") if simd.has(name)]
+print(json.dumps([found, torch.backends.cpu.get_cpu_capability(), special]))
+"""
+
+
+def test_another_processor_has_no_special_instruction(tmp_path):
+    """NumPy refuses a name that it does not know, with a warning: here that would be an error."""
+    env = os.environ | RUN["another_processor"](tmp_path)
+    done = subprocess.run([sys.executable, "-c", FALLBACK], env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found, capability, special = json.loads(done.stdout.splitlines()[-1])
+    assert (found, special) == ([], []) and capability in ("DEFAULT", "NO AVX")
+
+
+def test_another_processor_keeps_its_nets_to_itself_and_finds_the_data(tmp_path, monkeypatch):
+    monkeypatch.delenv("COURSE_DATA", raising=False)
+    monkeypatch.setenv("COURSE_CACHE", str(tmp_path / "mine"))
+    env = RUN["another_processor"](tmp_path / "aside")
+    assert Path(env["COURSE_CACHE"]).parent == tmp_path / "aside" and "COURSE_DATA" not in env
+    (tmp_path / "mine" / "mnist").mkdir(parents=True)
+    assert RUN["another_processor"](tmp_path / "aside")["COURSE_DATA"] == str(tmp_path / "mine")
+    monkeypatch.setenv("COURSE_DATA", "elsewhere")
+    assert "COURSE_DATA" not in RUN["another_processor"](tmp_path / "aside")
+
+
+def test_another_processor_runs_on_one_thread_and_on_two(monkeypatch, capsys):
+    seen, rooms = [], RUN["main"].__globals__
+
+    def phase(title, arguments, env):
+        seen.append((title, arguments, env["OMP_NUM_THREADS"], env["COURSE_THREADS"], env["NUMBA_CPU_NAME"]))
+        return RUN["Result"](title, passed=1)
+
+    monkeypatch.setitem(rooms, "run_phase", phase)
+    monkeypatch.setitem(rooms, "run", lambda command, env: 0)
+    assert RUN["main"](["another-processor", "-k", "csr"]) == 0
+    assert [one[0] for one in seen] == ["generic, 1 thread", "generic, 2 threads"]
+    assert [one[2:] for one in seen] == [("1", "1", "generic"), ("2", "2", "generic")]
+    for _, arguments, *_ in seen:
+        places = [one for one in arguments if one.startswith("tests/")]
+        assert len(places) == len(RUN["SUBJECTS"]) and all((RUN["ROOT"] / place).is_file() for place in places)
+        assert arguments[-2:] == ["-k", "csr"]
+    assert capsys.readouterr().out.splitlines()[-1] == "2 passed, 0 failed, 0 skipped"
