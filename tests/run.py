@@ -133,7 +133,8 @@ def run_another_processor(env, arguments, aside):
     places = [f"tests/unit/test_{subject}.py" for subject in SUBJECTS]
     for threads, options in (("1", PARALLEL), ("2", [])):
         some = env | {"OMP_NUM_THREADS": threads, "COURSE_THREADS": threads}
-        results.append(run_phase(f"generic, {threads} thread{'s' * (threads != '1')}", [*options, *places, *arguments], some))
+        title = f"generic, {threads} thread{'s' * (threads != '1')}"
+        results.append(run_phase(title, [*options, *places, *arguments], some))
     return results
 
 

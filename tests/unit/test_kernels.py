@@ -86,7 +86,7 @@ def test_what_kernels_take_from_each_other_is_a_shared_source():
                 for name in names:
                     path = PACKAGE.parent.joinpath(*name.split("."))
                     taken |= {one for one in (path.with_suffix(".py"), path / "__init__.py") if one.is_file()}
-            assert not (isinstance(node, ast.ImportFrom) and node.level), f"{file.name}: imports by full name are looked at"
+            assert not (isinstance(node, ast.ImportFrom) and node.level), f"{file.name}: import by the full name"
     taken -= plain
     assert folder / "blocks.py" in taken and folder / "simd" / "lanes.py" in taken
     assert taken <= set(compiling._SHARED_SOURCES), taken - set(compiling._SHARED_SOURCES)
