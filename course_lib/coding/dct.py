@@ -109,6 +109,8 @@ def jpeg_codes(grey, quality, *, base=LUMINANCE):
 def jpeg_pixels(codes, quality, shape, *, base=LUMINANCE):
     """Back from codes to pixels: multiply by the step, transform back, round and clip to 0 … 255.
 
+    Ties go up, as in libjpeg. (A block of one level is a multiple of 1/8, so ties do happen.)
+
     Parameters
     ----------
     codes : (rows, columns, 8, 8) integers from ``jpeg_codes``
@@ -121,4 +123,5 @@ def jpeg_pixels(codes, quality, shape, *, base=LUMINANCE):
     """
     matrix = cosine_matrix()
     blocks = matrix.T @ (codes * quantization_table(quality, base)) @ matrix + 128.0
-    return from_blocks(np.clip(np.rint(blocks), 0, 255), shape).astype(np.uint8)
+    blocks = np.floor(np.round(blocks, 9) + 0.5)  # a tie stays a tie, as in jpeg_codes
+    return from_blocks(np.clip(blocks, 0, 255), shape).astype(np.uint8)

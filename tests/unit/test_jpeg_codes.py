@@ -128,6 +128,16 @@ def test_a_tie_that_the_transform_missed_by_its_own_rounding_is_one(monkeypatch)
     assert codes[0, 0, :3, :4].tolist() == [[-3, -1, 1, 2]] * 3
 
 
+def test_a_pixel_half_way_between_two_levels_goes_up():
+    """A block of one level, 128 + 4/8 of its only code: half of them end in .5, and no processor's noise decides."""
+    assert coding.quantization_table(88)[0, 0] == 4
+    codes = np.zeros((1, 511, 8, 8), np.int16)
+    codes[0, :, 0, 0] = np.arange(-255, 256)
+    pixels = coding.jpeg_pixels(codes, 88, (8, 8 * 511))
+    wanted = np.clip((257 + np.arange(-255, 256)) // 2, 0, 255)
+    assert (pixels.reshape(8, 511, 8) == wanted[:, None]).all()
+
+
 @pytest.mark.parametrize("quality", [1, 25, 75, 100])
 def test_pixels_are_those_of_the_library_where_the_codes_are(quality):
     """With the same codes, the two ways back differ by the rounding of the library's integer transform: one level."""
