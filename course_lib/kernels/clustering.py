@@ -3,15 +3,14 @@
 Sorted, the numbers of a cluster are neighbours, so that k clusters are k − 1 cuts. A cut is found by binary search and
 a sum between two cuts by two running sums: an iteration costs k log n, not k n, and sorting once takes the time.
 Running sums are kept for every ``BLOCK``-th number only; the few numbers after the last of them are added on the spot.
+The least error of all k − 1 cuts: ``optimal_clusters``.
 
-Sources: Lloyd 1982, "Least squares quantization in PCM"; Wang, Song 2011, "Ckmeans.1d.dp: optimal k-means clustering in
-one dimension by dynamic programming"; Grønlund et al. 2017, "Fast exact k-means, k-medians and Bregman divergence
-clustering in 1D".
+Source: Lloyd 1982, "Least squares quantization in PCM".
 """
 
 import numba
 import numpy as np
-from numba import float32, float64, int32, int64, types, uint8
+from numba import float32, float64, int64, types, uint8
 
 from course_lib.kernels import simd
 from course_lib.kernels.compiling import array_of, kernel
@@ -152,6 +151,18 @@ def _step_if_below(border, numbers, step):
     return simd.reinterpret(border - numbers, np.int32) >> simd.splat(np.int32(31), 16) & simd.splat(np.int32(step), 16)
 
 
+@kernel([types.void(_numbers, array_of(int64, 1), _out(float64))])
+def means(x, starts, centres):
+    """centres[c] = mean of x[starts[c] … starts[c + 1] − 1]; of an empty cluster it stays.   x: (n,) ascending, centres: (k,)
+
+    From the cluster's own numbers: in a difference of running sums an outlier elsewhere cancels what they had.
+    """
+    for c in range(centres.size):
+        first, stop = starts[c], starts[c + 1]
+        if first < stop:
+            centres[c] = min(max(_sum(x[first:stop]) / (stop - first), x[first]), x[stop - 1])
+
+
 @kernel([types.void(array_of(float32, 1), array_of(float32, 1), _out(uint8))])
 def count_below(x, borders, out):
     """out[i] = how many borders are < x[i].   x: (n,), n ≥ 16, borders: (2^p − 1,) ascending, out: (n,) uint8
@@ -179,46 +190,3 @@ def count_below(x, borders, out):
             found = found + _step_if_below(border, numbers, step)
             step //= 2
         simd.store(out, i, simd.convert(found, np.uint8))
-
-
-@_inline
-def _cost(mass, first, second, i, j):
-    """The squared error of values i … j − 1 in one cluster, from running sums of weight, w x and w x²."""
-    total = first[j] - first[i]
-    return max(second[j] - second[i] - total * total / (mass[j] - mass[i]), 0.0)
-
-
-@kernel([types.void(_numbers, _numbers, _numbers, array_of(int32, 2, readonly=False), _out(int64))])
-def optimal_starts(mass, first, second, cut, starts):
-    """The k clusters of least Σ w (x − mean)², as in :func:`lloyd`, for n ≥ k numbers in strictly ascending order.
-
-    mass, first, second: (n + 1,), the sums of w, w x and w x² over the numbers before each; cut: (k, n + 1) zeroed.
-
-    best[c, j] = min over i of best[c − 1, i] + cost(i … j − 1). The i that is best moves up with j, so that the j in
-    the middle halves the search of both sides: k n log n steps in all.
-    """
-    n, k = mass.size - 1, starts.size - 1
-    best, better = np.empty(n + 1), np.empty(n + 1)
-    for j in range(n + 1):
-        best[j] = _cost(mass, first, second, 0, j) if j > 0 else np.inf
-        better[j] = np.inf
-    half = 1
-    while half <= n:
-        half *= 2
-    for c in range(1, k):
-        step = half
-        while step > 0:
-            for j in range(step, n + 1, 2 * step):      # the neighbours j − step and j + step are known
-                low = max(cut[c, j - step], c)
-                high = min(cut[c, j + step], j - 1) if j + step <= n else j - 1
-                found, least = low, np.inf
-                for i in range(low, high + 1):
-                    error = best[i] + _cost(mass, first, second, i, j)
-                    if error < least:
-                        found, least = i, error
-                cut[c, j], better[j] = found, least
-            step //= 2
-        best, better = better, best
-    starts[0], starts[k] = 0, n
-    for c in range(k - 1, 0, -1):
-        starts[c] = cut[c, starts[c + 1]]

@@ -36,15 +36,24 @@ from course_lib.numerics.quantizer import (
     sqnr_db,
 )
 from course_lib.numerics.rounding import Rounding, round_one, round_to_integer, uniform_one
-from course_lib.numerics.sharing import KMeans, Start, kmeans, kmeans_optimal, kmeans_plain, sharing_rate
+from course_lib.numerics.sharing import (
+    KMeans,
+    Start,
+    first_centroids,
+    kmeans,
+    kmeans_optimal,
+    kmeans_plain,
+    sharing_rate,
+)
 
 __all__ = [
-    "FORMATS", "Calibration", "CodebookCodes", "FixedPoint", "FloatFormat", "Granularity", "KMeans", "MXCodes", "Nans",
-    "Neighbours", "Order", "QParams", "Rounding", "Scheme", "Start",
+    "FORMATS", "Calibration", "CodebookCodes", "FixedPoint", "FloatFormat", "Granularity", "KMeans", "MXCodes",
+    "Nans", "Neighbours", "Order", "QParams", "Rounding", "Scheme", "Start",
     "add_in", "calibrate", "clipping_divergence_one", "code_range", "codebook_dequantize", "codebook_quantize",
     "cumsum_in", "decode", "decode_one", "dequantize", "dequantize_one", "dot_in", "encode", "encode_one",
-    "fake_quantize", "gradient_descent_in", "kmeans", "kmeans_optimal", "kmeans_plain", "mx_dequantize", "mx_quantize",
-    "mx_quantize_one", "nearest_level", "nearest_level_one", "nf4_levels", "power_of_two_levels", "qparams_from_range",
-    "quantize", "quantize_one", "round_in", "round_one", "round_to_integer", "scientific", "sharing_rate", "sqnr_db",
-    "sum_in", "to_fixed", "to_fixed_one", "to_format", "to_format_one", "uniform_one",
+    "fake_quantize", "first_centroids", "gradient_descent_in", "kmeans", "kmeans_optimal", "kmeans_plain",
+    "mx_dequantize", "mx_quantize", "mx_quantize_one", "nearest_level", "nearest_level_one", "nf4_levels",
+    "power_of_two_levels", "qparams_from_range", "quantize", "quantize_one", "round_in", "round_one",
+    "round_to_integer", "scientific", "sharing_rate", "sqnr_db", "sum_in", "to_fixed", "to_fixed_one", "to_format",
+    "to_format_one", "uniform_one",
 ]

@@ -39,14 +39,27 @@ def power_of_two_levels(bits):
 
 
 def nf4_levels():
-    """The 16 levels of NF4: quantiles of a normal distribution, scaled to [−1, 1], zero among them.
+    """The 16 levels of NF4: quantiles of a normal distribution, scaled to [−1, 1], zero among them. float32, (16,)
 
-    Eight quantiles lie above zero and seven below; Dettmers et al. cut the distribution at its 0.9677083 quantile.
+    Eight quantiles lie above zero and seven below; Dettmers et al. cut the distribution at its 0.9677083 quantile. The
+    probabilities and the division are in float32, as in their software, so that the levels are theirs to the last bit.
+
+    >>> nf4_levels()[1].item()
+    -0.6961928009986877
     """
-    cut, normal = 0.9677083, NormalDist()
-    above = [normal.inv_cdf(p) for p in np.linspace(cut, 0.5, 9)[:-1]]
-    below = [-normal.inv_cdf(p) for p in np.linspace(cut, 0.5, 8)[:-1]]
-    return (np.sort([*below, 0.0, *above]) / max(above)).astype(np.float32)
+    above, below = (np.float32([NormalDist().inv_cdf(p) for p in _from_cut_to_half(n)]) for n in (9, 8))
+    levels = np.sort(np.concatenate([-below, np.zeros(1, np.float32), above]))
+    return levels / levels[-1]
+
+
+def _from_cut_to_half(n):
+    """n float32 numbers from 0.9677083 down to 0.5, evenly spaced, the last left out; as Python's, which hold them too.
+
+    Half of them are counted from either end, as ``torch.linspace`` does; that decides last bits.
+    """
+    cut, half, i = np.float32(0.9677083), np.float32(0.5), np.arange(n, dtype=np.float32)
+    step = (half - cut) / np.float32(n - 1)
+    return np.where(i < n / 2, cut + step * i, half - step * (n - 1 - i))[:-1].tolist()
 
 
 def nearest_level_one(r, levels):

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from course_lib.kernels import clustering, sorting, ways
+from course_lib.kernels import clustering, optimal_clusters, sorting, ways
 from course_lib.numerics.checks import choose, finite_array, whole_number
 from course_lib.numerics.codebook import nearest_level, nearest_level_one
 
@@ -25,11 +25,11 @@ LARGEST_TABLE = 2**26                                   # k · n up to which kme
 
 class Start(str, Enum):
     """Where k-means begins: evenly spaced from the smallest number to the largest, at evenly spaced quantiles, at
-    numbers drawn at random (Forgy), or at random numbers that keep their distance (k-means++)."""
+    numbers drawn from the data (Forgy), or at numbers drawn so that they keep their distance (k-means++)."""
 
     LINEAR = "linear"
     DENSITY = "density"
-    RANDOM = "random"
+    FORGY = "forgy"
     PLUS_PLUS = "k-means++"
 
 
@@ -81,7 +81,8 @@ def kmeans(x, k, *, start=Start.LINEAR, rng=None, most_iterations=1000, threads=
     x : array_like, any shape, float32 or float64, no number beyond ±1e150
     k : int, 1 to 65536
     start : Start, or array_like of k finite numbers to begin with
-    rng : numpy.random.Generator, required for ``Start.RANDOM`` and ``Start.PLUS_PLUS``
+        See :func:`first_centroids`.
+    rng : numpy.random.Generator, required for ``Start.FORGY`` and ``Start.PLUS_PLUS``
     most_iterations : int, at least 1
     threads : int, changes the time and nothing else
 
@@ -111,15 +112,48 @@ def kmeans(x, k, *, start=Start.LINEAR, rng=None, most_iterations=1000, threads=
     new = ascending[1:] != ascending[:-1]
     if np.count_nonzero(new) < k:
         return _exact(x, ascending[np.concatenate([[True], new])], threads)
-    wide, centres = ascending.astype(np.float64), _centres(ascending, k, start, rng)
-    iterations = clustering.lloyd(wide, centres, np.zeros(k + 1, np.int64), most_iterations)
+    wide, centres, starts = ascending.astype(np.float64), _centres(ascending, k, start, rng), np.zeros(k + 1, np.int64)
+    iterations = clustering.lloyd(wide, centres, starts, most_iterations)
+    clustering.means(wide, starts, centres)
     return _shared(x, wide, centres, iterations, threads)
+
+
+def first_centroids(x, k, start=Start.LINEAR, *, rng=None):
+    """Where :func:`kmeans` begins: ``kmeans(x, k, start=first_centroids(x, k, start))`` is ``kmeans(x, k, start=start)``.
+
+    Parameters
+    ----------
+    x, k : as in :func:`kmeans`
+    start : Start
+    rng : numpy.random.Generator, required for ``Start.FORGY`` and ``Start.PLUS_PLUS``
+        In the same state as the one that :func:`kmeans` would get, the same centroids.
+
+    Returns
+    -------
+    ndarray, (k,) float64, ascending; equal ones where ``x`` has too few different numbers
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`kmeans`.
+
+    Examples
+    --------
+    >>> x = np.float32([0, 1, 2, 3, 10])
+    >>> first_centroids(x, 3), first_centroids(x, 3, "density")
+    (array([ 0.,  5., 10.]), array([ 0.,  2., 10.]))
+
+    Source: Han et al. 2016, sec. 3.2, for the linear, the density and the Forgy start.
+    """
+    k, start = whole_number(k, "k", 1, 2**16), _checked_start(start, k, rng)
+    return _centres(_sorted(x), k, start, rng)
 
 
 def kmeans_optimal(x, k, *, threads=None):
     """The clusters of least squared error that there are, by dynamic programming: k n log n steps, k n numbers kept.
 
-    As :func:`kmeans` in everything else. ``iterations`` is 0.
+    Least while the codebook is real; it is rounded to the dtype of ``x`` then. Never worse than :func:`kmeans` from the
+    linear start. As there in everything else. ``iterations`` is 0.
 
     Raises
     ------
@@ -136,13 +170,14 @@ def kmeans_optimal(x, k, *, threads=None):
     if k * values.size > LARGEST_TABLE:
         raise ValueError(f"k={k} times {values.size} different numbers is more than {LARGEST_TABLE}; "
                          "take kmeans, which is not exact, or fewer numbers")
-    wide = values.astype(np.float64)
-    centred = wide - np.average(wide, weights=counts)   # small numbers keep more digits of a sum of squares
-    sums = (np.concatenate([[0.0], np.cumsum(counts * centred**power)]) for power in range(3))
+    wide, weights = values.astype(np.float64), counts.astype(np.float64)
     starts = np.zeros(k + 1, np.int64)
-    clustering.optimal_starts(*sums, np.zeros((k, values.size + 1), np.int32), starts)
-    centres = np.array([np.average(wide[a:b], weights=counts[a:b]) for a, b in zip(starts, starts[1:])])
-    return _shared(x, np.repeat(wide, counts), centres, 0, threads)
+    about_one = np.ldexp(wide, -np.frexp(np.abs(wide).max())[1])    # squares of small numbers do not vanish
+    optimal_clusters.optimal_starts(about_one, weights, np.zeros((k, values.size + 1), np.int32), starts)
+    centres = np.array([wide[a] + np.average(wide[a:b] - wide[a], weights=counts[a:b])
+                        for a, b in zip(starts, starts[1:])])
+    best, near = _shared(x, np.repeat(wide, counts), centres, 0, threads), kmeans(x, k, threads=threads)
+    return best if best.sse <= near.sse else near._replace(iterations=0)    # for rounding the codebook has the last word
 
 
 def _sorted(x):
@@ -199,8 +234,10 @@ def _checked_start(start, k, rng):
         if centres.shape != (k,):
             raise ValueError(f"start has shape {centres.shape}; k={k} takes as many centres, ({k},)")
         return centres
+    if start == "random":
+        raise ValueError("start='random' has two meanings: take 'forgy', numbers drawn from the data")
     start = choose(Start, start, "start")
-    if start in (Start.RANDOM, Start.PLUS_PLUS) and not isinstance(rng, np.random.Generator):
+    if start in (Start.FORGY, Start.PLUS_PLUS) and not isinstance(rng, np.random.Generator):
         raise ValueError(f"start={start.value!r} needs rng, a NumPy generator, and got {rng!r}: make one with "
                          "rng = np.random.default_rng(0)")
     return start
@@ -215,7 +252,7 @@ def _centres(ascending, k, start, rng):
         return np.linspace(float(ascending[0]), float(ascending[-1]), k)
     if start == Start.DENSITY:
         return ascending[((np.arange(k) + 0.5) / k * n).astype(np.int64)].astype(np.float64)
-    if start == Start.RANDOM:
+    if start == Start.FORGY:
         return np.sort(ascending[rng.choice(n, k, replace=n < k, shuffle=False)]).astype(np.float64)
     return _plus_plus(ascending, k, rng)
 
@@ -223,27 +260,24 @@ def _centres(ascending, k, start, rng):
 def _plus_plus(ascending, k, rng):
     """Each next centre is a number drawn with a chance in proportion to its squared distance from the nearest one."""
     wide = ascending.astype(np.float64)
-    wide -= wide.mean()
-    first, second = (np.concatenate([[0], np.cumsum(wide**power)]) for power in (1, 2))
-    centres = wide[[rng.integers(wide.size)]]
+    centres, ends = wide[[rng.integers(wide.size)]], np.array([0, wide.size])
+
+    def squares(c):
+        """(x − centre c)² over the numbers of its cluster."""
+        return (wide[ends[c] : ends[c + 1]] - centres[c]) ** 2
+
+    masses = [squares(0).sum()]
     while centres.size < k:
+        total = np.concatenate([[0], np.cumsum(masses)])
+        drawn = rng.random() * total[-1]
+        c = min(int(np.searchsorted(total[1:], drawn, side="right")), centres.size - 1)
+        low = np.searchsorted(np.cumsum(squares(c)), drawn - total[c], side="right")    # whose share passes the draw
+        new = wide[min(ends[c] + low, ends[c + 1] - 1)]     # a draw that rounding put past the end takes the last
+        at = int(np.searchsorted(centres, new))
+        centres = np.insert(centres, at, new)
         cuts = np.searchsorted(wide, centres[:-1] / 2 + centres[1:] / 2, side="right")
         ends = np.concatenate([[0], cuts, [wide.size]])
-
-        def mass(c, stop):
-            """Σ (x − centre c)² over the numbers of its cluster before ``stop``, from the running sums."""
-            a, m = ends[c], centres[c]
-            return second[stop] - second[a] - 2 * m * (first[stop] - first[a]) + m * m * (stop - a)
-
-        masses = np.maximum(mass(np.arange(centres.size), ends[1:]), 0)
-        total = np.cumsum(masses)
-        drawn = rng.random() * total[-1]
-        c = min(int(np.searchsorted(total, drawn, side="right")), centres.size - 1)
-        low, high = ends[c], ends[c + 1] - 1            # the first number whose share of the mass passes the draw
-        drawn -= total[c] - masses[c]
-        while low < high:
-            middle = (low + high) // 2
-            low, high = (middle + 1, high) if mass(c, middle + 1) <= drawn else (low, middle)
-        new = wide[min(low, wide.size - 1)]             # a draw that rounding put past the end takes the last
-        centres = np.insert(centres, np.searchsorted(centres, new), new)
-    return np.sort(centres + np.mean(ascending, dtype=np.float64))
+        masses.insert(at, 0)
+        for c in range(max(at - 1, 0), min(at + 2, centres.size)):      # the new cluster and those beside it
+            masses[c] = squares(c).sum()
+    return centres

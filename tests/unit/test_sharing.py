@@ -1,10 +1,11 @@
 """Weight sharing: Lloyd's iterations and the optimal clusters against their definitions and scikit-learn."""
 
-from itertools import combinations
+from fractions import Fraction
+from itertools import accumulate, combinations
 
 import numpy as np
 import pytest
-from course_lib.numerics import Start, kmeans, kmeans_optimal, kmeans_plain, nearest_level, sharing_rate
+from course_lib.numerics import Start, first_centroids, kmeans, kmeans_optimal, kmeans_plain, nearest_level, sharing_rate
 
 DTYPES = [np.float32, np.float64]
 
@@ -28,9 +29,8 @@ def least_sse(x, k):
 @pytest.mark.parametrize("start", list(Start))
 def test_equals_the_definition(start, dtype):
     """From each start, the same centres and codes as plain Python, round by round and at the end."""
-    from course_lib.numerics.sharing import _centres
     x = normal(300, dtype)
-    begin = _centres(np.sort(x), 7, Start(start), np.random.default_rng(3))
+    begin = first_centroids(x, 7, start, rng=np.random.default_rng(3))
     for rounds in (1, 2, 5, 1000):
         result = kmeans(x, 7, start=start, rng=np.random.default_rng(3), most_iterations=rounds)
         centres, _ = kmeans_plain(x.tolist(), begin.tolist(), rounds)
@@ -41,13 +41,12 @@ def test_equals_the_definition(start, dtype):
     assert 1 < result.iterations < 1000
 
 
-@pytest.mark.parametrize("start", ["linear", "random", "k-means++"])
+@pytest.mark.parametrize("start", ["linear", "forgy", "k-means++"])
 def test_no_worse_than_scikit_learn(start):
     """The same first centres, the same k: scikit-learn's error after its iterations is not below ours."""
-    from course_lib.numerics.sharing import _centres
     from sklearn.cluster import KMeans as Theirs
     x = normal(20_000)
-    begin = _centres(np.sort(x), 32, Start(start), np.random.default_rng(0))
+    begin = first_centroids(x, 32, start, rng=np.random.default_rng(0))
     theirs = Theirs(32, init=begin[:, None], n_init=1).fit(x[:, None])
     ours = kmeans(x, 32, start=begin)
     assert ours.sse <= theirs.inertia_ * (1 + 1e-6)
@@ -59,10 +58,24 @@ def test_starts():
     x = np.float32([0, 1, 2, 3, 10])
     assert kmeans(x, 3, start="linear", most_iterations=1).codebook.tolist() == [1, 3, 10]      # starts at 0, 5, 10
     assert kmeans(x, 2, start=[9.0, 0.0]).codebook.tolist() == [1.5, 10]
-    for start in ("random", "k-means++"):
+    for start in ("forgy", "k-means++"):
         one = kmeans(normal(500), 9, start=start, rng=np.random.default_rng(1))
         two = kmeans(normal(500), 9, start=start, rng=np.random.default_rng(1))
         assert one.sse == two.sse and (one.codebook == two.codebook).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("start", list(Start))
+def test_first_centroids_are_where_kmeans_begins(start, dtype):
+    """Asked for and handed over they change nothing; Forgy's and those of k-means++ are numbers of the data."""
+    x = normal(400, dtype).reshape(20, 20)
+    begin = first_centroids(x, 9, start, rng=np.random.default_rng(5))
+    assert begin.shape == (9,) and begin.dtype == np.float64 and (np.diff(begin) > 0).all()
+    for rounds in (1, 1000):
+        one = kmeans(x, 9, start=start, rng=np.random.default_rng(5), most_iterations=rounds)
+        two = kmeans(x, 9, start=begin, most_iterations=rounds)
+        assert one.sse == two.sse and (one.codebook == two.codebook).all()
+    assert np.isin(begin, x).all() or start is Start.LINEAR
 
 
 @pytest.mark.parametrize("start", list(Start))
@@ -120,6 +133,22 @@ def test_middle_goes_down():
     assert kmeans(np.array([0.0, 1, 2]), 2, start=[0.0, 2.0], most_iterations=1).codebook.tolist() == [0.5, 2]
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("outlier", [1e9, 1e10, 1e16])
+def test_an_outlier_takes_no_digits_from_the_others(outlier, sign):
+    """What is left beside 10⁹, 10¹⁰, 10¹⁶ is as if that number were not there, with one cluster less."""
+    x = np.array([0, 1, 5, 6.5])
+    for share in (kmeans, kmeans_optimal):
+        start = {"start": [0.0, 6, outlier * sign]} if share is kmeans else {}
+        result = share(np.append(x, outlier * sign), 3, **start)
+        assert result.sse == 0.5 + 1.125
+        assert sorted(result.codebook, key=abs) == [0.5, 5.75, outlier * sign]
+    assert kmeans_optimal(np.array([0, 1, 5, 1e9]), 3).sse == 0.5
+    drawn = {float(first_centroids(np.append(x, outlier * sign), 5, "k-means++", rng=np.random.default_rng(seed)).min())
+             for seed in range(20)}
+    assert drawn == {min(0.0, outlier * sign)}              # five of five numbers: each once, whatever their distance
+
+
 @pytest.mark.parametrize("offset", [0, 1e6])
 def test_large_offsets_keep_their_digits(offset):
     x = normal(2000, np.float64) + offset
@@ -148,8 +177,11 @@ def test_refusals():
         kmeans(x, 2, start=[1.0, 2, 3])
     with pytest.raises(ValueError, match="start='best' is not one of 'linear'"):
         kmeans(x, 2, start="best")
-    with pytest.raises(ValueError, match="start='random' needs rng"):
-        kmeans(x, 2, start="random")
+    with pytest.raises(ValueError, match="start='forgy' needs rng"):
+        kmeans(x, 2, start="forgy")
+    for share in (kmeans, first_centroids):
+        with pytest.raises(ValueError, match="start='random' has two meanings: take 'forgy'"):
+            share(x, 2, start="random", rng=np.random.default_rng(0))
     with pytest.raises(ValueError, match="most_iterations=0"):
         kmeans(x, 2, most_iterations=0)
     with pytest.raises(ValueError, match="k=65536 times 70000 different numbers"):
@@ -165,6 +197,55 @@ def test_optimal_equals_all_ways_to_cut(k, n):
         assert result.sse == pytest.approx(least_sse(x, k), rel=1e-9, abs=1e-12)
         assert result.sse == pytest.approx(sse_of(x, result), rel=1e-9, abs=1e-12)
         assert kmeans(x, k).sse >= result.sse * (1 - 1e-9) - 1e-12
+
+
+def exact_least(x, k):
+    """The smallest squared error of k runs of the sorted numbers: running sums too are exact in fractions."""
+    x = [Fraction(float(r)) for r in np.sort(x)]
+    first, second = [0, *accumulate(x)], [0, *accumulate(r * r for r in x)]
+    errors = {(i, j): second[j] - second[i] - (first[j] - first[i]) ** 2 / (j - i)
+              for i in range(len(x)) for j in range(i + 1, len(x) + 1)}
+    best = {j: errors[0, j] for j in range(1, len(x) + 1)}
+    for c in range(1, k):
+        best = {j: min(best[i] + errors[i, j] for i in range(c, j)) for j in range(c + 1, len(x) + 1)}
+    return best[len(x)]
+
+
+HOSTILE = {
+    "an outlier": lambda x, small: np.append(x, 1e10),
+    "outliers on both sides": lambda x, small: np.concatenate([[-1e10, 3e10, 4e10], x]),
+    "far apart scales": lambda x, small: np.concatenate([x / 1e3, x + 1e4, 1e12 + x * 1e10]),
+    "tiny clusters far from zero": lambda x, small: np.concatenate([1e6 + np.sort(x) // 0.25 * 10, x - 1e6]),
+    "outliers beyond all digits": lambda x, small: np.concatenate([[-1e20], x, [1e20, 1.5e20]]),
+    "duplicates": lambda x, small: np.round(x),
+    "subnormal": lambda x, small: np.round(64 * x) * 2**20 * small,
+    "many powers": lambda x, small: np.exp(9 * x) * np.sign(np.sin(1e3 * x)),
+}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_optimal_on_hostile_numbers(kind, dtype):
+    """Against all ways to cut, in exact arithmetic; more numbers than a block of the kernel has; and against k-means."""
+    rng = np.random.default_rng(0)
+    for n in (6, 40):
+        x = HOSTILE[kind](rng.normal(size=n), float(np.finfo(dtype).smallest_subnormal)).astype(dtype)
+        for k in (2, 3, 5):
+            if np.unique(x).size > k:
+                result = kmeans_optimal(x, k)
+                ours = sum(exact_least(x[result.codes == c], 1) for c in range(k))
+                assert ours <= exact_least(x, k) * (1 + Fraction(1, 10**9))
+                assert result.sse <= kmeans(x, k).sse
+                assert result.sse <= kmeans(x, k, start="density").sse * (1 + 1e-9)
+
+
+def test_optimal_keeps_its_digits_among_many_blocks():
+    """Two thousand numbers beside outliers: as without these."""
+    x = normal(2000, np.float64)
+    for k in (2, 5):
+        alone, beside = kmeans_optimal(x, k), kmeans_optimal(np.concatenate([[-1e14], x, [1e14, 3e14]]), k + 3)
+        assert beside.sse == pytest.approx(alone.sse, rel=1e-9)
+        np.testing.assert_allclose(beside.codebook[1:-2], alone.codebook, rtol=1e-9, atol=1e-12)
 
 
 def test_optimal_beats_every_start():
