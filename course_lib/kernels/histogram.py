@@ -52,7 +52,7 @@ def _divergence(mass, used, x_log_x, first, last, levels):
             p += above
             n += right == 0 and above > 0
         if p > 0:
-            p_log_q += p * np.log(q / n) if q > 0 else -np.inf
+            p_log_q += p * np.log(max(q, 1.0) / n)                      # nothing but clipped: as one number
         start = stop
     return (p_log_p - p_log_q + total * np.log(kept / total)) / total if kept > 0 else np.inf
 

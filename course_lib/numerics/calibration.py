@@ -22,7 +22,8 @@ from course_lib.numerics.qparams import Scheme, code_range, qparams_from_range, 
 
 AT_ONCE = 256                                               # histograms worked on together, to bound the memory
 BINS = 2048                                                 # of the histogram that the KL method looks at
-KEEP = np.arange(128, 7, -1) / 128                          # shares of the largest |x| it tries, 1 down to 1/16
+REACH = 16
+KEEP = np.arange(128, 128 // REACH - 1, -1) / 128           # shares of the largest |x| it tries, 1 down to 1/16
 
 
 class Calibration(str, Enum):
@@ -48,7 +49,7 @@ def calibrate(x, *, bits, scheme=Scheme.SYMMETRIC, granularity=Granularity.PER_T
     ----------
     x : array_like, any shape, float32 or float64
     bits : int, 2 to 16 symmetric, 1 to 16 affine
-    scheme : Scheme
+    scheme : Scheme, by default that of weights
     granularity : Granularity
     axis : int, the channel axis, used per channel only
     group_size : int, required per group: entries along the last axis that share a scale
@@ -181,8 +182,9 @@ def clipping_divergence_one(counts, first, last, levels):
     """What a histogram loses when only bins first ≤ k < last are kept, and those merged into ``levels`` codes.
 
     P, the reference, is the kept part with all that was clipped added to its ends. Q, what the codes can express,
-    spreads the mass of each code evenly over its bins that are in use. The loss is Σ P log(P / Q), the
-    Kullback-Leibler divergence of the two as distributions. The definition.
+    spreads the mass of each code evenly over its bins that are in use; a code that has nothing but clipped numbers
+    counts as one number, so that an empty gap may be clipped. The loss is Σ P log(P / Q), the Kullback-Leibler
+    divergence of the two as distributions. The definition.
     """
     kept, total = list(counts[first:last]), sum(counts)
     p = kept.copy()
@@ -192,9 +194,9 @@ def clipping_divergence_one(counts, first, last, levels):
     for level in range(levels):
         bins = range(level * len(p) // levels, (level + 1) * len(p) // levels)
         used = [k for k in bins if p[k] > 0]
-        mass = sum(kept[k] for k in bins)
+        mass = max(sum(kept[k] for k in bins), 1)
         for k in used:
-            q = mass / len(used) / sum(kept)
+            q = mass / len(used) / sum(kept) if any(kept) else 0
             divergence += p[k] / total * math.log(p[k] / total / q) if q else math.inf
     return divergence
 
@@ -202,22 +204,23 @@ def clipping_divergence_one(counts, first, last, levels):
 def histogram_range(rows, scheme, qmin, qmax):
     """α and β whose codes keep most of each row's histogram: the least :func:`clipping_divergence_one`.
 
-    Tries 121 thresholds T, from the largest |x| down to a sixteenth of it, and keeps what lies in [−T, T]. A symmetric
-    range looks at |x|. Exact zeros are left out, since zero is exact in every range; counting them would hide the rest
-    after a ReLU.
+    Tries 121 thresholds T, from the largest |x| down to a sixteenth of it, and keeps what lies in [−T, T]. Outliers do
+    not count as the largest: one number, or one in a thousand, more than sixteen times as large as all others. A
+    symmetric range looks at |x|. Exact zeros are left out, since zero is exact in every range; counting them would hide
+    the rest after a ReLU.
     """
     if len(rows) > AT_ONCE:
         parts = [histogram_range(rows[i : i + AT_ONCE], scheme, qmin, qmax) for i in range(0, len(rows), AT_ONCE)]
         return [np.concatenate(ends) for ends in zip(*parts)]
     low, high = _full_range(rows, scheme)
-    if scheme is Scheme.SYMMETRIC:
-        levels = qmax + 1                                   # the codes of |x|: 0 to qmax
-        counts, zero_bin = _histogram(np.abs(rows), np.zeros_like(high), high)
-    else:
-        levels = qmax - qmin + 1
-        counts, zero_bin = _histogram(rows, low, high)
+    levels = qmax + 1 if scheme is Scheme.SYMMETRIC else qmax - qmin + 1       # symmetric: the codes of |x|, 0 to qmax
     if levels >= BINS:                                      # with a code for every bin there is nothing to lose
         return low, high
+    low, high = _without_outliers(rows, low, high)
+    if scheme is Scheme.SYMMETRIC:
+        counts, zero_bin = _histogram(np.abs(rows), np.zeros_like(high), high)
+    else:
+        counts, zero_bin = _histogram(rows, low, high)
     threshold = np.rint(np.maximum(zero_bin, BINS - zero_bin)[:, None] * KEEP).astype(np.int64)     # in bins
     first = np.maximum(zero_bin[:, None] - threshold, 0)
     last = np.minimum(zero_bin[:, None] + threshold, BINS)
@@ -229,8 +232,23 @@ def histogram_range(rows, scheme, qmin, qmax):
     return np.maximum(low, -threshold), np.minimum(high, threshold)
 
 
+def _without_outliers(rows, low, high):
+    """The range of each row, drawn in to a sixteenth, and again, as long as only outliers lie beyond."""
+    largest = np.maximum(-low, high)
+    for r, row in enumerate(rows):
+        few = max(1, np.count_nonzero(row) // 1000)
+        if np.count_nonzero(np.abs(row) > largest[r] / REACH) <= few < row.size:
+            rest = float(np.partition(np.abs(row), -few - 1)[-few - 1])         # the largest of the others
+            while 0 < rest < largest[r] / REACH:
+                largest[r] /= REACH
+    return np.maximum(low, -largest), np.minimum(high, largest)
+
+
 def _histogram(rows, low, high):
-    """Counts (rows, BINS) of the entries that are not zero, and the bin at which zero lies, per row."""
+    """Counts (rows, BINS) of the entries that are not zero, and the bin at which zero lies, per row.
+
+    What lies beyond an end counts in the last bin there.
+    """
     width = np.maximum(high / BINS - low / BINS, np.finfo(np.float64).tiny)
     counts = np.zeros((len(rows), BINS), np.int64)
     histogram.histogram_rows(rows, low, width, counts)

@@ -77,7 +77,9 @@ def test_divergence_equals_its_definition(levels):
 def test_divergence_by_hand():
     # P = (3, 1, 1, 1) / 6 in one code: Q = (1, 1, 1, 1) / 4; and all lost where the kept part is empty
     assert clipping_divergence_one([3, 1, 1, 1], 0, 4, 1) == pytest.approx(0.5 * np.log(2) + 0.5 * np.log(2 / 3))
-    assert clipping_divergence_one([1, 1, 0, 5], 0, 3, 3) == np.inf
+    gap = 2 / 7 * np.log(2 / 7) + 5 / 7 * np.log(5 / 7 * 2)      # the code of an empty gap, with five clipped: as one
+    assert clipping_divergence_one([1, 1, 0, 5], 0, 3, 3) == pytest.approx(gap)
+    assert clipping_divergence_one([0, 0, 0, 5], 0, 3, 3) == np.inf
 
 
 @pytest.mark.parametrize("scheme", Scheme)
@@ -88,6 +90,27 @@ def test_histogram_clips_a_far_outlier_and_not_a_uniform(scheme):
     uniform = RNG.uniform(-1, 1, 20_000).astype(np.float32)
     low, high = calibrate(uniform, bits=8, scheme=scheme, method="histogram").clipping_range
     assert low == pytest.approx(-1, abs=0.08) and high == pytest.approx(1, abs=0.08)
+
+
+@pytest.mark.parametrize("scheme", Scheme)
+@pytest.mark.parametrize("bits", [2, 4, 8])
+@pytest.mark.parametrize("outlier", [30, 100, 1e4, -1e9])
+def test_histogram_clips_a_lone_outlier_however_far(outlier, bits, scheme):
+    """Also beyond sixteen times the rest, where only a gap lies between: the range is about that of the rest alone."""
+    rest = np.random.default_rng(0).normal(size=5000).astype(np.float32)
+    how = {"bits": bits, "scheme": scheme, "method": "histogram"}
+    alone = calibrate(rest, **how).clipping_range
+    beside = calibrate(np.append(rest, np.float32(outlier)), **how).clipping_range
+    assert 0.5 < (beside[1] - beside[0]) / (alone[1] - alone[0]) < 2
+    few = np.array([0.1, -0.2, 0.15, 0.2, outlier])             # one in five, but one
+    assert max(np.abs(calibrate(few, **how).clipping_range)) <= abs(outlier) / 16 * (1 + 1e-9)
+
+
+def test_histogram_keeps_a_second_group_of_numbers():
+    """One in fifty, a thousand times as large: those are no outliers, and the range is not drawn in to the rest."""
+    x = np.random.default_rng(0).normal(size=5000)
+    x[::50] *= 1e3
+    assert calibrate(x, bits=8, method="histogram").clipping_range[1] > 200
 
 
 def test_histogram_leaves_out_exact_zeros():
