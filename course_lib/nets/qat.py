@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..numerics import Calibration, Granularity
+from ..numerics import Calibration, Granularity, QParams
 from . import ptq
 from .following import IDENTITY, compare, evaluating, follow, fresh_weight, weights_of
 from .inputs import as_images
@@ -31,15 +31,17 @@ __all__ = ["FakeQuantNet", "fake_quantize_ste", "train_qat", "trained_qat"]
 class _FakeQuantize(torch.autograd.Function):
     """Forward: S clip(round(x / S), low, high). Backward: the gradient where nothing was clipped, else 0.
 
-    ``low`` and ``high`` are qmin − Z and qmax − Z: the zero point cancels, and need not be added first.
+    ``low`` and ``high`` are qmin − Z and qmax − Z: the zero point cancels, and need not be added first. As in
+    ``numerics.fake_quantize`` the division runs in the wider dtype of x and S, and the result is one of S; then x's.
     """
 
     @staticmethod
     def forward(ctx, x, scale, low, high):
-        steps = (x / scale).round_()  # half to even
+        wide = torch.promote_types(x.dtype, scale.dtype)
+        steps = (x.to(wide) / scale.to(wide)).round_()  # half to even
         clipped = steps.clamp(low, high)
         ctx.save_for_backward(steps == clipped)
-        return clipped.mul_(scale)
+        return clipped.mul_(scale.to(wide)).to(scale.dtype).to(x.dtype)
 
     @staticmethod
     def backward(ctx, gradient):
@@ -50,33 +52,45 @@ class _FakeQuantize(torch.autograd.Function):
 def fake_quantize_ste(x, qparams):
     """Quantize and dequantize a torch tensor, with the straight-through gradient.
 
+    The numbers are those of ``numerics.fake_quantize``, to the last bit, given in the dtype of ``x``: where only the
+    scale is float64 they are rounded once more, to float32.
+
     NaN stays NaN; ±inf saturates; a scalar or an empty tensor keeps its shape. The gradient is that of the identity
     where the rounded code lies in the code range, and zero where it was clipped.
 
     Parameters
     ----------
-    x : tensor, any shape, float32
+    x : tensor, any shape, float32 or float64
     qparams : QParams
 
     Returns
     -------
-    tensor, shape of ``x``, float32
+    tensor, shape and dtype of ``x``
 
     Raises
     ------
+    TypeError
+        ``x`` is no tensor, or of another dtype; ``qparams`` are none.
     ValueError
         ``x`` does not match the shape of per-channel or per-group ``qparams``.
 
     Source: Jacob et al. 2018, sec. 3; the same rule as ``torch.fake_quantize_per_tensor_affine``.
     """
+    if not isinstance(x, torch.Tensor):
+        raise TypeError(f"x is a {type(x).__name__}; it must be a tensor: for arrays take cl.numerics.fake_quantize "
+                        "or torch.from_numpy(x)")
+    if x.dtype not in (torch.float32, torch.float64):
+        raise TypeError(f"x has dtype {x.dtype}; it must be torch.float32 or torch.float64: use x.float()")
+    if not isinstance(qparams, QParams):
+        raise TypeError(f"qparams is a {type(qparams).__name__}; it must be QParams, as cl.numerics.calibrate makes")
     return _FakeQuantize.apply(x, *_steps_of(qparams, x.shape))
 
 
 def _steps_of(qparams, shape):
-    """(S, qmin − Z, qmax − Z), each a number or a tensor that broadcasts against ``shape``."""
+    """(S, qmin − Z, qmax − Z): S a tensor that broadcasts against ``shape``, the others too, or numbers."""
     if qparams.granularity is Granularity.PER_TENSOR:
         zero_point = int(qparams.zero_point)
-        return float(qparams.scale), qparams.qmin - zero_point, qparams.qmax - zero_point
+        return torch.tensor(qparams.scale), qparams.qmin - zero_point, qparams.qmax - zero_point
     qparams.rows(np.empty(shape, np.uint8))  # raises where the shapes do not match
     scale, zero_point = torch.tensor(qparams.scale), torch.tensor(qparams.zero_point)
     if qparams.granularity is Granularity.PER_CHANNEL:

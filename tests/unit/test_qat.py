@@ -19,7 +19,7 @@ from course_lib.nets import (
     trained,
     trained_qat,
 )
-from course_lib.numerics import calibrate, fake_quantize, qparams_from_range
+from course_lib.numerics import QParams, calibrate, fake_quantize, qparams_from_range
 
 
 def numbers(shape, seed=0):
@@ -27,9 +27,9 @@ def numbers(shape, seed=0):
 
 
 QPARAMS = {
-    "affine 3 bits": qparams_from_range(-0.7, 1.3, bits=3),
-    "affine 8 bits": qparams_from_range(-0.7, 1.3, bits=8),
-    "unsigned, after a ReLU": qparams_from_range(0.0, 1.3, bits=2),
+    "affine 3 bits": qparams_from_range(-0.7, 1.3, bits=3, scheme="affine"),
+    "affine 8 bits": qparams_from_range(-0.7, 1.3, bits=8, scheme="affine"),
+    "unsigned, after a ReLU": qparams_from_range(0.0, 1.3, bits=2, scheme="affine"),
     "symmetric 2 bits": qparams_from_range(-1.0, 1.0, bits=2, scheme="symmetric"),
 }
 
@@ -68,6 +68,31 @@ def test_every_granularity(shape, options):
     y = fake_quantize_ste(torch.from_numpy(x), qparams)
     assert y.shape == shape and y.dtype == torch.float32
     assert np.array_equal(y.numpy(), fake_quantize(x, qparams))
+
+
+@pytest.mark.parametrize("x_dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("scale_dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("granularity", ["per_tensor", "per_channel", "per_group"])
+def test_the_dtypes_of_numbers_and_scale_decide_as_in_the_quantizer(granularity, scale_dtype, x_dtype):
+    """At ties the last bit of the division decides, so that it has to run in the same dtype; the tensor keeps its own."""
+    x = np.concatenate([[0.05, 0.15, 0.25, 0.35, 0.45], np.arange(-60, 60) / 20, [1e30]]).astype(x_dtype)[None]
+    shape = {"per_tensor": (), "per_channel": (1,), "per_group": (1, 1)}[granularity]
+    where = {"per_channel": {"axis": 0}, "per_group": {"group_size": 200}}.get(granularity, {})
+    for zero_point in (0, 3):
+        qparams = QParams(np.full(shape, 0.1, scale_dtype), zero_point, -7, 7, granularity, **where)
+        got = fake_quantize_ste(torch.from_numpy(x), qparams)
+        assert got.numpy().dtype == x_dtype
+        assert np.array_equal(got.numpy(), fake_quantize(x, qparams).astype(x_dtype))
+
+
+def test_what_is_no_tensor_of_real_numbers_is_refused_in_words():
+    q = QPARAMS["affine 3 bits"]
+    with pytest.raises(TypeError, match="x is a ndarray; it must be a tensor: for arrays take cl.numerics.fake_quantize"):
+        fake_quantize_ste(np.zeros(3, np.float32), q)
+    with pytest.raises(TypeError, match="x has dtype torch.int64; it must be torch.float32 or torch.float64"):
+        fake_quantize_ste(torch.arange(3), q)
+    with pytest.raises(TypeError, match="qparams is a float; it must be QParams"):
+        fake_quantize_ste(torch.zeros(3), 0.1)
 
 
 def test_edges_of_the_fake_quantizer():
