@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from ..numerics.checks import choose, float64_array
 from .threads import one_thread
 
 __all__ = ["Embedding", "Geometry", "Graph", "class_hierarchy", "distances", "embed", "full_tree",
@@ -88,9 +89,19 @@ def class_hierarchy(root=BaseException, modules=(builtins,)):
 
 def poincare_distance(u, v):
     """arcosh(1 + 2 ‖u − v‖² / ((1 − ‖u‖²)(1 − ‖v‖²))), for two points inside the unit ball. The definition."""
+    check_inside_the_ball(u=u, v=v)
     apart = sum((a - b) ** 2 for a, b in zip(u, v, strict=True))
     room = (1 - sum(a * a for a in u)) * (1 - sum(b * b for b in v))
     return math.acosh(1 + 2 * apart / room)
+
+
+def check_inside_the_ball(**points):
+    """Raise ValueError, and say which, where a point is not inside the unit ball: there alone has it a distance."""
+    for name, point in points.items():
+        square = sum(float(a) * float(a) for a in point)
+        if not square < 1:
+            raise ValueError(f"{name} = {tuple(map(float, point))} is not inside the unit ball: its length is "
+                             f"{math.sqrt(square):.6g}, and should be below 1")
 
 
 def distances(points, geometry):
@@ -98,17 +109,30 @@ def distances(points, geometry):
 
     Parameters
     ----------
-    points : tensor, (n, dimension) float64; for the Poincaré ball, inside it
-    geometry : Geometry
+    points : tensor or ndarray, (n, dimension), or what ``embed`` returns; for the Poincaré ball, inside it
+    geometry : Geometry, or its string value
 
     Returns
     -------
-    tensor, (n, n); its gradient is finite, between equal points too
+    tensor, (n, n); its gradient is finite, between equal points too. An ndarray unless ``points`` is a tensor.
+
+    Raises
+    ------
+    ValueError
+        A point on the rim of the Poincaré ball or outside; an unknown geometry; ``points`` are not (n, dimension).
     """
+    geometry = choose(Geometry, geometry, "geometry")
+    if not isinstance(points, torch.Tensor):
+        points = points.points if isinstance(points, Embedding) else points
+        return distances(torch.from_numpy(float64_array(points, "points")), geometry).numpy()
+    if points.ndim != 2:
+        raise ValueError(f"points has shape {tuple(points.shape)}; it should be (n, dimension)")
     squares = (points * points).sum(1)
     apart = (squares[:, None] + squares[None] - 2 * points @ points.T).clamp_min(0)
-    if Geometry(geometry) is Geometry.EUCLIDEAN:
+    if geometry is Geometry.EUCLIDEAN:
         return torch.sqrt(apart + 1e-12)
+    for i in torch.nonzero(~(squares < 1)).flatten().tolist():
+        check_inside_the_ball(**{f"points[{i}]": points[i].tolist()})
     room = 1 - squares
     more = 2 * apart / (room[:, None] * room[None])  # arcosh(1 + x) = log(1 + x + √(x (x + 2)))
     return torch.log1p(more + torch.sqrt(more * (more + 2) + 1e-24))
@@ -156,7 +180,7 @@ def embed(graph, geometry, dimension, *, steps=300, rate=None, every=10, seed=0)
     ValueError
         An unknown geometry; ``dimension`` below 1; ``steps`` not a positive multiple of ``every``.
     """
-    geometry = Geometry(geometry)
+    geometry = choose(Geometry, geometry, "geometry")
     if dimension < 1:
         raise ValueError(f"dimension is {dimension}; it should be at least 1")
     if every < 1 or steps < 1 or steps % every:
@@ -217,5 +241,4 @@ def mean_average_precision(apart, near):
 
 def reconstruction(points, graph, geometry):
     """Mean average precision of ``points``, (n, dimension), for ``graph``."""
-    apart = distances(torch.as_tensor(np.asarray(points, np.float64)), geometry)
-    return mean_average_precision(apart.numpy(), graph.adjacency)
+    return mean_average_precision(distances(np.asarray(points, np.float64), geometry), graph.adjacency)

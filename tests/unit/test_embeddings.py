@@ -1,6 +1,7 @@
 """Embeddings: distances, gradients, the ball nobody leaves, and the score, against what is known of them."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -49,6 +50,37 @@ def test_distances_are_those_of_the_definition(dimension):
 def test_distance_from_the_centre_has_a_closed_form():
     for radius in (0.0, 0.5, 0.99, 1 - RIM):
         assert nets.poincare_distance((radius, 0), (0, 0)) == pytest.approx(2 * math.atanh(radius))
+
+
+@pytest.mark.parametrize("geometry", list(Geometry))
+def test_distances_take_what_embed_returns(geometry):
+    """The points, the whole answer, or a tensor: the same numbers; an array for an array."""
+    got = nets.embed(nets.full_tree(2, 2), geometry, 2, steps=10)
+    apart = distances(got.points, geometry)
+    assert isinstance(apart, np.ndarray) and apart.shape == (7, 7)
+    for same in (distances(got, geometry), distances(torch.from_numpy(got.points), geometry).numpy(),
+                 distances(got.points.tolist(), geometry.value)):
+        assert np.array_equal(same, apart)
+    with pytest.raises(ValueError, match=r"points has shape \(7,\); it should be \(n, dimension\)"):
+        distances(got.points[:, 0], geometry)
+    with pytest.raises(TypeError, match="points is a dict"):
+        distances({}, geometry)
+    with pytest.raises(ValueError, match="geometry='spherical' is not one of 'euclidean', 'poincare'"):
+        distances(got.points, "spherical")
+
+
+@pytest.mark.parametrize("point", [(2.0, 0.0), (0.0, -1.0), (0.8, 0.6000001), (math.inf, 0), (math.nan, 0)])
+def test_a_point_on_the_rim_or_beyond_has_no_distance_in_the_ball(point):
+    inside, wrong = (0.1, 0.2), re.escape(str(tuple(map(float, point))))
+    with pytest.raises(ValueError, match=rf"v = {wrong} is not inside the unit ball"):
+        nets.poincare_distance(inside, point)
+    with pytest.raises(ValueError, match=rf"u = {wrong} is not inside the unit ball"):
+        nets.poincare_distance(point, point)
+    for points in (np.array([inside, point]), torch.tensor([inside, point], dtype=torch.float64)):
+        with pytest.raises(ValueError, match=rf"points\[1\] = {wrong} is not inside the unit ball"):
+            distances(points, "poincare")
+        if math.isfinite(point[0]):
+            assert float(distances(points, "euclidean")[0, 1]) == pytest.approx(math.dist(inside, point))
 
 
 @pytest.mark.parametrize("geometry", list(Geometry))
