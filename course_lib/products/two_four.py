@@ -12,7 +12,7 @@ import numpy as np
 
 from course_lib.kernels import pool
 from course_lib.kernels import sparse as kernels
-from course_lib.numerics.checks import float_array
+from course_lib.numerics.checks import as_array, float_array
 from course_lib.products.sparse import checked_shape, checked_vectors
 
 STEP = 16                       # columns of one step of the kernel; a tile is sixteen steps
@@ -62,7 +62,7 @@ class TwoFour:
         TypeError, ValueError
             Another dtype or shape; a group with more than two weights.
         """
-        w = np.asarray(w)
+        w = as_array(w, "w")
         if w.dtype not in (np.float32, np.int8):
             raise TypeError(f"w has dtype {w.dtype}; it must be float32 or int8")
         if w.ndim != 2:
@@ -104,6 +104,69 @@ class TwoFour:
         return self.values.nbytes + self.positions.nbytes
 
 
+def is_two_four(w):
+    """Whether at most two of every four weights in a row are not zero, so that :meth:`TwoFour.from_dense` takes them.
+
+    Parameters
+    ----------
+    w : ndarray of numbers, (…, n); NaN is not zero, a last, shorter group may have two as well
+
+    Returns
+    -------
+    bool; True for an empty array
+
+    Raises
+    ------
+    TypeError, ValueError
+        ``w`` holds no numbers, or is a single one.
+
+    Examples
+    --------
+    >>> is_two_four([[1, 0, 0, 4, 5, 0]]), is_two_four([[1, 2, 3, 0]])
+    (True, False)
+    """
+    return bool((np.count_nonzero(_groups(as_array(w, "w")), axis=1) <= 2).all())
+
+
+def two_four_mask(w):
+    """Which weights :func:`prune_two_four` keeps: two of every four, also where they are zero themselves.
+
+    Multiply by it to hold a pattern while training goes on.
+
+    Parameters
+    ----------
+    w : float32 or float64 ndarray, (…, n)
+
+    Returns
+    -------
+    bool ndarray, shape of ``w``
+
+    Examples
+    --------
+    >>> two_four_mask(np.array([[1, -4, 3, 2, 0, 0, 0, 0, 7]], np.float32)).astype(int)
+    array([[0, 1, 1, 0, 1, 1, 0, 0, 1]])
+    """
+    w = float_array(w, "w")
+    size = np.abs(_groups(w).T)                                                 # (4, groups)
+    size[np.isnan(size)] = np.inf
+    beaten = np.zeros(size.shape, np.uint8)                                     # by how many others of its group
+    for left, right in itertools.combinations(range(4), 2):
+        stays = size[left] >= size[right]
+        beaten[right] += stays
+        beaten[left] += ~stays
+    n = w.shape[-1]
+    return np.ascontiguousarray((beaten.T < 2).reshape(w.shape[:-1] + (-(-n // 4) * 4,))[..., :n])
+
+
+def _groups(w):
+    """Four columns a row, a new array; the last of each row of ``w`` is filled up with zeros."""
+    if w.ndim == 0:
+        raise ValueError("w is a single number; it must have at least one axis")
+    padded = np.zeros(w.shape[:-1] + (-(-w.shape[-1] // 4) * 4,), w.dtype)
+    padded[..., : w.shape[-1]] = w
+    return padded.reshape(-1, 4)
+
+
 def prune_two_four(w):
     """Keep the two largest magnitudes of every four columns, zero elsewhere.
 
@@ -123,21 +186,7 @@ def prune_two_four(w):
     array([[ 0., -4.,  3.,  0.,  5.,  5.,  0.,  0.,  7.]], dtype=float32)
     """
     w = float_array(w, "w")
-    if w.ndim == 0:
-        raise ValueError("w is a single number; it must have at least one axis")
-    n = w.shape[-1]
-    padded = np.zeros(w.shape[:-1] + (-(-n // 4) * 4,), w.dtype)
-    padded[..., :n] = w
-    groups = padded.reshape(-1, 4)
-    size = np.abs(groups.T)                                                     # (4, groups)
-    size[np.isnan(size)] = np.inf
-    beaten = np.zeros(size.shape, np.uint8)                                     # by how many others of its group
-    for left, right in itertools.combinations(range(4), 2):
-        stays = size[left] >= size[right]
-        beaten[right] += stays
-        beaten[left] += ~stays
-    groups[beaten.T >= 2] = 0
-    return np.ascontiguousarray(padded[..., :n])
+    return np.where(two_four_mask(w), w, w.dtype.type(0))
 
 
 def matmul_two_four_plain(w, x):

@@ -11,6 +11,7 @@ from course_lib.products import (
     DeepCompressed,
     SparseCSR,
     TwoFour,
+    is_two_four,
     matmul_codebook,
     matmul_codebook_plain,
     matmul_csr,
@@ -18,6 +19,7 @@ from course_lib.products import (
     matmul_two_four,
     matmul_two_four_plain,
     prune_two_four,
+    two_four_mask,
 )
 from tests.unit import portable_sparse
 from tests.unit.portable_sparse import assert_close, sparse_weights
@@ -319,3 +321,33 @@ def test_damaged_compressed_weights_are_refused(field, value, error, message):
 def test_damaged_two_four_weights_are_refused(field, value):
     with pytest.raises((TypeError, ValueError), match=f"{field} "):
         dataclasses.replace(TwoFour.from_dense(W), **{field: value})
+
+
+@pytest.mark.parametrize("shape", [(5, 16), (3, 7), (2, 3, 9), (6,), (0, 4), (4, 0), (2, 1)])
+def test_mask_and_predicate_of_two_four(shape):
+    """The mask keeps two of every four, the largest, and its product is what pruning gives; the predicate knows both."""
+    w = np.random.default_rng(0).integers(-3, 4, shape).astype(f32)
+    mask, pruned = two_four_mask(w), prune_two_four(w)
+    assert mask.dtype == bool and mask.shape == w.shape
+    assert np.array_equal(np.where(mask, w, 0), pruned) and is_two_four(pruned) and is_two_four(mask)
+    n = shape[-1]
+    for group in range(0, n, 4):
+        assert (mask[..., group : group + 4].sum(-1) == min(2, n - group)).all()
+    assert is_two_four(w) == all((np.count_nonzero(w[..., g : g + 4], axis=-1) <= 2).all() for g in range(0, n, 4))
+
+
+def test_two_four_is_what_the_product_takes():
+    rng = np.random.default_rng(0)
+    for _ in range(30):
+        w = rng.integers(-1, 2, (2, 8)).astype(np.int8)
+        try:
+            TwoFour.from_dense(w)
+        except ValueError:
+            assert not is_two_four(w)
+        else:
+            assert is_two_four(w)
+    assert not is_two_four([[nan, 1, 1, 0]]) and is_two_four(w.astype(float) * 0)
+    with pytest.raises(ValueError, match="w is a single number"):
+        two_four_mask(np.float32(1))
+    with pytest.raises(TypeError, match="w has dtype int8"):
+        two_four_mask(w)
