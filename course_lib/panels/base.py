@@ -58,7 +58,8 @@ class Slider:
             style={"description_width": LABEL_WIDTH}, layout=widgets.Layout(width="164px", margin="1px 2px 1px 0"),
         )  # fmt: skip
         slider = make_slider(**limits, readout=False, layout=widgets.Layout(width="110px", margin="1px 0"))
-        widgets.link((slider, "value"), (box, "value"))
+        for trait in ("value", "min", "max"):  # a panel may move the limits of its slider
+            widgets.link((slider, trait), (box, trait))
         return slider, widgets.HBox([box, slider])
 
 

@@ -11,11 +11,21 @@ from typing import NamedTuple
 import numpy as np
 
 from course_lib import plots
-from course_lib.numerics import Granularity, QParams, Rounding, Scheme, fake_quantize, qparams_from_range, sqnr_db
+from course_lib.numerics import (
+    Granularity,
+    QParams,
+    Rounding,
+    Scheme,
+    code_range,
+    fake_quantize,
+    qparams_from_range,
+    sqnr_db,
+)
 from course_lib.numerics.checks import finite_array
 from course_lib.panels.base import Choice, Panel, Slider
 
 GROUP = 32  # weights that share a scale under "per group"
+FEWEST_BITS = {Scheme.SYMMETRIC.value: 2, Scheme.AFFINE.value: 1}
 BINS = 121  # odd: zero in the middle of a bin
 DB = (-5, 55)  # limits of the SQNR axis
 REACH = 1.12  # the staircase is drawn this far, in parts of its channel's largest |r|
@@ -74,7 +84,8 @@ class QuantizerPanel(Panel):
     Raises
     ------
     ValueError
-        ``x`` is empty or a single number. (NaN and infinities are named inside the panel.)
+        ``bits`` that the scheme does not have: symmetric, 1. ``x`` is empty or a single number.
+        (NaN and infinities are named inside the panel.)
     """
 
     State = QuantizerState
@@ -82,7 +93,8 @@ class QuantizerPanel(Panel):
     title = "Quantize a matrix"
     try_this = (
         "At 4 bits, walk through the channels: which one suffers? Now give each channel its own scale. "
-        "Then look for the clipping range with the best SQNR at 3 bits, and at 8."
+        "Then look for the clipping range with the best SQNR at 3 bits, and at 8. "
+        "(One bit is for the affine scheme: of symmetric codes it would hold nothing but 0.)"
     )
     size = (640, 520)
 
@@ -96,13 +108,24 @@ class QuantizerPanel(Panel):
             self._data[YOURS] = x if x.dtype == np.float64 else x.astype(np.float32)
             start = {"data": YOURS, "channel": 1, **start}
         super().__init__(**start)
+        code_range(self._start.bits, self._start.scheme)  # raises where the scheme has no such code
+        self.widgets["scheme"].observe(self._limit_bits, "value")
+        self._limit_bits()
+
+    def _limit_bits(self, _change=None):
+        """The slider of bits begins where the scheme does; from 1 bit, a change to symmetric moves it to 2."""
+        self.widgets["bits"].min = FEWEST_BITS[self.widgets["scheme"].value]
+
+    def set(self, **values):
+        """As every panel's, the scheme first: which bits there are depends on it."""
+        return super().set(**dict(sorted(values.items(), key=lambda item: item[0] != "scheme")))
 
     def controls(self):
         names = {WEIGHTS: "weights, 16 channels", ACTIVATIONS: "activations after a ReLU", YOURS: "your own array"}
         channels = max(len(x) for x in self._data.values())
         return {
             "data": Choice("data", {names[key]: key for key in self._data}),
-            "bits": Slider("bits b", 1, 8),
+            "bits": Slider("bits b", 1, 8, hint="affine from 1, symmetric from 2 (1 bit would only hold 0)"),
             "clip": Slider("clip at, %", 5, 150, hint="clipping range [α, β] in per cent of the range of the data"),
             "rounding": Choice("rounding", {mode.value.replace("_", " "): mode.value for mode in Rounding}),
             "scheme": Choice("scheme", {scheme.value: scheme.value for scheme in Scheme}),

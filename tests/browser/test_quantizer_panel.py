@@ -67,11 +67,15 @@ def test_ends_on_the_last_value_after_a_burst_of_keys(quantizer):
     quantizer.wait_for(lambda: rests_on_its_handle(quantizer), "the last value")
 
 
-def test_an_error_shows_in_words_and_the_panel_stays_usable(quantizer):
-    quantizer.changes(lambda: quantizer.set("bits b", 1), "the error")
-    assert "bits (symmetric)=1" in quantizer.alert() and "from 2 to 16" in quantizer.alert()
-    quantizer.changes(lambda: quantizer.choose("scheme", "affine"), "the way out")
-    assert not quantizer.alert() and "1 bit, affine" in quantizer.words()
+def test_the_bits_begin_where_the_scheme_does(quantizer):
+    quantizer.changes(lambda: quantizer.set("bits b", 1), "as few as there are")
+    assert quantizer.value("bits b") == 2 and "2 bits, symmetric" in quantizer.words() and not quantizer.alert()
+    quantizer.changes(lambda: quantizer.choose("scheme", "affine"), "the scheme")
+    quantizer.changes(lambda: quantizer.set("bits b", 1), "one bit")
+    assert "1 bit, affine" in quantizer.words()
+    quantizer.changes(lambda: quantizer.choose("scheme", "symmetric"), "back again")
+    assert quantizer.value("bits b") == quantizer.handle_value("bits b") == 2
+    assert "2 bits, symmetric" in quantizer.words()
 
 
 def test_fits_a_laptop_beside_the_file_browser(quantizer):

@@ -351,12 +351,21 @@ def test_the_same_state_gives_the_same_picture():
     assert QuantizerPanel(**state).shown.png == QuantizerPanel(**state).shown.png
 
 
-def test_one_symmetric_bit_is_refused_in_words():
-    panel = QuantizerPanel(bits=1)
-    panel.refresh()
-    assert "from 2 to 16" in str(panel.error)
-    panel.set(scheme="affine")
-    assert "1 bit, affine" in panel.shown.text and panel.error is None
+def test_the_slider_of_bits_begins_where_the_scheme_does():
+    """One bit is there for affine codes only, on slider and box; every bit that can be set can be drawn."""
+    with pytest.raises(ValueError, match="from 2 to 16"):
+        QuantizerPanel(bits=1)
+    panel = QuantizerPanel(bits=1, scheme="affine")
+    rows = [child.children for child in panel.widget.children[0].children if len(getattr(child, "children", ())) == 2]
+    box = next(box for box, _ in rows if box.description == "bits b")
+    assert "1 bit, affine" in panel.shown.text and panel.error is None and box.min == panel.widgets["bits"].min == 1
+    panel.set(scheme="symmetric")
+    assert "2 bits, symmetric" in panel.shown.text and panel.error is None and box.min == panel.widgets["bits"].min == 2
+    with pytest.raises(ValueError, match="bits=1 is outside the control's range"):
+        panel.set(bits=1)
+    panel.set(bits=1, scheme="affine").set(scheme="symmetric", bits=8).reset()
+    assert panel.state == QuantizerState(bits=1, scheme="affine") and "1 bit, affine" in panel.shown.text
+    assert "One bit" in panel.try_this
 
 
 @pytest.mark.parametrize(
