@@ -15,7 +15,7 @@ import json
 import numpy as np
 import course_lib as cl
 found = cl.warm_up(progress=False)
-cl.numerics.fake_quantize(np.ones(3, np.float32), cl.numerics.qparams_from_range(-1.0, 1.0, bits=8))
+cl.numerics.fake_quantize(np.ones(3, np.float32), cl.numerics.qparams_from_range(-1.0, 1.0, bits=8, scheme="affine"))
 print(json.dumps({"kernels": found.kernels, "compiled": found.compiled, "loaded": found.loaded}))
 """
 

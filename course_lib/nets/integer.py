@@ -251,7 +251,8 @@ def check_model(model):
         if layer.kind != "flatten" and not done_before and code_array(layer.input_qparams) != np.uint8:
             q = layer.input_qparams
             raise ValueError(f"layer {layer.name!r} reads codes from {q.qmin} to {q.qmax}; the engine reads unsigned "
-                             "codes of at most 8 bits")
+                             "codes of at most 8 bits: calibrate activations with scheme='affine', signed=False, "
+                             "bits=8 or fewer (the zero point makes room for negative numbers), or use simulated()")
 
 
 def _check_weights(name, qparams):

@@ -24,8 +24,7 @@ __all__ = ["Activations", "quantize_model", "record_activations"]
 
 LOGITS_BITS = 16  # fine enough that two logits rarely share a code
 LOGITS_ROOM = 2  # their codes reach twice as far as calibration saw: new images may go beyond, and 16 bits can pay
-PIXELS = qparams_from_range(0.0, 1.0, bits=8)  # of bytes / 255: S = 1/255, Z = 0, the code of a pixel is its byte
-PIXELS = qparams_from_range(0.0, 1.0, bits=8)  # S = 1/255, Z = 0: the code of a pixel is its byte
+PIXELS = qparams_from_range(0.0, 1.0, bits=8, scheme="affine")  # of bytes / 255: S = 1/255, Z = 0, its byte is the code
 
 
 @dataclass(frozen=True, eq=False)

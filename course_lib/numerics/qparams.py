@@ -10,7 +10,7 @@ from enum import Enum
 
 import numpy as np
 
-from course_lib.numerics.checks import choose, whole_number
+from course_lib.numerics.checks import as_array, choose, float64_array, whole_number
 from course_lib.numerics.layout import Granularity, check_axis, from_rows, params_shape, to_rows
 
 
@@ -30,7 +30,7 @@ class QParams:
     scale : float32 or float64 ndarray, S > 0
         Shape () per tensor, (C,) per channel; per group (R, G): the tensor viewed as R rows (all leading axes
         together) of n entries, each row cut into G = ⌈n / group_size⌉ groups, the last of which may be short.
-    zero_point : int32 ndarray, shape of ``scale``, inside [qmin, qmax]
+    zero_point : int32 ndarray, shape of ``scale``, inside [qmin, qmax]; one number may be given for all
     qmin, qmax : int, the smallest and the largest code
     granularity : Granularity
     axis : int, the channel axis (per channel only)
@@ -50,14 +50,16 @@ class QParams:
         put("granularity", choose(Granularity, self.granularity, "granularity"))
         put("qmin", whole_number(self.qmin, "qmin", -(2**15), 2**16 - 2))
         put("qmax", whole_number(self.qmax, "qmax", self.qmin + 1, 2**15 - 1 if self.qmin < 0 else 2**16 - 1))
-        scale = np.array(self.scale)
+        scale = np.array(as_array(self.scale, "scale"))
         if scale.dtype not in (np.float32, np.float64):
             raise TypeError(f"scale has dtype {scale.dtype}; it must be float32 or float64")
         if not (np.isfinite(scale) & (scale > 0)).all():
             raise ValueError(f"scale must be positive and finite, got {scale}")
-        zero_point = np.array(self.zero_point)
+        zero_point = np.array(as_array(self.zero_point, "zero_point"))
         if zero_point.dtype.kind not in "iu" and zero_point.size:
             raise TypeError(f"zero_point has dtype {zero_point.dtype}; it must be an integer (round it first)")
+        if zero_point.ndim == 0:
+            zero_point = np.full(scale.shape, zero_point)
         if zero_point.shape != scale.shape:
             raise ValueError(f"zero_point has shape {zero_point.shape} and scale {scale.shape}; they must agree")
         if not ((zero_point >= self.qmin) & (zero_point <= self.qmax)).all():
@@ -160,8 +162,8 @@ def code_range(bits, scheme=Scheme.SYMMETRIC, signed=None):
     return (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
 
 
-def qparams_from_range(alpha, beta, *, bits, scheme=Scheme.AFFINE, signed=None, granularity=Granularity.PER_TENSOR,
-                       axis=None, group_size=None, dtype=np.float32):
+def qparams_from_range(alpha, beta, *, bits, scheme, signed=None, granularity=Granularity.PER_TENSOR, axis=0,
+                       group_size=None, dtype=np.float32):
     """The scale and zero point that map the clipping range [α, β] onto the codes of ``bits`` bits.
 
     Symmetric: S = max(|α|, |β|) / (2^(b−1) − 1) and Z = 0. Affine: the range is first widened to hold zero, then
@@ -176,8 +178,11 @@ def qparams_from_range(alpha, beta, *, bits, scheme=Scheme.AFFINE, signed=None, 
     alpha, beta : float or ndarray, () per tensor, (C,) per channel, (R, G) per group; finite, alpha <= beta
     bits : int, 2 to 16 symmetric, 1 to 16 affine
     scheme : Scheme
+        Without a default: a range says nothing of what it is for. (Numbers do, to ``calibrate``: by default weights.)
     signed : bool, affine codes in [−2^(b−1), 2^(b−1) − 1] instead of [0, 2^b − 1]
-    granularity, axis, group_size : see QParams
+    granularity : Granularity
+    axis : int, the channel axis, used per channel only
+    group_size : int, required per group: see QParams
     dtype : float32 or float64, the dtype of the scale
 
     Returns
@@ -189,12 +194,16 @@ def qparams_from_range(alpha, beta, *, bits, scheme=Scheme.AFFINE, signed=None, 
     ValueError
         A bound is NaN or infinite, or alpha > beta; bits out of range.
     """
-    scheme = choose(Scheme, scheme, "scheme")
+    scheme, granularity = choose(Scheme, scheme, "scheme"), choose(Granularity, granularity, "granularity")
+    axis = axis if granularity is Granularity.PER_CHANNEL else None
     qmin, qmax = code_range(bits, scheme, signed)
     dtype = np.dtype(dtype)
     if dtype not in (np.float32, np.float64):
         raise TypeError(f"dtype={dtype} must be float32 or float64")
-    alpha, beta = np.broadcast_arrays(np.asarray(alpha, np.float64), np.asarray(beta, np.float64))
+    alpha, beta = (float64_array(end, name) for name, end in (("alpha", alpha), ("beta", beta)))
+    if alpha.shape != beta.shape and alpha.ndim and beta.ndim:
+        raise ValueError(f"alpha has shape {alpha.shape} and beta {beta.shape}; they must agree, or one be a number")
+    alpha, beta = np.broadcast_arrays(alpha, beta)
     for name, bound in (("alpha", alpha), ("beta", beta)):
         if not np.isfinite(bound).all():
             raise ValueError(f"{name} must be finite, got {bound}")

@@ -88,7 +88,7 @@ def test_every_code_is_at_most_one_from_the_exact_one(case, relu):
 
 @given(st.floats(-1e6, 0), st.floats(1e-3, 1e6), st.integers(1, 8))
 def test_relu_on_codes_is_relu_on_numbers(alpha, beta, bits):
-    q = qparams_from_range(alpha, beta, bits=bits)
+    q = qparams_from_range(alpha, beta, bits=bits, scheme="affine")
     layer = QuantizedLayer("relu", "r", input_qparams=q, output_qparams=q)
     codes = np.arange(q.qmax + 1, dtype=np.uint8)[None]
     ours = QuantizedModel([layer], q).integer_only().run_codes(0, codes)

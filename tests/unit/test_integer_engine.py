@@ -13,7 +13,7 @@ from course_lib.numerics import QParams, calibrate, dequantize, fake_quantize, q
 from numba import types
 from torch.nn import functional
 
-PIXELS = qparams_from_range(0.0, 1.0, bits=8)
+PIXELS = qparams_from_range(0.0, 1.0, bits=8, scheme="affine")
 BITS = (2, 3, 4, 8)
 
 
@@ -81,7 +81,7 @@ def check_layer(layer, relu=False, batch=9):
 @pytest.mark.parametrize("granularity", ["per_tensor", "per_channel"])
 @pytest.mark.parametrize(("weight_bits", "activation_bits"), list(itertools.product(BITS, (*BITS, 16))))
 def test_linear_against_definition_and_simulation(weight_bits, activation_bits, granularity):
-    reads = qparams_from_range(-0.6, 1.9, bits=8 if activation_bits == 16 else activation_bits)
+    reads = qparams_from_range(-0.6, 1.9, bits=8 if activation_bits == 16 else activation_bits, scheme="affine")
     assert reads.zero_point > 0
     for relu in (False, True):
         layer = make_layer("linear", (37, 101), weight_bits=weight_bits, activation_bits=activation_bits, reads=reads,
@@ -93,7 +93,7 @@ def test_linear_against_definition_and_simulation(weight_bits, activation_bits, 
 @pytest.mark.parametrize("bits", BITS)
 @pytest.mark.parametrize("options", [{}, {"padding": 2}, {"stride": 2, "padding": 1}, {"stride": 3}], ids=str)
 def test_convolution_against_definition_and_simulation(bits, granularity, options):
-    reads = qparams_from_range(-0.6, 1.9, bits=bits)
+    reads = qparams_from_range(-0.6, 1.9, bits=bits, scheme="affine")
     for relu in (False, True):
         check_layer(make_layer("conv2d", (6, 5, 5, 5), weight_bits=bits, activation_bits=bits, reads=reads,
                                granularity=granularity, **options), relu, batch=3)
@@ -101,7 +101,8 @@ def test_convolution_against_definition_and_simulation(bits, granularity, option
 
 def test_convolution_with_unequal_sides():
     """Windows, strides and paddings that differ down and across."""
-    layer = make_layer("conv2d", (4, 3, 2, 5), reads=qparams_from_range(-1, 1, bits=8), stride=(2, 1), padding=(0, 3))
+    layer = make_layer("conv2d", (4, 3, 2, 5), reads=qparams_from_range(-1, 1, bits=8, scheme="affine"),
+                       stride=(2, 1), padding=(0, 3))
     codes = random_codes(layer, 2, np.random.default_rng(0))
     ours, theirs = run_layers([layer], 0, codes), quantize(real_output(layer, codes).numpy(), layer.output_qparams)
     assert ours.shape == theirs.shape and np.abs(ours.astype(int) - theirs).max() <= 1
@@ -120,7 +121,7 @@ def test_a_channel_of_zeros_costs_the_others_no_precision():
 
 def test_every_pair_of_input_codes():
     """Two inputs, all 65 536 pairs of codes: exactly the definition."""
-    layer = make_layer("linear", (3, 2), reads=qparams_from_range(-1, 2, bits=8))
+    layer = make_layer("linear", (3, 2), reads=qparams_from_range(-1, 2, bits=8, scheme="affine"))
     codes = np.array(list(itertools.product(range(256), repeat=2)), np.uint8)
     constants = fixed_point(layer)
     for c, column in enumerate(run_layers([layer], 0, codes).T):
@@ -132,7 +133,8 @@ def test_every_pair_of_input_codes():
 @pytest.mark.parametrize("sign", [1, -1])
 def test_the_longest_sum_does_not_overflow(sign):
     """66 311 weights of ±127 times codes of 255 reach the last bit of the accumulator; one more is refused."""
-    q, wide = qparams_from_range(-1, 1, bits=8, scheme="symmetric"), qparams_from_range(-7e4, 7e4, bits=16, signed=True)
+    q = qparams_from_range(-1, 1, bits=8, scheme="symmetric")
+    wide = qparams_from_range(-7e4, 7e4, bits=16, scheme="affine", signed=True)
     for n in (66311, 66312):
         layer = QuantizedLayer("linear", "x", np.full((5, n), sign * 127, np.int8), q, None, PIXELS, wide)
         model = QuantizedModel([layer], PIXELS)
@@ -145,7 +147,7 @@ def test_the_longest_sum_does_not_overflow(sign):
 
 @pytest.mark.parametrize("bits", BITS)
 def test_pooling_and_relu_on_codes(bits):
-    q = qparams_from_range(-0.6, 1.9, bits=bits)
+    q = qparams_from_range(-0.6, 1.9, bits=bits, scheme="affine")
     codes = np.random.default_rng(0).integers(0, q.qmax + 1, (3, 4, 11, 9)).astype(np.uint8)
     x = torch.from_numpy(dequantize(codes, q))
     windows = [(2, None, 0), (3, 2, 1), ((3, 2), (1, 4), 0)]
@@ -161,7 +163,7 @@ def test_pooling_and_relu_on_codes(bits):
 
 def test_relu_that_stands_alone_in_a_net():
     """After pooling there is no clamp to hide in: the ReLU runs as a layer of its own."""
-    first = make_layer("conv2d", (6, 5, 5, 5), reads=qparams_from_range(-1, 1, bits=8))
+    first = make_layer("conv2d", (6, 5, 5, 5), reads=qparams_from_range(-1, 1, bits=8, scheme="affine"))
     q = first.output_qparams
     layers = [first, QuantizedLayer("max_pool2d", "p", input_qparams=q, output_qparams=q, options={"kernel_size": 2}),
               QuantizedLayer("relu", "r", input_qparams=q, output_qparams=q)]
@@ -232,7 +234,8 @@ def test_infinities_saturate_and_nan_is_refused(images):
 
 def test_input_codes_are_those_of_quantize():
     x = np.concatenate([np.linspace(-2, 3, 10001), np.arange(-5, 600) / 510]).astype(np.float32)     # ties included
-    for q in (PIXELS, qparams_from_range(-0.7, 1.3, bits=8), qparams_from_range(-1, 2, bits=3)):
+    for q in (PIXELS, qparams_from_range(-0.7, 1.3, bits=8, scheme="affine"),
+              qparams_from_range(-1, 2, bits=3, scheme="affine")):
         out = np.empty(x.size, np.uint8)
         assert not kernels.quantize_input(x, q.scale.item(), int(q.zero_point), q.qmin, q.qmax, out)
         assert np.array_equal(out, quantize(x, q))
@@ -298,7 +301,7 @@ def test_weight_only(images):
 def linear(codes=None, weight_qparams=None, reads=PIXELS, writes=None):
     weight_qparams = weight_qparams or qparams_from_range(-1, 1, bits=8, scheme="symmetric")
     codes = np.ones((2, 4), weight_qparams.code_dtype) if codes is None else codes
-    writes = writes or qparams_from_range(-4, 4, bits=8)
+    writes = writes or qparams_from_range(-4, 4, bits=8, scheme="affine")
     return QuantizedLayer("linear", "fc", codes, weight_qparams, None, reads, writes)
 
 
@@ -313,14 +316,16 @@ INPUTS = calibrate(np.ones((2, 4), np.float32), bits=4, granularity="per_channel
 @pytest.mark.parametrize(("layers", "message"), [
     (lambda: [linear(weight_qparams=GROUPS)], "'fc': weights per group have several scales in one sum"),
     (lambda: [linear(weight_qparams=INPUTS)], "one scale per entry of axis 1; integers alone need one per output"),
-    (lambda: [linear(weight_qparams=qparams_from_range(-1, 2, bits=8))], "weights must be symmetric"),
-    (lambda: [linear(weight_qparams=qparams_from_range(0, 2, bits=8))], "weights must be symmetric"),
-    (lambda: [linear(reads=qparams_from_range(0, 1, bits=8, signed=True))], "unsigned codes of at most 8 bits"),
-    (lambda: [linear(reads=qparams_from_range(0, 1, bits=9))], "unsigned codes of at most 8 bits"),
-    (lambda: [linear(writes=qparams_from_range(0, 1e-12, bits=8))], "'fc': its outputs reach far beyond"),
+    (lambda: [linear(weight_qparams=qparams_from_range(-1, 2, bits=8, scheme="affine"))], "weights must be symmetric"),
+    (lambda: [linear(weight_qparams=qparams_from_range(0, 2, bits=8, scheme="affine"))], "weights must be symmetric"),
+    (lambda: [linear(reads=qparams_from_range(0, 1, bits=8, scheme="affine", signed=True))],
+     "unsigned codes of at most 8 bits: calibrate activations with scheme='affine', signed=False"),
+    (lambda: [linear(reads=qparams_from_range(0, 1, bits=9, scheme="affine"))], "unsigned codes of at most 8 bits"),
+    (lambda: [linear(writes=qparams_from_range(0, 1e-12, bits=8, scheme="affine"))],
+     "'fc': its outputs reach far beyond"),
     (lambda: [linear(), linear()], "a different name"),
     (lambda: [linear(), relu()], "those of the codes that reach it"),
-    (lambda: [relu(writes=qparams_from_range(0, 2, bits=8))], "must be the same"),
+    (lambda: [relu(writes=qparams_from_range(0, 2, bits=8, scheme="affine"))], "must be the same"),
     (lambda: [relu(writes=None)], "lacks input_qparams or output_qparams"),
 ])
 def test_what_the_engine_refuses(layers, message):

@@ -118,7 +118,7 @@ def test_a_staircase_is_the_quantizers(ax):
 
 
 def test_a_staircase_rounds_as_told(ax):
-    qparams = qparams_from_range(0, 3, bits=2)
+    qparams = qparams_from_range(0, 3, bits=2, scheme="affine")
     assert plots.staircase(ax, qparams, rounding="down", span=(0.9, 0.95), identity=False).get_ydata().max() == 0
     assert len(ax.lines) == 1
 

@@ -1,11 +1,12 @@
 """Scale, zero point and code range: the conventions of the course, the edges, and what QParams refuses."""
 
 import dataclasses
+import inspect
 import pickle
 
 import numpy as np
 import pytest
-from course_lib.numerics import Granularity, QParams, Scheme, code_range, fake_quantize, qparams_from_range
+from course_lib.numerics import Granularity, QParams, Scheme, calibrate, code_range, fake_quantize, qparams_from_range
 
 TINY, HUGE = np.finfo(np.float32).tiny, np.finfo(np.float32).max
 
@@ -45,17 +46,17 @@ def test_symmetric_scale():
 
 
 def test_affine_scale_and_zero_point():
-    q = qparams_from_range(-1.0, 3.0, bits=8)
+    q = qparams_from_range(-1.0, 3.0, bits=8, scheme="affine")
     assert q.scale == np.float32(4 / 255)
     assert (q.zero_point, q.qmin, q.qmax, q.bits, q.levels, q.symmetric) == (64, 0, 255, 8, 256, False)
-    signed = qparams_from_range(-1.0, 3.0, bits=8, signed=True)
+    signed = qparams_from_range(-1.0, 3.0, bits=8, scheme="affine", signed=True)
     assert (signed.zero_point, signed.qmin, signed.qmax) == (64 - 128, -128, 127)
     assert signed.scale == q.scale
 
 
 @pytest.mark.parametrize("alpha, beta, zero_point", [(2.0, 4.0, 0), (-4.0, -2.0, 15), (0.0, 4.0, 0), (-4.0, 0.0, 15)])
 def test_affine_range_is_widened_to_hold_zero(alpha, beta, zero_point):
-    q = qparams_from_range(alpha, beta, bits=4)
+    q = qparams_from_range(alpha, beta, bits=4, scheme="affine")
     assert q.scale == np.float32(4 / 15)
     assert q.zero_point == zero_point
     assert fake_quantize(np.float32(0), q) == 0
@@ -63,7 +64,8 @@ def test_affine_range_is_widened_to_hold_zero(alpha, beta, zero_point):
 
 def test_zero_point_sends_alpha_to_qmin():
     alphas = -np.linspace(0.01, 5, 400)
-    q = qparams_from_range(alphas, np.ones(400), bits=6, granularity="per_channel", axis=0, dtype=np.float64)
+    q = qparams_from_range(alphas, np.ones(400), bits=6, scheme="affine", granularity="per_channel", axis=0,
+                           dtype=np.float64)
     assert (np.rint(alphas / q.scale) + q.zero_point == 0).all()
 
 
@@ -107,7 +109,8 @@ def test_arrays_of_ranges():
     q = qparams_from_range([-1, 0, 2], [1, 0, 2], bits=8, scheme=Scheme.SYMMETRIC, granularity="per_channel", axis=1)
     assert q.scale.tolist() == np.float32([1 / 127, 1, 2]).tolist()
     assert (q.granularity, q.axis) == (Granularity.PER_CHANNEL, 1)
-    q = qparams_from_range(np.zeros((2, 3)), np.ones((2, 3)), bits=4, granularity="per_group", group_size=5)
+    q = qparams_from_range(np.zeros((2, 3)), np.ones((2, 3)), bits=4, scheme="affine", granularity="per_group",
+                           group_size=5)
     assert q.scale.shape == q.zero_point.shape == (2, 3)
 
 
@@ -116,12 +119,12 @@ def test_arrays_of_ranges():
 ])
 def test_range_refusals(alpha, beta, message):
     with pytest.raises(ValueError, match=message):
-        qparams_from_range(alpha, beta, bits=8)
+        qparams_from_range(alpha, beta, bits=8, scheme="affine")
 
 
 def test_dtype_refusal():
     with pytest.raises(TypeError, match="dtype=float16 must be float32 or float64"):
-        qparams_from_range(0, 1, bits=8, dtype=np.float16)
+        qparams_from_range(0, 1, bits=8, scheme="affine", dtype=np.float16)
 
 
 @pytest.mark.parametrize("fields, error, message", [
@@ -146,8 +149,11 @@ def test_qparams_refuses_what_does_not_fit_together():
         QParams(np.array(1), np.int32(0), 0, 1)
     with pytest.raises(TypeError, match="zero_point has dtype float64; it must be an integer"):
         QParams(np.float32(1), np.array(0.5), 0, 1)
-    with pytest.raises(ValueError, match=r"zero_point has shape \(\) and scale \(2,\)"):
-        QParams(two[0], np.int32(0), 0, 1, "per_channel", axis=0)
+    with pytest.raises(ValueError, match=r"zero_point has shape \(3,\) and scale \(2,\)"):
+        QParams(two[0], np.zeros(3, int), 0, 1, "per_channel", axis=0)
+    for name in ("scale", "zero_point"):
+        with pytest.raises(TypeError, match=f"{name} is a dict; it must be an array of numbers"):
+            QParams(**{"scale": np.float32(1), "zero_point": 0, name: {}}, qmin=0, qmax=1)
     with pytest.raises(ValueError, match=r"scale has shape \(2,\); per_tensor wants 0 axes"):
         QParams(*two, 0, 1)
     with pytest.raises(ValueError, match="axis=None with per_channel"):
@@ -160,6 +166,25 @@ def test_qparams_refuses_what_does_not_fit_together():
         QParams(np.ones((1, 2), np.float32), np.zeros((1, 2), np.int32), 0, 1, "per_group", group_size=0)
     with pytest.raises(ValueError, match="'per_row' is not one of 'per_tensor', 'per_channel', 'per_group'"):
         QParams(*two, 0, 1, "per_row")
+
+
+def test_one_zero_point_serves_every_channel_and_group():
+    scales = np.float32([0.5, 0.25])
+    q = QParams(scales, 3, 0, 7, "per_channel", axis=0)
+    assert q == QParams(scales, np.int32([3, 3]), 0, 7, "per_channel", axis=0) and q.zero_point.shape == (2,)
+    assert QParams(scales[None], 3, 0, 7, "per_group", group_size=4).zero_point.tolist() == [[3, 3]]
+
+
+def test_the_scheme_of_a_range_has_no_default_and_other_defaults_are_those_of_calibrate():
+    """Two functions that give the same thing: a default of one must not be another's."""
+    ours, others = (inspect.signature(function).parameters for function in (qparams_from_range, calibrate))
+    with pytest.raises(TypeError, match="scheme"):
+        qparams_from_range(-1, 1, bits=8)
+    shared = {name for name in set(ours) & set(others) if ours[name].default is not inspect.Parameter.empty}
+    assert shared == {"signed", "granularity", "axis", "group_size"}
+    assert all(ours[name].default == others[name].default for name in shared)
+    ends = np.array([1.0, 2.0])
+    assert qparams_from_range(-ends, ends, bits=8, scheme="symmetric", granularity="per_channel").axis == 0
 
 
 def test_qparams_is_immutable_comparable_and_portable():
@@ -187,6 +212,6 @@ def test_code_dtype_is_the_narrowest(qmin, qmax, dtype):
 
 @pytest.mark.parametrize("bits", range(1, 17))
 def test_bits_count_the_codes(bits):
-    assert qparams_from_range(0, 1, bits=bits).bits == bits
+    assert qparams_from_range(0, 1, bits=bits, scheme="affine").bits == bits
     if bits > 1:
         assert qparams_from_range(0, 1, bits=bits, scheme="symmetric").bits == bits

@@ -22,13 +22,13 @@ from course_lib.numerics import calibrate, qparams_from_range, quantize
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
-PIXELS = qparams_from_range(0.0, 1.0, bits=8)
+PIXELS = qparams_from_range(0.0, 1.0, bits=8, scheme="affine")
 
 
 def small_model(bits=4, granularity="per_channel", scheme="symmetric", bias=True, activations=True):
     rng = np.random.default_rng(bits)
-    hidden = qparams_from_range(-0.7, 2.1, bits=8)
-    logits, layers = qparams_from_range(-3, 3, bits=16), []
+    hidden = qparams_from_range(-0.7, 2.1, bits=8, scheme="affine")
+    logits, layers = qparams_from_range(-3, 3, bits=16, scheme="affine"), []
     for name, shape, reads, writes in (("a", (5, 7), PIXELS, hidden), ("b", (3, 5), hidden, logits)):
         w = rng.normal(size=shape).astype(np.float32)
         q = calibrate(w, bits=bits, scheme=scheme, granularity=granularity, group_size=3, signed=None)

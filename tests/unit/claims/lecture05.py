@@ -31,7 +31,7 @@ def deck_codes():
 
 
 def int8_of(dtype):
-    return qparams_from_range(0, 1, bits=8, signed=True, dtype=dtype)
+    return qparams_from_range(0, 1, bits=8, scheme="affine", signed=True, dtype=dtype)
 
 
 def numbers(array):
@@ -48,7 +48,7 @@ def deck_way_back():
 
 
 def rulli_codes():
-    return quantize(RULLI, qparams_from_range(0, 7, bits=3, dtype=np.float64))
+    return quantize(RULLI, qparams_from_range(0, 7, bits=3, scheme="affine", dtype=np.float64))
 
 
 def source_000(r, S, Z):
