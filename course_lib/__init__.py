@@ -44,15 +44,33 @@ def show(*things):
     Returns
     -------
     IPython.display.Code, or a plain ``str`` where IPython is not installed
+
+    Raises
+    ------
+    TypeError
+        One of them has no source in Python: a number, an object, a function that is built in.
     """
     if not things:
         raise ValueError("show() needs at least one function, for instance cl.show(cl.numerics.quantize_one)")
-    source = "\n\n".join(inspect.getsource(getattr(thing, "py_func", thing)).rstrip() for thing in things)
+    source = "\n\n".join(_source_of(thing) for thing in things)
     try:
         from IPython.display import Code
     except ImportError:
         return source
     return Code(source, language="python")
+
+
+def _source_of(thing):
+    """The source of one thing that :func:`show` takes."""
+    try:
+        return inspect.getsource(getattr(thing, "py_func", thing)).rstrip()
+    except (TypeError, OSError):
+        kind, text = type(thing), repr(thing)
+        hint = ""
+        if kind.__module__.startswith(f"{__name__}."):
+            hint = f": show its class, cl.show(cl.{kind.__module__.split('.')[1]}.{kind.__name__})"
+        raise TypeError(f"show() got {text if len(text) < 80 else f'a {kind.__name__}'}, which has no source; it takes "
+                        f"functions, classes, modules and kernels{hint}") from None
 
 
 def table(headers, rows, text_columns=1):

@@ -10,6 +10,7 @@ Sources: ITU-T T.81 (1992), annexes A.3 and K.1; IJG libjpeg, ``jcparam.c`` (sca
 import numpy as np
 
 from course_lib.coding.images import checked_image, checked_quality
+from course_lib.numerics.checks import integer_array
 
 SIDE = 8
 
@@ -51,9 +52,11 @@ def cosine_matrix():
 
 def quantization_table(quality, base=LUMINANCE):
     """Step sizes for a quality from 1 to 100, (8, 8) int64 from 1 to 255: quality 50 gives ``base`` itself."""
-    quality = checked_quality(quality)
+    quality, base = checked_quality(quality), integer_array(base, "base")
+    if base.shape != (SIDE, SIDE):
+        raise ValueError(f"base has shape {base.shape}; a table of step sizes is (8, 8), as LUMINANCE")
     per_cent = 5000 // quality if quality < 50 else 200 - 2 * quality
-    return np.clip((np.asarray(base) * per_cent + 50) // 100, 1, 255)
+    return np.clip((base * per_cent + 50) // 100, 1, 255)
 
 
 def to_blocks(grey):
@@ -120,7 +123,16 @@ def jpeg_pixels(codes, quality, shape, *, base=LUMINANCE):
     Returns
     -------
     ndarray, ``shape``, uint8
+
+    Raises
+    ------
+    TypeError, ValueError
+        ``codes`` are not integers, or not those of an image of this shape; ``quality`` is out of range.
     """
+    codes = integer_array(codes, "codes")
+    wanted = tuple(-(-int(side) // SIDE) for side in shape) + (SIDE, SIDE) if len(shape) == 2 else None
+    if codes.shape != wanted:
+        raise ValueError(f"codes have shape {codes.shape}; those of an image of shape {tuple(shape)} have {wanted}")
     matrix = cosine_matrix()
     blocks = matrix.T @ (codes * quantization_table(quality, base)) @ matrix + 128.0
     blocks = np.floor(np.round(blocks, 9) + 0.5)  # a tie stays a tie, as in jpeg_codes

@@ -8,6 +8,8 @@ from collections import Counter
 
 import numpy as np
 
+from course_lib.numerics.checks import as_array
+
 
 def entropy_plain(symbols):
     """Σ p log₂(1/p) over the symbols that occur, p their share. The definition."""
@@ -36,7 +38,7 @@ def entropy(symbols):
     ValueError
         ``symbols`` is empty.
     """
-    symbols = np.asarray(symbols)
+    symbols = as_array(symbols, "symbols")
     if symbols.dtype.kind not in "iub":
         raise TypeError(f"symbols have dtype {symbols.dtype}; they should be integers: quantize them first")
     if symbols.size == 0:

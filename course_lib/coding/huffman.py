@@ -8,11 +8,12 @@ algorithm for optimal length-limited Huffman codes" (package-merge); Han et al. 
 """
 
 import heapq
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from course_lib.numerics.checks import whole_number
+from course_lib.numerics.checks import as_array, integer_array, whole_number
 
 
 def huffman_tree_plain(counts):
@@ -88,7 +89,10 @@ def huffman_lengths(counts, *, limit=None):
     >>> huffman_lengths([5, 1, 1, 3, 0], limit=2)
     array([2, 2, 2, 2, 0], dtype=uint8)
     """
-    counts = np.asarray(counts)
+    if isinstance(counts, Mapping):
+        raise TypeError(f"counts is a {type(counts).__name__}; it should be a list, the count of symbol s at place s: "
+                        "[counts.get(s, 0) for s in range(1 + max(counts))]")
+    counts = as_array(counts, "counts")
     if counts.size == 0:
         counts = counts.astype(np.int64)
     if counts.dtype.kind not in "iu" or counts.ndim != 1:
@@ -146,7 +150,7 @@ class HuffmanCode:
     lengths: np.ndarray
 
     def __post_init__(self):
-        lengths = np.asarray(self.lengths)
+        lengths = as_array(self.lengths, "lengths")
         if lengths.ndim != 1 or lengths.size > 2**16 or (lengths.size and lengths.dtype.kind not in "iu"):
             raise ValueError(f"lengths have dtype {lengths.dtype} and shape {lengths.shape}; "
                              "they should be whole numbers, (alphabet,), at most 65536")
@@ -188,7 +192,7 @@ class HuffmanCode:
 
     def bits(self, counts):
         """How many bits so many of each symbol take, the table of lengths not counted."""
-        counts = np.asarray(counts)
+        counts = integer_array(counts, "counts")
         if counts.shape != self.lengths.shape or (counts[self.lengths == 0] != 0).any():
             raise ValueError(f"counts have shape {counts.shape}; "
                              f"{self.lengths.size} are wanted, 0 where there is no word")

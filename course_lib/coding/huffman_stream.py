@@ -16,7 +16,7 @@ from course_lib.coding.huffman import HuffmanCode
 from course_lib.coding.packing import pack, packed_size, unpack
 from course_lib.kernels import huffman as kernels
 from course_lib.kernels import pool
-from course_lib.numerics.checks import whole_number
+from course_lib.numerics.checks import as_array, whole_number
 
 BLOCK = 1 << 15                         # symbols
 GRAIN = 4                               # blocks: about 50 µs of writing or reading
@@ -117,7 +117,10 @@ def huffman_encode(symbols, code=None, *, limit=None, threads=None):
     >>> stream.code.words, stream.payload.size, huffman_decode(stream).tolist()
     (['0', '110', '111', '10'], 4, [0, 3, 0, 1, 0, 2, 3, 0, 3, 0])
     """
-    symbols = _check_symbols(np.zeros(0, np.uint8) if np.size(symbols) == 0 else symbols)
+    symbols = as_array(symbols, "symbols")
+    symbols = _check_symbols(symbols if symbols.size else np.zeros(0, np.uint8))
+    if code is not None and not isinstance(code, HuffmanCode):
+        raise TypeError(f"code is a {type(code).__name__}; it should be a HuffmanCode: HuffmanCode.from_counts(counts)")
     blocks = -(-symbols.size // BLOCK)
     if code is not None and limit is not None:
         raise ValueError(f"limit={limit} is for the default code; a code was given as well")
@@ -183,7 +186,6 @@ def huffman_decode(stream, *, threads=None):
 
 def _check_symbols(symbols):
     """The symbols in a row, as uint8 where they are small enough, else as uint16."""
-    symbols = np.asarray(symbols)
     if symbols.dtype.kind not in "iub":
         raise TypeError(f"symbols have dtype {symbols.dtype}; they should be whole numbers: quantize them first")
     symbols = np.ascontiguousarray(symbols).reshape(-1)

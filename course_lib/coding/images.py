@@ -12,6 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from course_lib.numerics.checks import as_array
+
 SUBSAMPLING = ("4:4:4", "4:2:2", "4:2:0")  # colour kept at every pixel, every second one, every second in both directions
 
 
@@ -29,8 +31,8 @@ class JpegFile(NamedTuple):
 def checked_image(image, name="image"):
     """``image`` as a contiguous uint8 array of grey or colour pixels, or an ``ImageError`` that says what is wrong."""
     try:
-        image = np.asarray(image)
-    except ValueError as error:
+        image = as_array(image, name)
+    except TypeError as error:
         raise ImageError(f"{name} is not an array of pixels ({error})") from error
     if image.dtype != np.uint8:
         raise ImageError(f"{name} has dtype {image.dtype}; an image is uint8, 0 to 255 (real pixels: quantize them first)")
@@ -57,6 +59,8 @@ def open_image(file):
     if isinstance(file, (bytes, bytearray, memoryview)):
         name, content = f"these {len(file)} bytes", bytes(file)
     else:
+        if not isinstance(file, (str, os.PathLike)):
+            raise TypeError(f"file is a {type(file).__name__}; it should be a path, or the bytes of a file")
         name = os.fspath(file)
         with open(file, "rb") as stream:
             content = stream.read()

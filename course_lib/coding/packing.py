@@ -7,7 +7,7 @@ stream is bit j mod 8 of byte ⌊j / 8⌋. Negative codes are in two's complemen
 import numpy as np
 
 from course_lib.kernels import packing, pool
-from course_lib.numerics.checks import result_array, whole_number
+from course_lib.numerics.checks import as_array, result_array, whole_number
 
 _GRAIN = 2**19                          # codes that are worth a thread
 
@@ -55,9 +55,10 @@ def pack(codes, bits, *, out=None, threads=None):
         Another dtype; a code that does not fit; ``out`` does not match.
     """
     bits = whole_number(bits, "bits", 1, 8)
-    codes = np.asarray(codes)
+    codes = as_array(codes, "codes")
     if codes.dtype not in (np.int8, np.uint8):
-        raise TypeError(f"codes have dtype {codes.dtype}; they must be int8 (signed) or uint8 (unsigned)")
+        raise TypeError(f"codes have dtype {codes.dtype}; they must be int8 (signed) or uint8 (unsigned): "
+                        "use np.asarray(codes, np.uint8) where they fit")
     signed = codes.dtype == np.int8
     result = result_array(out, (packed_size(codes.size, bits),), np.uint8)
     flat, half, beyond = np.ascontiguousarray(codes).reshape(-1).view(np.uint8), signed * 2 ** (bits - 1), []
@@ -97,7 +98,7 @@ def unpack(packed, bits, count, *, signed, out=None, threads=None):
     """
     bits = whole_number(bits, "bits", 1, 8)
     count = whole_number(count, "count", 0, 2**62)
-    packed = np.asarray(packed)
+    packed = as_array(packed, "packed")
     if packed.dtype != np.uint8 or packed.ndim != 1:
         raise TypeError(f"packed has dtype {packed.dtype} and {packed.ndim} axes; it must be uint8 with one axis")
     if packed.size != packed_size(count, bits):

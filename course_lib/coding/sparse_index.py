@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from course_lib.numerics.checks import whole_number
+from course_lib.numerics.checks import as_array, whole_number
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def relative_index(w, bits):
     >>> index.gaps.tolist(), index.values.tolist(), index.fillers, index.index_bits
     ([1, 2, 7, 2], [3, 1, 0, 7], 1, 12)
     """
-    w, bits = np.asarray(w), whole_number(bits, "bits", 1, 16)
+    w, bits = as_array(w, "w"), whole_number(bits, "bits", 1, 16)
     if w.dtype.kind not in "fiu":
         raise TypeError(f"w has dtype {w.dtype}; it must hold real numbers or integer codes")
     if w.ndim not in (1, 2):

@@ -153,7 +153,7 @@ def _step_if_below(border, numbers, step):
 
 @kernel([types.void(_numbers, array_of(int64, 1), _out(float64))])
 def means(x, starts, centres):
-    """centres[c] = mean of x[starts[c] … starts[c + 1] − 1]; of an empty cluster it stays.   x: (n,) ascending, centres: (k,)
+    """centres[c] = mean of x[starts[c] … starts[c + 1] − 1]; of an empty cluster it stays.   x: (n,), centres: (k,)
 
     From the cluster's own numbers: in a difference of running sums an outlier elsewhere cancels what they had.
     """

@@ -6,8 +6,8 @@ well where the numbers of the run are not too close for their distance from the 
 
 A run knows its mass, how far its mean is from its first and from its last number, and its error, and two runs side by
 side are joined by sums of positive numbers, which never cancel. Four runs are enough, and are kept: from a number to
-either end of its block of ``BLOCK`` numbers, and, for whole blocks, from either side of the cut between them whose index
-is divisible by the highest power of two.
+either end of its block of ``BLOCK`` numbers, and, for whole blocks, from either side of the cut between them whose
+index is divisible by the highest power of two.
 
 Sources: Wang, Song 2011, "Ckmeans.1d.dp: optimal k-means clustering in one dimension by dynamic programming"; Grønlund
 et al. 2017, "Fast exact k-means, k-medians and Bregman divergence clustering in 1D"; Chan, Golub, LeVeque 1983,
@@ -62,7 +62,7 @@ def _error_within(x, counts, i, j):
 
 @_inline
 def _runs_in_blocks(x, counts):
-    """(n, 2) each: distance and error of the run from a number to the end of its block, and from the block's start to it.
+    """(n, 2) each: distance and error of the run from a number to its block's end, and from its block's start to it.
 
     The distance is from the mean to that end: what a join with the block beside needs to know.
     """
@@ -90,7 +90,7 @@ def _gap(x, block):
 
 @_inline
 def _runs_of_blocks(x, counts):
-    """(levels, blocks, 4) runs: level 0, each block; level l, between a block and the odd multiple of 2^(l − 1) next to it."""
+    """(levels, blocks, 4) runs: level 0, a block; level l, from a block to the odd multiple of 2^(l − 1) next to it."""
     blocks, levels = -(-x.size // BLOCK), 1
     while 1 << levels - 1 < blocks:
         levels += 1
@@ -165,7 +165,7 @@ def _between(sums, i, j):
 def optimal_starts(x, counts, cut, starts):
     """The k clusters of least Σ w (x − mean)²: cluster c is x[starts[c] … starts[c + 1] − 1].
 
-    x: (n,) strictly ascending, n ≥ k, counts: (n,) the weights w, whole numbers, cut: (k, n + 1) zeroed, starts: (k + 1,)
+    x: (n,) strictly ascending, n ≥ k, counts: (n,) weights w, whole numbers, cut: (k, n + 1) zeroed, starts: (k + 1,)
 
     best[c, j] = min over i of best[c − 1, i] + error(i … j − 1). The i that is best moves up with j, so that the j in
     the middle halves the search of both sides: k n log n steps in all.

@@ -19,12 +19,47 @@ def whole_number(value, name, low, high):
     return int(value)
 
 
+def as_array(x, name="x"):
+    """``x`` as an array, if it is one, or a number, a tensor, nested lists of numbers; its dtype is not looked at."""
+    try:
+        array = np.asarray(x)
+    except (TypeError, ValueError, RuntimeError) as error:      # uneven lists, a tensor that has a gradient
+        raise TypeError(f"{name} is a {type(x).__name__} that NumPy cannot read as an array ({error})") from error
+    if array.ndim == 0 and array.dtype == object:
+        raise TypeError(f"{name} is a {type(x).__name__}; it must be an array of numbers")
+    return array
+
+
+def float64_array(x, name="x"):
+    """Real numbers of any dtype, as float64."""
+    x = as_array(x, name)
+    if x.dtype.kind not in "fiu":
+        raise TypeError(f"{name} has dtype {x.dtype}; it must hold real numbers")
+    return x.astype(np.float64)
+
+
 def float_array(x, name="x"):
     """``x`` as a float32 or float64 array in the machine's byte order (NaN and infinities pass)."""
-    x = np.asarray(x)
+    given, x = x, as_array(x, name)
     if x.dtype.kind != "f" or x.dtype.itemsize not in (4, 8):
-        raise TypeError(f"{name} has dtype {x.dtype}; it must be float32 or float64: use {name}.astype(np.float32)")
+        raise TypeError(f"{name} has dtype {x.dtype}; it must be float32 or float64: "
+                        f"use {in_dtype(given, name, 'float32')}")
     return x.astype(x.dtype.newbyteorder("="), copy=False)
+
+
+def in_dtype(x, name, dtype):
+    """How a reader gets ``x`` in this dtype, in Python: only an array has ``astype``."""
+    return f"{name}.astype(np.{dtype})" if isinstance(x, np.ndarray) else f"np.asarray({name}, np.{dtype})"
+
+
+def integer_array(x, name, why="it must be an integer dtype"):
+    """``x`` as an array of integers; an empty list is one too."""
+    x = as_array(x, name)
+    if not x.size and x.dtype == np.float64:
+        x = x.astype(np.int64)
+    if x.dtype.kind not in "iu":
+        raise TypeError(f"{name} has dtype {x.dtype}; {why}")
+    return x
 
 
 def real_array(x, name="x"):

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from course_lib.kernels import clustering, pool
-from course_lib.numerics.checks import finite_array, real_array, whole_number
+from course_lib.numerics.checks import as_array, finite_array, integer_array, real_array, whole_number
 from course_lib.numerics.layout import Granularity, params_shape, to_rows
 
 GRAIN = 1 << 15                                                         # numbers: about 50 µs of searching
@@ -147,9 +147,7 @@ def codebook_dequantize(codes, levels, scale=np.float32(1), *, group_size=None):
     TypeError, ValueError
         ``codes`` are not integers or not indices of ``levels``; ``scale`` does not match.
     """
-    codes, levels, scale = np.asarray(codes), _check_levels(levels), real_array(scale, "scale")
-    if codes.dtype.kind not in "iu":
-        raise TypeError(f"codes has dtype {codes.dtype}; it must be an integer dtype")
+    codes, levels, scale = integer_array(codes, "codes"), _check_levels(levels), real_array(scale, "scale")
     if codes.size and not 0 <= codes.min() <= codes.max() < levels.size:
         raise ValueError(f"codes run from {codes.min()} to {codes.max()}; "
                          f"{levels.size} levels have 0 to {levels.size - 1}")
@@ -169,7 +167,7 @@ def _float32_below(x):
 
 
 def _check_levels(levels):
-    levels = np.asarray(levels)
+    levels = as_array(levels, "levels")
     if levels.ndim != 1 or not 1 <= levels.size <= 2**16 or levels.dtype.kind not in "fiu":
         raise ValueError(f"levels must be 1 to 65536 real numbers in one row, got dtype {levels.dtype}, "
                          f"shape {levels.shape}")

@@ -10,7 +10,15 @@ import math
 import numpy as np
 
 from course_lib.kernels import elementwise, floats, pool
-from course_lib.numerics.checks import choose, float_array, real_array, result_array, seed_from, whole_number
+from course_lib.numerics.checks import (
+    choose,
+    float_array,
+    integer_array,
+    real_array,
+    result_array,
+    seed_from,
+    whole_number,
+)
 from course_lib.numerics.formats import Nans, as_format, exact
 from course_lib.numerics.rounding import Rounding, round_one
 
@@ -201,10 +209,8 @@ def decode(codes, format, *, out=None, threads=None):
     >>> decode(np.array([56, 192, 127]), "e4m3")
     array([ 1., -2., nan], dtype=float32)
     """
-    codes, format = np.asarray(codes), as_format(format)
+    codes, format = integer_array(codes, "codes"), as_format(format)
     format.check_float64()
-    if codes.dtype.kind not in "iu":
-        raise TypeError(f"codes has dtype {codes.dtype}; it must be an integer dtype")
     narrow = code_dtype(format)
     fits = codes.dtype == narrow and format.bits == 8 * narrow.itemsize
     if not fits and codes.size and not 0 <= int(codes.min()) <= int(codes.max()) < 2**format.bits:

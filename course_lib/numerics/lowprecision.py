@@ -13,7 +13,7 @@ from enum import Enum
 import numpy as np
 
 from course_lib.kernels import floats
-from course_lib.numerics.checks import choose, float_array, real_array, seed_from, whole_number
+from course_lib.numerics.checks import choose, float64_array, float_array, real_array, seed_from, whole_number
 from course_lib.numerics.conversion import KERNEL_MODE, grid_of, rounded_into, to_format
 from course_lib.numerics.formats import as_format
 from course_lib.numerics.rounding import Rounding, round_one
@@ -185,7 +185,11 @@ def dot_in(x, y, format, *, rounding=Rounding.NEAREST, rng=None, order=Order.SEQ
 def add_in(x, y, format, *, rounding=Rounding.NEAREST, rng=None):
     """x + y, the exact sum, rounded once to the format: float64.   x, y: float32 or float64, shapes that broadcast"""
     arithmetic = _prepare(format, rounding, rng)
-    x, y = np.broadcast_arrays(_double(x), _double(y, "y"))
+    x, y = _double(x), _double(y, "y")
+    try:
+        x, y = np.broadcast_arrays(x, y)
+    except ValueError:
+        raise ValueError(f"x has shape {x.shape} and y {y.shape}; they must agree, or broadcast") from None
     sums = np.empty(x.shape)
     floats.add(x.ravel(), y.ravel(), *arithmetic, sums.reshape(-1))
     return sums
@@ -218,7 +222,9 @@ def gradient_descent_in(gradient, x0, lr, steps, format, *, rounding=Rounding.NE
     """
     whole_number(steps, "steps", 0, 2**31)
     options = {"rounding": rounding, "rng": rng}
-    x, lr = (round_in(np.asarray(v, np.float64), format) for v in (x0, lr))
+    x, lr = (round_in(float64_array(v, name), format) for name, v in (("x0", x0), ("lr", lr)))
+    if lr.shape not in ((), x.shape):
+        raise ValueError(f"lr has shape {lr.shape} and x0 {x.shape}; lr must be one number, or one for each entry")
     path = np.empty((steps + 1, *x.shape))
     path[0] = x
     for step in range(steps):

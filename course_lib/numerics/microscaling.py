@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from course_lib.kernels import microscaling, pool
-from course_lib.numerics.checks import float_array, whole_number
+from course_lib.numerics.checks import as_array, float_array, whole_number
 from course_lib.numerics.conversion import decode, encode, encode_one
 from course_lib.numerics.formats import as_format
 from course_lib.numerics.layout import Granularity, params_shape, to_rows
@@ -128,7 +128,7 @@ def mx_dequantize(codes, scale, format, *, block_size=32, threads=None):
     TypeError, ValueError
         Codes that the format does not have; ``scale`` does not match.
     """
-    format, scale = _element(format), np.asarray(scale)
+    format, scale = _element(format), as_array(scale, "scale")
     group = whole_number(block_size, "block_size", 1, 2**31)
     elements = decode(codes, format, threads=threads)
     wanted = params_shape(elements.shape, Granularity.PER_GROUP, None, group)
@@ -136,6 +136,7 @@ def mx_dequantize(codes, scale, format, *, block_size=32, threads=None):
         raise ValueError(f"scale has dtype {scale.dtype} and shape {scale.shape}; codes of shape {elements.shape} take "
                          f"uint8 and {wanted}")
     rows, group = to_rows(elements, Granularity.PER_GROUP, None, group)
+    scale = np.ascontiguousarray(scale)
     if rows.dtype == np.float32:
         _share(lambda x, scale, out: microscaling.scale_blocks(x, scale, group, out), rows, scale, rows, group, threads)
         return rows.reshape(elements.shape)

@@ -9,7 +9,7 @@ Jacob et al. 2018, "Quantization and training of neural networks for efficient i
 import numpy as np
 
 from course_lib.kernels import elementwise, pool
-from course_lib.numerics.checks import choose, float_array, real_array, result_array, seed_from
+from course_lib.numerics.checks import choose, float_array, integer_array, real_array, result_array, seed_from
 from course_lib.numerics.layout import Granularity
 from course_lib.numerics.qparams import QParams, Scheme, qparams_from_range
 from course_lib.numerics.rounding import Rounding, round_one
@@ -82,7 +82,7 @@ def quantize(x, qparams, *, rounding=Rounding.NEAREST, rng=None, out=None, threa
     >>> quantize(np.array([0.1, 0.2, -0.6, 5.0]), p)
     array([ 0,  1, -2,  3], dtype=int8)
     """
-    return _run(elementwise.quantize_rows, x, qparams, rounding, rng, out, qparams.code_dtype, threads)
+    return _run(elementwise.quantize_rows, x, qparams, rounding, rng, out, _checked(qparams).code_dtype, threads)
 
 
 def dequantize(codes, qparams):
@@ -108,9 +108,7 @@ def dequantize(codes, qparams):
 
     Source: Gholami et al. 2021, sec. III-B.
     """
-    codes = np.asarray(codes)
-    if codes.dtype.kind not in "iu":
-        raise TypeError(f"codes has dtype {codes.dtype}; it must be an integer dtype")
+    codes, qparams = integer_array(codes, "codes"), _checked(qparams)
     if codes.size and not qparams.qmin <= codes.min() <= codes.max() <= qparams.qmax:
         raise ValueError(f"codes run from {codes.min()} to {codes.max()}, outside [qmin, qmax] = "
                          f"[{qparams.qmin}, {qparams.qmax}]")
@@ -134,7 +132,14 @@ def fake_quantize(x, qparams, *, rounding=Rounding.NEAREST, rng=None, out=None, 
 
     Source: Gholami et al. 2021, sec. III-G (simulated quantization).
     """
-    return _run(elementwise.fake_quantize_rows, x, qparams, rounding, rng, out, qparams.scale.dtype, threads)
+    return _run(elementwise.fake_quantize_rows, x, qparams, rounding, rng, out, _checked(qparams).scale.dtype, threads)
+
+
+def _checked(qparams):
+    if not isinstance(qparams, QParams):
+        raise TypeError(f"qparams is a {type(qparams).__name__}; it must be QParams, as calibrate and "
+                        "qparams_from_range make them")
+    return qparams
 
 
 def _run(kernel, x, qparams, rounding, rng, out, dtype, threads):

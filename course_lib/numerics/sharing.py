@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from course_lib.kernels import clustering, optimal_clusters, sorting, ways
-from course_lib.numerics.checks import choose, finite_array, whole_number
+from course_lib.numerics.checks import as_array, choose, finite_array, float64_array, whole_number
 from course_lib.numerics.codebook import nearest_level, nearest_level_one
 
 LARGEST = 1e150                                         # the square of a larger number may not fit float64
@@ -107,7 +107,7 @@ def kmeans(x, k, *, start=Start.LINEAR, rng=None, most_iterations=1000, threads=
     """
     k = whole_number(k, "k", 1, 2**16)
     most_iterations = whole_number(most_iterations, "most_iterations", 1, 2**31)
-    x, start = np.asarray(x), _checked_start(start, k, rng)
+    x, start = as_array(x), _checked_start(start, k, rng)
     ascending = _sorted(x)
     new = ascending[1:] != ascending[:-1]
     if np.count_nonzero(new) < k:
@@ -119,7 +119,7 @@ def kmeans(x, k, *, start=Start.LINEAR, rng=None, most_iterations=1000, threads=
 
 
 def first_centroids(x, k, start=Start.LINEAR, *, rng=None):
-    """Where :func:`kmeans` begins: ``kmeans(x, k, start=first_centroids(x, k, start))`` is ``kmeans(x, k, start=start)``.
+    """Where :func:`kmeans` begins: with ``start=first_centroids(x, k, start)`` it gives what ``start=start`` gives.
 
     Parameters
     ----------
@@ -146,7 +146,7 @@ def first_centroids(x, k, start=Start.LINEAR, *, rng=None):
     Source: Han et al. 2016, sec. 3.2, for the linear, the density and the Forgy start.
     """
     k, start = whole_number(k, "k", 1, 2**16), _checked_start(start, k, rng)
-    return _centres(_sorted(x), k, start, rng)
+    return _centres(_sorted(as_array(x)), k, start, rng)
 
 
 def kmeans_optimal(x, k, *, threads=None):
@@ -163,7 +163,7 @@ def kmeans_optimal(x, k, *, threads=None):
     Source: Wang, Song 2011; Grønlund et al. 2017.
     """
     k = whole_number(k, "k", 1, 2**16)
-    x = np.asarray(x)
+    x = as_array(x)
     values, counts = np.unique(_sorted(x), return_counts=True)
     if values.size <= k:
         return _exact(x, values, threads)
@@ -177,7 +177,7 @@ def kmeans_optimal(x, k, *, threads=None):
     centres = np.array([wide[a] + np.average(wide[a:b] - wide[a], weights=counts[a:b])
                         for a, b in zip(starts, starts[1:])])
     best, near = _shared(x, np.repeat(wide, counts), centres, 0, threads), kmeans(x, k, threads=threads)
-    return best if best.sse <= near.sse else near._replace(iterations=0)    # for rounding the codebook has the last word
+    return best if best.sse <= near.sse else near._replace(iterations=0)    # rounding the codebook has the last word
 
 
 def _sorted(x):
@@ -230,7 +230,7 @@ def _shared(x, ascending, centres, iterations, threads):
 def _checked_start(start, k, rng):
     """A member of Start, or k centres in float64."""
     if not isinstance(start, str):
-        centres = finite_array(np.asarray(start, np.float64), "start")
+        centres = finite_array(float64_array(start, "start"), "start")
         if centres.shape != (k,):
             raise ValueError(f"start has shape {centres.shape}; k={k} takes as many centres, ({k},)")
         return centres

@@ -4,7 +4,7 @@ import numpy as np
 
 from course_lib.kernels import bits as kernels
 from course_lib.kernels import pool
-from course_lib.numerics.checks import float_array
+from course_lib.numerics.checks import as_array, float_array
 from course_lib.products.bitserial import BitPlanes, Coding, as_rows, matmul_bitserial, no_words, rows_of_a_part
 
 
@@ -41,9 +41,11 @@ class BinaryMatrix(BitPlanes):
         >>> BinaryMatrix.from_dense([[1, -1, 1]]).to_dense()
         array([[ 1, -1,  1]], dtype=int8)
         """
-        matrix = np.asarray(matrix)
+        matrix = as_array(matrix, "matrix")
         if matrix.dtype.kind not in "if":
             raise TypeError(f"matrix has dtype {matrix.dtype}; it must be signed integers or floats")
+        if matrix.ndim not in (1, 2):
+            raise ValueError(f"matrix has shape {matrix.shape}; it must have 1 or 2 axes")
         wrong = np.argwhere(np.abs(matrix) != 1)
         if len(wrong):
             where = tuple(map(int, wrong[0]))

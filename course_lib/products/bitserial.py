@@ -12,7 +12,7 @@ import numpy as np
 
 from course_lib.kernels import bits as kernels
 from course_lib.kernels import pool, simd
-from course_lib.numerics.checks import choose, whole_number
+from course_lib.numerics.checks import as_array, choose, whole_number
 from course_lib.products.rows import LARGEST_SUM
 
 _WORK_OF_A_PART = 240_000       # products of 512 bits: some 90 µs, as long as a sleeping thread takes to wake
@@ -208,9 +208,10 @@ def rows_of_a_part(codes):
 
 def _checked(codes, bits, coding):
     """``codes``, if all of them are codes of this coding."""
-    codes = np.asarray(codes)
+    codes = as_array(codes, "codes")
     if codes.dtype not in (np.int8, np.uint8):
-        raise TypeError(f"codes have dtype {codes.dtype}; they must be int8 or uint8")
+        raise TypeError(f"codes have dtype {codes.dtype}; they must be int8 or uint8: "
+                        "use np.asarray(codes, np.uint8) where they fit")
     if codes.ndim not in (1, 2):
         raise ValueError(f"codes have shape {codes.shape}; they must have 1 or 2 axes")
     low, high = {Coding.UNSIGNED: (0, 2**bits - 1), Coding.SIGNED: (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1),

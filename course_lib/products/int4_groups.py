@@ -8,7 +8,7 @@ from course_lib.kernels import dense as kernels
 from course_lib.kernels import simd
 from course_lib.kernels.tiles import ROWS
 from course_lib.numerics import Granularity, calibrate, quantize
-from course_lib.numerics.checks import whole_number
+from course_lib.numerics.checks import finite_array, whole_number
 from course_lib.products.rows import check_codes, split_rows
 
 
@@ -38,7 +38,7 @@ class Int4Groups:
         w = check_codes("w", w, (np.float32,), (2,))
         if w.size == 0:
             raise ValueError(f"w has shape {w.shape}; it should have weights")
-        q = calibrate(w, bits=4, granularity=Granularity.PER_GROUP, group_size=group)
+        q = calibrate(finite_array(w, "w"), bits=4, granularity=Granularity.PER_GROUP, group_size=group)
         return pack_int4_groups(quantize(w, q), q.scale, group)
 
     @property
@@ -88,7 +88,7 @@ def pack_int4_groups(codes, scales, group=128):
         raise ValueError(f"group is {group}; it should be a multiple of 8, of the columns that lie together")
     (m, n), groups = codes.shape, -(-codes.shape[1] // group)
     if scales.shape != (m, groups):
-        raise ValueError(f"scales has shape {scales.shape}; {m} rows of {n} columns in groups of {group} take "
+        raise ValueError(f"scales has shape {scales.shape}; codes of shape {codes.shape} in groups of {group} take "
                          f"({m}, {groups})")
     if codes.size and (codes.min() < -8 or codes.max() > 7):
         raise ValueError(f"codes go from {codes.min()} to {codes.max()}; 4 bits hold −8 to 7")

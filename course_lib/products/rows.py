@@ -3,6 +3,7 @@
 import numpy as np
 
 from course_lib.kernels import pool, simd
+from course_lib.numerics.checks import as_array, in_dtype
 
 LARGEST_SUM = 2**31 - 1
 SIGN = np.uint8(128)
@@ -10,9 +11,11 @@ SIGN = np.uint8(128)
 
 def check_codes(name, codes, dtypes, ndims):
     """``codes`` as a C-contiguous array of one of these dtypes and numbers of axes."""
-    codes = np.asarray(codes)
+    given, codes = codes, as_array(codes, name)
     if codes.dtype not in dtypes:
-        raise TypeError(f"{name} has dtype {codes.dtype}; it must be {' or '.join(np.dtype(d).name for d in dtypes)}")
+        right = [np.dtype(d).name for d in dtypes]
+        raise TypeError(f"{name} has dtype {codes.dtype}; it must be {' or '.join(right)}: "
+                        f"use {in_dtype(given, name, right[0])} where that holds it")
     if codes.ndim not in ndims:
         raise ValueError(f"{name} has shape {codes.shape}; it must have {' or '.join(map(str, ndims))} axes")
     return np.ascontiguousarray(codes)

@@ -11,7 +11,7 @@ import numpy as np
 
 from course_lib.kernels import pool, ways
 from course_lib.kernels import sparse as kernels
-from course_lib.numerics.checks import whole_number
+from course_lib.numerics.checks import as_array, in_dtype, integer_array, whole_number
 
 GRAIN = 250_000                 # weights that are worth a thread of their own: some 60 µs
 BY_WAY = {"vector": kernels.csr, "plain": kernels.csr_by_loads}
@@ -79,6 +79,9 @@ class SparseCSR:
     @classmethod
     def from_scipy(cls, matrix):
         """A sparse matrix or array of SciPy, in any of its forms. Values are taken as they are: float32."""
+        if not hasattr(matrix, "tocsr"):
+            raise TypeError(f"matrix is a {type(matrix).__name__}; it must be a sparse matrix or array of SciPy: "
+                            "for an array take SparseCSR.from_dense")
         matrix = matrix.tocsr()
         return cls(matrix.data, matrix.indices, matrix.indptr, matrix.shape)
 
@@ -189,9 +192,9 @@ def transposed(x):
 
 def checked_weights(w, name, ndim):
     """``w`` as a C-contiguous float32 array with this many axes."""
-    w = np.asarray(w)
+    given, w = w, as_array(w, name)
     if w.dtype != np.float32:
-        raise TypeError(f"{name} has dtype {w.dtype}; it must be float32: use {name}.astype(np.float32)")
+        raise TypeError(f"{name} has dtype {w.dtype}; it must be float32: use {in_dtype(given, name, 'float32')}")
     if w.ndim != ndim:
         raise ValueError(f"{name} has shape {w.shape}; it must have {ndim} axes")
     return np.ascontiguousarray(w)
@@ -199,9 +202,9 @@ def checked_weights(w, name, ndim):
 
 def checked_vectors(x, n):
     """``x`` as a C-contiguous float32 array, (n,) or (batch, n)."""
-    x = np.asarray(x)
+    given, x = x, as_array(x)
     if x.dtype != np.float32:
-        raise TypeError(f"x has dtype {x.dtype}; it must be float32: use x.astype(np.float32)")
+        raise TypeError(f"x has dtype {x.dtype}; it must be float32: use {in_dtype(given, 'x', 'float32')}")
     if x.ndim not in (1, 2) or x.shape[-1] != n:
         raise ValueError(f"x has shape {x.shape}; it must be ({n},) or (batch, {n}), as w has {n} columns")
     return np.ascontiguousarray(x)
@@ -215,9 +218,7 @@ def checked_shape(shape):
 
 
 def _integers(array, name):
-    array = np.asarray(array)
-    if array.dtype.kind not in "iu" and array.size:
-        raise TypeError(f"{name} has dtype {array.dtype}; it must be an integer dtype")
+    array = integer_array(array, name)
     if array.ndim != 1:
         raise ValueError(f"{name} has shape {array.shape}; it must have 1 axis")
     return array

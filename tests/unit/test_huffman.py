@@ -1,6 +1,7 @@
 """Huffman codes against their definition, the entropy and dahuffman; streams against the definition, bit by bit."""
 
 import dataclasses
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -58,6 +59,9 @@ def bits_of(payload):
 def test_tree_and_words():
     assert huffman_tree_plain([5, 1, 1, 3]) == (0, ((1, 2), 3))
     assert HuffmanCode.from_counts([5, 1, 1, 3]).words == ["0", "110", "111", "10"]
+    for counts in ({0: 5, 3: 3}, Counter([0, 0, 3])):
+        with pytest.raises(TypeError, match=r"counts is a (dict|Counter); it should be a list, .*counts.get\(s, 0\) for s"):
+            HuffmanCode.from_counts(counts)
     assert HuffmanCode.from_counts([0, 7, 0]).words == ["", "0", ""]
     assert HuffmanCode.from_counts([]).words == [] and HuffmanCode([]).longest == 0
     assert huffman_tree_plain([0, 0]) is None and huffman_lengths([0, 0]).tolist() == [0, 0]

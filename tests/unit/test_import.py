@@ -73,6 +73,17 @@ def test_table(monkeypatch):
     assert course_lib.table(["format", "bytes", "note"], rows) == source
 
 
+@pytest.mark.parametrize("thing, words", [
+    (numerics.FORMATS["e4m3"], r"got a FloatFormat, which has no source; .*: show its class, cl.show\(cl.numerics.FloatFormat\)"),
+    (7, "got 7, which has no source; it takes functions, classes"),
+    (len, "built-in function len"),
+    (numerics.FORMATS, "got a dict, which has no source"),
+])
+def test_show_says_what_has_no_source(thing, words):
+    with pytest.raises(TypeError, match=words):
+        course_lib.show(numerics.quantize_one, thing)
+
+
 def test_show_without_ipython(monkeypatch):
     monkeypatch.setitem(sys.modules, "IPython.display", None)
     assert course_lib.show(numerics.dequantize_one).startswith("def dequantize_one(")

@@ -140,7 +140,7 @@ def test_scale_and_zero_point_equal_torch_observers():
 
 
 def test_saturation_and_signed_zero():
-    q = qparams_from_range(-1, 1, bits=8)
+    q = qparams_from_range(-1, 1, bits=8, scheme="affine")
     assert quantize(np.array([np.inf, -np.inf, 1e30, -1e30]), q).tolist() == [255, 0, 255, 0]
     codes = quantize(np.array([0.0, -0.0, -1e-30]), q)
     assert (codes == q.zero_point).all()
@@ -180,8 +180,8 @@ def test_scalars_give_arrays_without_axes():
 
 
 def test_wider_dtype_decides():
-    q32 = qparams_from_range(-1, 1, bits=8)
-    q64 = qparams_from_range(-1, 1, bits=8, dtype=np.float64)
+    q32 = qparams_from_range(-1, 1, bits=8, scheme="affine")
+    q64 = qparams_from_range(-1, 1, bits=8, scheme="affine", dtype=np.float64)
     x = np.random.default_rng(0).normal(size=500)
     assert fake_quantize(x, q32).dtype == np.float32
     assert fake_quantize(x.astype(np.float32), q64).dtype == np.float64
@@ -190,16 +190,19 @@ def test_wider_dtype_decides():
 
 @pytest.mark.parametrize("function", [quantize, fake_quantize])
 def test_refusals(function):
-    q = qparams_from_range(-1, 1, bits=8)
-    channels = qparams_from_range(-np.ones(3), np.ones(3), bits=8, granularity="per_channel", axis=0)
-    groups = qparams_from_range(-np.ones((2, 3)), np.ones((2, 3)), bits=8, granularity="per_group", group_size=4)
+    q = qparams_from_range(-1, 1, bits=8, scheme="affine")
+    channels = qparams_from_range(-np.ones(3), np.ones(3), bits=8, scheme="affine", granularity="per_channel", axis=0)
+    groups = qparams_from_range(-np.ones((2, 3)), np.ones((2, 3)), bits=8, scheme="affine", granularity="per_group",
+                                group_size=4)
     with pytest.raises(ValueError, match=r"x has 2 NaN, the first at index \(0, 1\)"):
         function(np.array([[0, np.nan], [np.nan, 1]]), q)
     with pytest.raises(ValueError, match="x has 1 NaN, the first; NaN has no code"):
         function(np.float32(np.nan), q)
-    for wrong in (np.zeros(3, np.float16), np.zeros(3, int), np.zeros(3, complex), np.array(["a"]), [1, 2]):
+    for wrong in (np.zeros(3, np.float16), np.zeros(3, int), np.zeros(3, complex), np.array(["a"])):
         with pytest.raises(TypeError, match=r"x has dtype .*must be float32 or float64: use x.astype\(np.float32\)"):
             function(wrong, q)
+    with pytest.raises(TypeError, match=r"x has dtype int64; .*: use np.asarray\(x, np.float32\)"):
+        function([1, 2], q)
     with pytest.raises(ValueError, match=r"x has shape \(4, 3\), .* scales of shape \(4,\) \(per channel on axis 0\)"):
         function(np.zeros((4, 3)), channels)
     with pytest.raises(ValueError, match="x has no axes"):
@@ -213,7 +216,7 @@ def test_refusals(function):
 
 
 def test_dequantize_refusals():
-    q = qparams_from_range(-1, 1, bits=4)
+    q = qparams_from_range(-1, 1, bits=4, scheme="affine")
     with pytest.raises(TypeError, match="codes has dtype float64"):
         dequantize(np.zeros(3), q)
     with pytest.raises(ValueError, match=r"codes run from 3 to 16, outside \[qmin, qmax\] = \[0, 15\]"):

@@ -5,7 +5,15 @@ from itertools import accumulate, combinations
 
 import numpy as np
 import pytest
-from course_lib.numerics import Start, first_centroids, kmeans, kmeans_optimal, kmeans_plain, nearest_level, sharing_rate
+from course_lib.numerics import (
+    Start,
+    first_centroids,
+    kmeans,
+    kmeans_optimal,
+    kmeans_plain,
+    nearest_level,
+    sharing_rate,
+)
 
 DTYPES = [np.float32, np.float64]
 
@@ -226,7 +234,7 @@ HOSTILE = {
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_optimal_on_hostile_numbers(kind, dtype):
-    """Against all ways to cut, in exact arithmetic; more numbers than a block of the kernel has; and against k-means."""
+    """Against all ways to cut, in exact arithmetic, on more numbers than a block of the kernel has; and k-means."""
     rng = np.random.default_rng(0)
     for n in (6, 40):
         x = HOSTILE[kind](rng.normal(size=n), float(np.finfo(dtype).smallest_subnormal)).astype(dtype)
