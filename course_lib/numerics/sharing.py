@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from course_lib.kernels import clustering, optimal_clusters, sorting, ways
+from course_lib.kernels import clustering, sorting, ways
 from course_lib.numerics.checks import as_array, choose, finite_array, float64_array, whole_number
 from course_lib.numerics.codebook import nearest_level, nearest_level_one
 
@@ -170,6 +170,8 @@ def kmeans_optimal(x, k, *, threads=None):
     if k * values.size > LARGEST_TABLE:
         raise ValueError(f"k={k} times {values.size} different numbers is more than {LARGEST_TABLE}; "
                          "take kmeans, which is not exact, or fewer numbers")
+    from course_lib.kernels import optimal_clusters     # here, so that nobody else waits for it to load
+
     wide, weights = values.astype(np.float64), counts.astype(np.float64)
     starts = np.zeros(k + 1, np.int64)
     about_one = np.ldexp(wide, -np.frexp(np.abs(wide).max())[1])    # squares of small numbers do not vanish
