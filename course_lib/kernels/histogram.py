@@ -40,7 +40,7 @@ def _divergence(mass, used, x_log_x, first, last, levels):
     left, right = mass[first + 1] - mass[first], mass[last] - mass[last - 1]
     p_log_p = (x_log_x[last] - x_log_x[first] - _x_log_x(left) - _x_log_x(right)
                + _x_log_x(left + below) + _x_log_x(right + above))      # what was clipped piles up at the ends
-    p_log_q, start = 0.0, first
+    p_log_q, expressed, start = 0.0, kept, first                        # expressed: the mass of all codes
     for level in range(levels):
         stop = first + (level + 1) * (last - first) // levels
         q, n = mass[stop] - mass[start], used[stop] - used[start]
@@ -52,9 +52,11 @@ def _divergence(mass, used, x_log_x, first, last, levels):
             p += above
             n += right == 0 and above > 0
         if p > 0:
-            p_log_q += p * np.log(max(q, 1.0) / n)                      # nothing but clipped: as one number
+            if q == 0:                                                  # nothing but clipped: as one number
+                q, expressed = 1.0, expressed + 1
+            p_log_q += p * np.log(q / n)
         start = stop
-    return (p_log_p - p_log_q + total * np.log(kept / total)) / total if kept > 0 else np.inf
+    return (p_log_p - p_log_q + total * np.log(expressed / total)) / total if kept > 0 else np.inf
 
 
 @kernel([types.void(array_of(int64, 2), array_of(int64, 2), array_of(int64, 2), int64,

@@ -190,15 +190,15 @@ def clipping_divergence_one(counts, first, last, levels):
     p = kept.copy()
     p[0] += sum(counts[:first])
     p[-1] += sum(counts[last:])
-    divergence = 0.0
+    if not any(kept):
+        return math.inf
+    q = [0.0] * len(p)
     for level in range(levels):
         bins = range(level * len(p) // levels, (level + 1) * len(p) // levels)
         used = [k for k in bins if p[k] > 0]
-        mass = max(sum(kept[k] for k in bins), 1)
         for k in used:
-            q = mass / len(used) / sum(kept) if any(kept) else 0
-            divergence += p[k] / total * math.log(p[k] / total / q) if q else math.inf
-    return divergence
+            q[k] = max(sum(kept[k] for k in bins), 1) / len(used)
+    return sum(p[k] / total * math.log(p[k] / total / (q[k] / sum(q))) for k in range(len(p)) if p[k] > 0)
 
 
 def histogram_range(rows, scheme, qmin, qmax):

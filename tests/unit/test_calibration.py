@@ -77,7 +77,7 @@ def test_divergence_equals_its_definition(levels):
 def test_divergence_by_hand():
     # P = (3, 1, 1, 1) / 6 in one code: Q = (1, 1, 1, 1) / 4; and all lost where the kept part is empty
     assert clipping_divergence_one([3, 1, 1, 1], 0, 4, 1) == pytest.approx(0.5 * np.log(2) + 0.5 * np.log(2 / 3))
-    gap = 2 / 7 * np.log(2 / 7) + 5 / 7 * np.log(5 / 7 * 2)      # the code of an empty gap, with five clipped: as one
+    gap = 2 / 7 * np.log(3 / 7) + 5 / 7 * np.log(15 / 7)         # the code of an empty gap, with five clipped: as one
     assert clipping_divergence_one([1, 1, 0, 5], 0, 3, 3) == pytest.approx(gap)
     assert clipping_divergence_one([0, 0, 0, 5], 0, 3, 3) == np.inf
 
@@ -103,7 +103,16 @@ def test_histogram_clips_a_lone_outlier_however_far(outlier, bits, scheme):
     beside = calibrate(np.append(rest, np.float32(outlier)), **how).clipping_range
     assert 0.5 < (beside[1] - beside[0]) / (alone[1] - alone[0]) < 2
     few = np.array([0.1, -0.2, 0.15, 0.2, outlier])             # one in five, but one
-    assert max(np.abs(calibrate(few, **how).clipping_range)) <= abs(outlier) / 16 * (1 + 1e-9)
+    assert max(np.abs(calibrate(few, **how).clipping_range)) < abs(outlier) / 8
+
+
+def test_histogram_clips_none_of_a_few_numbers_that_all_have_a_code():
+    """Where nothing is lost without clipping, nothing is clipped: a divergence is never below 0."""
+    rng = np.random.default_rng(0)
+    x = rng.permuted(np.tile(np.linspace(0.04, 1, 25), (40, 1)), axis=1) * rng.choice([-1, 1], (40, 25))
+    q = calibrate(x, bits=8, granularity="per_channel", method="histogram")
+    np.testing.assert_allclose(q.clipping_range[1], np.abs(x).max(1))
+    assert clipping_divergence_one([1, 0, 1, 1, 0, 0, 0, 1], 0, 6, 3) == pytest.approx(0, abs=1e-15)
 
 
 def test_histogram_keeps_a_second_group_of_numbers():
