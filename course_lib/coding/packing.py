@@ -29,7 +29,7 @@ def unpack_plain(packed, bits, count, signed):
 
 def packed_size(count, bits):
     """Bytes that ``count`` codes of ``bits`` bits take: ⌈count · bits / 8⌉."""
-    return -(-count * bits // 8)
+    return -(-whole_number(count, "count", 0, 2**62) * whole_number(bits, "bits", 1, 64) // 8)
 
 
 def pack(codes, bits, *, out=None, threads=None):

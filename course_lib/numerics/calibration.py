@@ -75,7 +75,7 @@ def calibrate(x, *, bits, scheme=Scheme.SYMMETRIC, granularity=Granularity.PER_T
     granularity = choose(Granularity, granularity, "granularity")
     method = choose(Calibration, method, "method")
     qmin, qmax = code_range(bits, scheme, signed)
-    if not 50 < percentile <= 100:
+    if not isinstance(percentile, (int, float, np.number)) or not 50 < percentile <= 100:
         raise ValueError(f"percentile={percentile!r} must be above 50 and at most 100")
     axis = check_axis(axis, x.ndim) if granularity is Granularity.PER_CHANNEL else None
     if granularity is not Granularity.PER_GROUP:

@@ -247,9 +247,12 @@ def scientific(x, digits=2):
     >>> scientific(FORMATS["fp128"].max, 3)
     '1.19e+4932'
     """
-    if x == 0:
+    if isinstance(x, (int, float)) and x == 0:
         return f"{0:.{digits - 1}f}e+0"                             # Decimal would write 0.0e+1
-    x = Fraction(x)
+    try:
+        x = Fraction(x)
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(f"x={x!r} must be a finite number") from None
     context = Context(prec=40, Emax=10**6, Emin=-(10**6))
     return f"{context.divide(Decimal(x.numerator), Decimal(x.denominator)):.{digits - 1}e}"
 

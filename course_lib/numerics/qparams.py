@@ -197,7 +197,10 @@ def qparams_from_range(alpha, beta, *, bits, scheme, signed=None, granularity=Gr
     scheme, granularity = choose(Scheme, scheme, "scheme"), choose(Granularity, granularity, "granularity")
     axis = axis if granularity is Granularity.PER_CHANNEL else None
     qmin, qmax = code_range(bits, scheme, signed)
-    dtype = np.dtype(dtype)
+    try:
+        dtype = np.dtype(dtype)
+    except TypeError:
+        raise TypeError(f"dtype={dtype!r} must be float32 or float64") from None
     if dtype not in (np.float32, np.float64):
         raise TypeError(f"dtype={dtype} must be float32 or float64")
     alpha, beta = (float64_array(end, name) for name, end in (("alpha", alpha), ("beta", beta)))

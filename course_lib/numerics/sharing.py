@@ -50,6 +50,8 @@ def sharing_rate(count, bits, k):
     >>> sharing_rate(16, 32, 4)
     3.2
     """
+    count, bits, k = (whole_number(value, name, 1, 2**62)
+                      for name, value in (("count", count), ("bits", bits), ("k", k)))
     return count * bits / (count * math.log2(k) + k * bits)
 
 

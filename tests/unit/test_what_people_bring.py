@@ -226,6 +226,35 @@ def test_nothing_that_is_brought_is_changed(name, argument):
     assert np.array_equal(value, before)
 
 
+@pytest.mark.parametrize("wrong", [None, "8", {}, [2], 2.5, np.nan, -1])
+@pytest.mark.parametrize("call", [
+    lambda bits: numerics.calibrate(X, bits=bits),
+    lambda percentile: numerics.calibrate(X, bits=4, method="percentile", percentile=percentile),
+    lambda group_size: numerics.calibrate(X, bits=4, granularity="per_group", group_size=group_size or 0),
+    lambda method: numerics.calibrate(X, bits=4, method=method),
+    lambda scheme: numerics.code_range(4, scheme),
+    lambda dtype: numerics.qparams_from_range(0, 1, bits=4, scheme="affine", dtype=dtype or "none"),
+    lambda rounding: numerics.quantize(X, Q, rounding=rounding),
+    lambda rng: numerics.quantize(X, Q, rounding="stochastic", rng=rng),
+    lambda format: numerics.to_format(X, format),
+    lambda k: numerics.kmeans(X, k),
+    lambda bits: numerics.power_of_two_levels(bits),
+    lambda k: numerics.sharing_rate(10, 32, k),
+    lambda count: coding.packed_size(count, 4),
+    lambda bits: coding.pack(BYTES, bits),
+    lambda limit: coding.huffman_lengths(COUNTS, limit=limit or 0),
+    lambda quality: coding.jpeg_bytes(GREY, quality),
+    lambda factor: coding.shrink(GREY, factor),
+    lambda group: products.Int4Groups.from_dense(X, group),
+    lambda coding: products.BitPlanes.from_dense(BYTES, 4, coding),
+    lambda threads: products.matmul_csr(CSR, X, threads="2" if threads is None else threads),
+])
+def test_wrong_numbers_and_names_are_refused_in_words(call, wrong):
+    (argument,) = inspect.signature(call).parameters
+    with pytest.raises((TypeError, ValueError), match=argument):
+        call(wrong)
+
+
 @pytest.mark.parametrize("room", [numerics, coding, products])
 def test_the_table_has_every_public_function(room):
     """But the definitions, which take plain Python numbers."""
