@@ -70,8 +70,8 @@ def test_kernel_is_the_definition(data, dtype, mode, seed):
     x = data.draw(hnp.arrays(dtype, st.integers(0, 12), elements=floats(dtype) | near))
     drawn = int(np.random.default_rng(seed).integers(0, 2**64, dtype=np.uint64))
     with np.errstate(over="ignore", under="ignore"):                   # of NumPy's numbers in the definition
-        expected = [quantize_one(r, q.scale[()], int(q.zero_point), q.qmin, q.qmax, mode.value, uniform_one(drawn, i))
-                    for i, r in enumerate(x)]
+        expected = [quantize_one(r, q.scale[()], int(q.zero_point), q.qmin, q.qmax, mode.value,
+                                 uniform_one(drawn, i, dtype)) for i, r in enumerate(x)]
     assert quantize(x, q, rounding=mode, rng=np.random.default_rng(seed)).tolist() == expected
 
 
