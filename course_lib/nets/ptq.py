@@ -24,7 +24,7 @@ __all__ = ["Activations", "quantize_model", "record_activations"]
 
 LOGITS_BITS = 16  # fine enough that two logits rarely share a code
 LOGITS_ROOM = 2  # their codes reach twice as far as calibration saw: new images may go beyond, and 16 bits can pay
-PIXELS = qparams_from_range(0.0, 1.0, bits=8, scheme="affine")  # of bytes / 255: S = 1/255, Z = 0, its byte is the code
+PIXELS = qparams_from_range(0.0, 1.0, bits=8, scheme=Scheme.AFFINE)  # bytes / 255: S = 1/255, Z = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,8 +183,8 @@ def input_range(x):
         if 0 <= low and least <= high <= 1.00001 * white:
             codes = x * np.float32(255 / white)
             if np.abs(codes - np.rint(codes)).max() < 1e-3:
-                return qparams_from_range(0.0, white, bits=8)
-    return qparams_from_range(min(0.0, low), max(0.0, high), bits=8)
+                return qparams_from_range(0.0, white, bits=8, scheme=Scheme.AFFINE)
+    return qparams_from_range(min(0.0, low), max(0.0, high), bits=8, scheme=Scheme.AFFINE)
 
 
 def _checksum(weights):

@@ -14,8 +14,9 @@ from course_lib.numerics import calibrate, qparams_from_range, quantize
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-BYTES, HIDDEN = qparams_from_range(-0.4, 2.8, bits=8), qparams_from_range(0, 2, bits=8)
-LOGITS = qparams_from_range(-9, 9, bits=16, signed=True)
+BYTES = qparams_from_range(-0.4, 2.8, bits=8, scheme="affine")
+HIDDEN = qparams_from_range(0, 2, bits=8, scheme="affine")
+LOGITS = qparams_from_range(-9, 9, bits=16, signed=True, scheme="affine")
 
 
 def layer(kind, name, shape, reads, writes, *, granularity="per_channel", bits=4, bias=True, scheme="symmetric",
@@ -291,7 +292,7 @@ def test_texts_that_are_no_description(tmp_path, text, message):
 
 
 def test_scales_beyond_float32_are_refused_where_activations_have_them():
-    tiny = qparams_from_range(0, 1e-300, bits=8, dtype=np.float64)
+    tiny = qparams_from_range(0, 1e-300, bits=8, dtype=np.float64, scheme="affine")
     with pytest.raises(ValueError, match="output_qparams has scale .*; it must lie in float32's range"):
         layer("relu", "r", None, HIDDEN, tiny)
     with pytest.raises(ValueError, match="^input_qparams has scale"):

@@ -86,14 +86,14 @@ def test_bytes_are_their_own_codes(images):
     levels = np.arange(256, dtype=np.uint8)
     for made in (levels.astype(np.float32) / 255, levels.astype(np.float32) * np.float32(1 / 255),
                  (levels / 255).astype(np.float32)):
-        assert input_range(made) == PIXELS == qparams_from_range(0.0, 1.0, bits=8)
+        assert input_range(made) == PIXELS == qparams_from_range(0.0, 1.0, bits=8, scheme="affine")
         assert np.array_equal(quantize(made, PIXELS), levels)
     assert input_range(images[:1]) == input_range(images) == PIXELS      # however few of the bytes they show
     assert input_range(np.zeros((1, 3), np.float32)) == PIXELS
-    assert input_range(levels[:250].astype(np.float32)) == qparams_from_range(0.0, 255.0, bits=8)
+    assert input_range(levels[:250].astype(np.float32)) == qparams_from_range(0.0, 255.0, bits=8, scheme="affine")
     for other in (np.float32([0, 0.5]), np.float32([0, 1.0001]), np.float32([-1 / 255, 1]), np.float32([0, 256]),
                   np.arange(17, dtype=np.float32)):
-        assert input_range(other) not in (PIXELS, qparams_from_range(0.0, 255.0, bits=8))
+        assert input_range(other) not in (PIXELS, qparams_from_range(0.0, 255.0, bits=8, scheme="affine"))
 
 
 def test_what_lies_beyond_saturates_and_nan_is_refused(images):
