@@ -234,6 +234,10 @@ def split_shape(layers, shape):
     raise ValueError(f"x has shape {shape}; this network takes {wanted}")
 
 
+UNSIGNED = ("the engine reads unsigned codes of at most 8 bits: calibrate activations with scheme='affine', signed=False, "
+            "bits=8 or fewer (the zero point makes room for negative numbers), or use simulated()")
+
+
 def check_model(model):
     """Refuse what integers alone cannot compute, and say why."""
     if model.weight_only:
@@ -244,15 +248,12 @@ def check_model(model):
             _check_weights(f"layer {layer.name!r}", layer.weight_qparams)
     q = model.input_qparams
     if code_array(q) != np.uint8:
-        raise ValueError(f"the input has codes from {q.qmin} to {q.qmax}; the engine reads unsigned codes of at most "
-                         "8 bits")
+        raise ValueError(f"the input has codes from {q.qmin} to {q.qmax}; {UNSIGNED}")
     for before, layer in zip((None, *model.layers), model.layers):
         done_before = layer.kind == "relu" and before is not None and before.kind in WEIGHTED
         if layer.kind != "flatten" and not done_before and code_array(layer.input_qparams) != np.uint8:
             q = layer.input_qparams
-            raise ValueError(f"layer {layer.name!r} reads codes from {q.qmin} to {q.qmax}; the engine reads unsigned "
-                             "codes of at most 8 bits: calibrate activations with scheme='affine', signed=False, "
-                             "bits=8 or fewer (the zero point makes room for negative numbers), or use simulated()")
+            raise ValueError(f"layer {layer.name!r} reads codes from {q.qmin} to {q.qmax}; {UNSIGNED}")
 
 
 def _check_weights(name, qparams):

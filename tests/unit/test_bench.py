@@ -115,7 +115,7 @@ def test_a_pipe_of_another_code_page_does_not_cost_the_results(two_rows, committ
     out = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
     monkeypatch.setattr("sys.stdout", out)
     assert bench.main(["--seconds", "0.05"]) == 0
-    assert committed.exists() and b"Written to results.json" in out.buffer.getvalue()
+    assert committed.exists() and f"Written to {committed.name}".encode() in out.buffer.getvalue()
 
 
 def test_a_reader_that_has_gone_does_not_cost_the_results(two_rows, committed, monkeypatch):

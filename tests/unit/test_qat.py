@@ -19,6 +19,7 @@ from course_lib.nets import (
     trained,
     trained_qat,
 )
+from course_lib.nets.following import weights_of
 from course_lib.numerics import QParams, calibrate, fake_quantize, qparams_from_range
 
 
@@ -186,7 +187,7 @@ def test_ranges_are_chosen_anew_before_each_epoch(few, monkeypatch):
     def spy(net, x):
         calibrate_(net, x)
         seen.append((net.weight_qparams, net.activation_qparams, len(x)))
-        assert net.weight_qparams == ptq.weight_ranges(net.model, bits=3, method="mse")
+        assert net.weight_qparams == ptq.weight_ranges(weights_of(net.steps), bits=3, method="mse")
 
     monkeypatch.setattr(FakeQuantNet, "calibrate", spy)
     twin = train_qat(LeNet300100(), few, weight_bits=3, activation_bits=3, epochs=3, batch_size=32, progress=False,
