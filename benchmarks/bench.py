@@ -28,14 +28,14 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before PyTorch: its threads sleep while the others are timed
 
-import course_lib as cl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from tqdm.auto import tqdm
 
+import course_lib as cl
 from course_lib.bench import cold, growth, limits, processor
 from course_lib.bench.runner import on_threads
-from course_lib.kernels import ways
+from course_lib.machine import ways
 
 RESULTS = cl.bench.RESULTS
 PACKAGES = ("course_lib", "numpy", "numba", "torch", "scipy", "scikit-learn", "ml_dtypes", "onnxruntime", "dahuffman")

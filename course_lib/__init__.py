@@ -10,13 +10,12 @@ import inspect
 __version__ = "0.1.0"
 
 _SUBMODULES = (
-    "kernels", "numerics", "coding", "products",     # NumPy and compiled loops
-    "data", "measure", "check", "installation",      # data sets, measurements, feedback on answers, is all well?
-    "energy", "roofline",                            # what arithmetic and memory cost, and how fast they go
-    "sweep",                                         # long runs: settings in, rows out
-    "nets",                                          # PyTorch
-    "bench",                                         # ours against others and against the limit, a row at a time
-    "plots", "panels",                               # figures and widgets
+    "machine", "kernels", "numerics", "coding", "products",     # NumPy and compiled loops
+    "data", "measure", "energy", "roofline", "sweep",           # data sets, measurements, costs, long runs
+    "nets", "quantized", "structured", "embeddings",            # PyTorch from here on: networks, and what holds codes
+    "ptq", "qat", "mixed",                                      # what changes a network, or how one is trained
+    "check", "bench",                                           # feedback on answers; ours against others
+    "plots", "panels", "installation",                          # figures, widgets; is all well?
 )
 
 __all__ = ["set_threads", "show", "table", "threads", "warm_up", *_SUBMODULES]
@@ -24,7 +23,7 @@ __all__ = ["set_threads", "show", "table", "threads", "warm_up", *_SUBMODULES]
 
 def __getattr__(name):
     if name in ("threads", "set_threads"):
-        return getattr(importlib.import_module("course_lib.kernels.pool"), name)
+        return getattr(importlib.import_module("course_lib.machine.pool"), name)
     if name in _SUBMODULES:
         return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"course_lib has no {name!r}; it has {', '.join(__all__)}")
@@ -114,6 +113,6 @@ def warm_up(progress=True):
         How many kernels there are, how many compiled variants were made, how many came from the cache, and which
         kernels found no place for their compiled code.
     """
-    from course_lib.kernels.compiling import load_all
+    from course_lib.machine.compiling import load_all
 
     return load_all(progress=progress)

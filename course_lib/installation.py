@@ -12,7 +12,7 @@ from contextlib import redirect_stdout
 from html import escape
 from typing import NamedTuple
 
-from . import data
+from course_lib import data
 
 SET_UP = "run `python course.py setup` in the course's folder, then restart the kernel"
 
@@ -125,8 +125,8 @@ def _data():
 
 
 def _kernels(progress):
-    from .kernels import pool
-    from .kernels.compiling import load_all
+    from course_lib.machine import pool
+    from course_lib.machine.compiling import load_all
 
     try:
         pool.threads()

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import filelock
 
-from .data import written_aside
+from course_lib.data import written_aside
 
 __all__ = ["SweepFailed", "grid", "read", "run"]
 

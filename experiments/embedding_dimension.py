@@ -31,13 +31,13 @@ def exceptions_of_the_standard_library():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # some of these modules are going to be retired
         modules = [importlib.import_module(name) for name in MODULES]
-    return cl.nets.class_hierarchy(BaseException, modules)
+    return cl.embeddings.class_hierarchy(BaseException, modules)
 
 
 def graphs():
     """{name: graph}."""
     return {graph.name: graph for graph in (exceptions_of_the_standard_library(),
-                                            *(cl.nets.full_tree(3, depth) for depth in (2, 3, 4, 5, 6)))}  # fmt: skip
+                                            *(cl.embeddings.full_tree(3, depth) for depth in (2, 3, 4, 5, 6)))}  # fmt: skip
 
 
 def settings():
@@ -55,8 +55,8 @@ def settings():
 def compute(graph, nodes, edges, geometry, dimension, rate, seed, steps):
     torch.set_num_threads(1)
     graph = graphs()[graph]
-    got = cl.nets.embed(graph, geometry, dimension, steps=steps, rate=rate, every=steps, seed=seed)
-    score = cl.nets.reconstruction(got.points, graph, geometry)
+    got = cl.embeddings.embed(graph, geometry, dimension, steps=steps, rate=rate, every=steps, seed=seed)
+    score = cl.embeddings.reconstruction(got.points, graph, geometry)
     return {"map": f"{score:.4f}", "loss": f"{got.loss:.4f}", "python": ".".join(map(str, sys.version_info[:2]))}
 
 

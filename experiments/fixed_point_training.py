@@ -42,7 +42,7 @@ def compute(sweep, integer_bits, fraction_bits, arm, seed, epochs):
     dataset = mnist()
     fixed = None if integer_bits is None else cl.numerics.FixedPoint(integer_bits, fraction_bits)
     rounding, update_rounding = ARMS[arm]
-    net, log = cl.nets.train_fixed_point(dataset, fixed, rounding=rounding, update_rounding=update_rounding, epochs=epochs,
+    net, log = cl.mixed.train_fixed_point(dataset, fixed, rounding=rounding, update_rounding=update_rounding, epochs=epochs,
                                          seed=seed, progress=False)
     accuracy = net.evaluate(dataset.test_x(), dataset.test_y()).value
     return {"accuracy": f"{accuracy:.4f}", "loss": f"{log.loss[-1]:.4f}", "lost": f"{log.lost[-1]:.6f}"}

@@ -107,6 +107,7 @@ def another_processor(aside):
     tests/unit/test_portable.py has its own.
     """
     import numpy as np
+
     from course_lib.data import cache_dir
 
     env = {

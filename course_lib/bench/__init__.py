@@ -60,7 +60,7 @@ def run(name, *, threads=None, budget_s=6.0):
     RowResult
         Shows itself as a small table in a notebook.
     """
-    from course_lib.bench.runner import time_row        # brings PyTorch
+    from course_lib.bench.runner import time_row  # brings PyTorch
 
     row = find(name) if isinstance(name, str) else name
     return time_row(row, threads=threads, budget_s=budget_s, find=find)

@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 
 from course_lib.coding import huffman_decode, huffman_encode
-from course_lib.kernels import ways
+from course_lib.machine import ways
 from course_lib.measure import Case, Goal, Growth, Row
 from course_lib.numerics import kmeans
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from course_lib import products
-from course_lib.kernels import pool, simd
+from course_lib.machine import pool, simd
 from course_lib.measure import Case, Goal, Growth, Row
 
 N = 4096

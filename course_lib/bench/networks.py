@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from course_lib.bench.inference import inference_row
 from course_lib.measure import Case, Goal, Growth, Row
-from course_lib.nets import inference_row
 
 PARAMETERS = 2**24
 FEATURES, BATCH = 4096, 64
@@ -36,7 +36,7 @@ def _adam(n, *, peers=True):
     """A step over n parameters and their gradients, states in 8 bits against states in 32."""
     import torch
 
-    from course_lib.nets import Adam8bit
+    from course_lib.mixed import Adam8bit
 
     generator = torch.Generator().manual_seed(0)
     gradient, start = (torch.randn(n, generator=generator) for _ in range(2))
@@ -69,7 +69,7 @@ def _monarch(n, *, peers=True):
     """n features to n, without gradients; dense beside it."""
     import torch
 
-    from course_lib.nets import MonarchLinear, monarch_dense_plain
+    from course_lib.structured import MonarchLinear, monarch_dense_plain
 
     generator = torch.Generator().manual_seed(0)
     layer = MonarchLinear(n, bias=False).requires_grad_(False)

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from course_lib.kernels import simd
+from course_lib.machine import simd
 
 # LLVM's name -> (in words, in a file's name), what decides most first
 FEATURES = {

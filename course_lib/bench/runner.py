@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 
 from course_lib.bench import limits
 from course_lib.bench.report import GoalResult, RowResult
-from course_lib.kernels import pool
+from course_lib.machine import pool
 from course_lib.measure import Latency, compare
 
 SLOW = 8                                    # a peer that takes more than an eighth of the budget does not join the loop

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .answers import (
+from course_lib.check.answers import (
     PLAIN,
     RED,
     CheckFailed,
@@ -38,7 +38,7 @@ from .answers import (
     same_shape,
     show,
 )
-from .shrink import shrink
+from course_lib.check.shrink import shrink
 
 __all__ = ["CheckFailed", "Property", "Suspect", "Task", "as_array", "as_number", "as_pair", "close", "equal",
            "integers", "same_shape"]

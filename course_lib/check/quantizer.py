@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from .base import Property, Suspect, Task, equal, integers, same_shape
+from course_lib.check.base import Property, Suspect, Task, equal, integers, same_shape
 
 
 def close_scales(answer, expected, *arguments):

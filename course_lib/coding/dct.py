@@ -9,8 +9,8 @@ Sources: ITU-T T.81 (1992), annexes A.3 and K.1; IJG libjpeg, ``jcparam.c`` (sca
 
 import numpy as np
 
+from course_lib.arguments import integer_array
 from course_lib.coding.images import checked_image, checked_quality
-from course_lib.numerics.checks import integer_array
 
 SIDE = 8
 

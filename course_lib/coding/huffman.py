@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from course_lib.numerics.checks import as_array, integer_array, whole_number
+from course_lib.arguments import as_array, integer_array, whole_number
 
 
 def huffman_tree_plain(counts):

@@ -12,11 +12,11 @@ from functools import lru_cache
 
 import numpy as np
 
+from course_lib.arguments import as_array, whole_number
 from course_lib.coding.huffman import HuffmanCode
 from course_lib.coding.packing import pack, packed_size, unpack
 from course_lib.kernels import huffman as kernels
-from course_lib.kernels import pool
-from course_lib.numerics.checks import as_array, whole_number
+from course_lib.machine import pool
 
 BLOCK = 1 << 15                         # symbols
 GRAIN = 4                               # blocks: about 50 µs of writing or reading

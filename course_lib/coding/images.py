@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from course_lib.numerics.checks import as_array
+from course_lib.arguments import as_array
 
 SUBSAMPLING = ("4:4:4", "4:2:2", "4:2:0")  # colour kept at every pixel, every second one, every second in both directions
 

@@ -6,8 +6,9 @@ stream is bit j mod 8 of byte ⌊j / 8⌋. Negative codes are in two's complemen
 
 import numpy as np
 
-from course_lib.kernels import packing, pool
-from course_lib.numerics.checks import as_array, result_array, whole_number
+from course_lib.arguments import as_array, result_array, whole_number
+from course_lib.kernels import packing
+from course_lib.machine import pool
 
 _GRAIN = 2**19                          # codes that are worth a thread
 

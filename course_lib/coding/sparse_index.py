@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from course_lib.numerics.checks import as_array, whole_number
+from course_lib.arguments import as_array, whole_number
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .cache import aside, cache_dir, cache_trouble, locked, written_aside
-from .digits import load_digits
-from .idx import DataFileError, parse_idx
-from .mnist import MnistUnavailable, find_mnist
-from .photos import PHOTOS, photo, photo_path
+from course_lib.data.cache import aside, cache_dir, cache_trouble, locked, written_aside
+from course_lib.data.digits import load_digits
+from course_lib.data.idx import DataFileError, parse_idx
+from course_lib.data.mnist import MnistUnavailable, find_mnist
+from course_lib.data.photos import PHOTOS, photo, photo_path
 
 __all__ = [
     "Dataset", "DataFileError", "MnistUnavailable", "NAMES", "PHOTOS", "aside", "cache_dir", "cache_trouble", "load",

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .idx import DataFileError
+from course_lib.data.idx import DataFileError
 
 SPLIT_SEED = 0
 TEST_COUNT = 500  # of 1797: enough for a standard error below one point

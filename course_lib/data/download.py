@@ -12,8 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from .cache import locked, written_aside
-from .idx import DataFileError, check_sha256, read_bytes
+from course_lib.data.cache import locked, written_aside
+from course_lib.data.idx import DataFileError, check_sha256, read_bytes
 
 CONNECT_S, READ_S = 5, 30  # how long a mirror may take to answer, and then between two pieces
 WAIT_S = 600  # how long to wait for another notebook that is downloading the same

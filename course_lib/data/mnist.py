@@ -12,9 +12,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from .cache import cache_dir
-from .download import DownloadFailed, any_answers, download
-from .idx import DataFileError, check_sha256, read_bytes
+from course_lib.data.cache import cache_dir
+from course_lib.data.download import DownloadFailed, any_answers, download
+from course_lib.data.idx import DataFileError, check_sha256, read_bytes
 
 SHA256 = {  # of the decompressed bytes, in the order the arrays are handed out
     "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",

@@ -4,17 +4,26 @@ Every kernel is declared with ``@kernel(signatures)`` (see ``compiling.py``), wh
 compiled code in a cache and compiles or loads it when its module is imported: nothing compiles later.
 """
 
-import importlib
-import pkgutil
+from course_lib.lazy import room
 
-_MODULES = tuple(module.name for module in pkgutil.iter_modules(__path__))
-
-
-def __getattr__(name):
-    if name in _MODULES:
-        return importlib.import_module(f"{__name__}.{name}")
-    raise AttributeError(f"course_lib.kernels has no module {name!r}; it has {', '.join(_MODULES)}")
-
-
-def __dir__():
-    return sorted({*globals(), *_MODULES})
+__getattr__, __dir__, __all__ = room(__name__, {
+    "adam": (),
+    "amx": (),
+    "bits": (),
+    "blocks": (),
+    "clustering": (),
+    "dense": (),
+    "elementwise": (),
+    "floats": (),
+    "histogram": (),
+    "huffman": (),
+    "layers": (),
+    "microscaling": (),
+    "monarch": (),
+    "optimal_clusters": (),
+    "packing": (),
+    "peaks": (),
+    "sorting": (),
+    "sparse": (),
+    "tiles": (),
+})  # fmt: skip

@@ -13,8 +13,8 @@ import numba
 import numpy as np
 from numba import float32, int64, types, uint8
 
-from course_lib.kernels import simd
-from course_lib.kernels.compiling import array_of, kernel
+from course_lib.machine import simd
+from course_lib.machine.compiling import array_of, kernel
 
 DECADES = 7
 ZERO = 127                               # the code of 0 in the signed map; in the unsigned map it is 0

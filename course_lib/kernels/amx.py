@@ -18,9 +18,9 @@ from numba import int8, int32, int64, types, uint8
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from course_lib.kernels import simd
-from course_lib.kernels.compiling import array_of, kernel
 from course_lib.kernels.tiles import ROWS
+from course_lib.machine import simd
+from course_lib.machine.compiling import array_of, kernel
 
 IMAGES = 32                             # of one round
 _ARCH_PRCTL, _ASK_FOR, _TILE_DATA = 158, 0x1023, 18

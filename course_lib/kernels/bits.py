@@ -13,8 +13,8 @@ import numba
 import numpy as np
 from numba import boolean, float32, float64, int32, int64, types, uint8, uint32
 
-from course_lib.kernels import simd
-from course_lib.kernels.compiling import array_of, kernel
+from course_lib.machine import simd
+from course_lib.machine.compiling import array_of, kernel
 
 LANES = 16                      # rows of a block
 IMAGES = 8                      # images that meet a block at a time

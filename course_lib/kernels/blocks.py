@@ -13,7 +13,7 @@ import numpy as np
 from numba import float32
 from numba.extending import overload
 
-from course_lib.kernels import simd
+from course_lib.machine import simd
 
 NEAREST, DOWN, UP, TOWARD_ZERO, STOCHASTIC = range(5)
 

@@ -12,8 +12,8 @@ import numba
 import numpy as np
 from numba import float32, float64, int64, types, uint8
 
-from course_lib.kernels import simd
-from course_lib.kernels.compiling import array_of, kernel
+from course_lib.machine import simd
+from course_lib.machine.compiling import array_of, kernel
 
 BLOCK = 64
 

@@ -12,9 +12,9 @@ import numba
 import numpy as np
 from numba import float32, int8, int32, int64, types, uint8
 
-from course_lib.kernels import simd
-from course_lib.kernels.compiling import array_of, kernel
 from course_lib.kernels.tiles import ROWS, products
+from course_lib.machine import simd
+from course_lib.machine.compiling import array_of, kernel
 
 _inline = numba.njit(nogil=True)
 _LANES = np.repeat(np.array([0, 255], np.uint8), 64)        # from 64 − i on: i lanes that do not count, then all do

@@ -12,12 +12,23 @@ import numba
 import numpy as np
 from numba import boolean, float32, float64, int32, int64, types, uint8, uint16, uint64
 
-from course_lib.kernels import simd
 from course_lib.kernels.blocks import (
-    DOWN, LANES, LONG, NEAREST, STOCHASTIC, TOWARD_ZERO, UP, block, inline, load_block, round_lanes, store_block,
+    DOWN,
+    LANES,
+    LONG,
+    NEAREST,
+    STOCHASTIC,
+    TOWARD_ZERO,
+    UP,
+    block,
+    inline,
+    load_block,
+    round_lanes,
+    store_block,
     until_aligned,
 )  # fmt: skip
-from course_lib.kernels.compiling import array_of, kernel
+from course_lib.machine import simd
+from course_lib.machine.compiling import array_of, kernel
 
 __all__ = ["DOWN", "LANES", "NEAREST", "STOCHASTIC", "TOWARD_ZERO", "UP", "fake_quantize_rows", "quantize_rows",
            "round_stochastic", "squared_error_rows"]

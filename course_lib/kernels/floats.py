@@ -13,12 +13,25 @@ from llvmlite import ir
 from numba import boolean, float32, float64, int64, types, uint8, uint16, uint32, uint64
 from numba.extending import intrinsic
 
-from course_lib.kernels import simd
 from course_lib.kernels.blocks import (
-    DOWN, LANES, NEAREST, STOCHASTIC, TOWARD_ZERO, UP, block, inline, like, load_block, round_lanes, store_block, uniform,
-    uniforms, until_aligned,
+    DOWN,
+    LANES,
+    NEAREST,
+    STOCHASTIC,
+    TOWARD_ZERO,
+    UP,
+    block,
+    inline,
+    like,
+    load_block,
+    round_lanes,
+    store_block,
+    uniform,
+    uniforms,
+    until_aligned,
 )  # fmt: skip
-from course_lib.kernels.compiling import array_of, kernel
+from course_lib.machine import simd
+from course_lib.machine.compiling import array_of, kernel
 
 # Compiled as a part of the kernels below. NumPy's error model: a division has no branch that raises, and vectorises.
 _inline = numba.njit(nogil=True, error_model="numpy")

@@ -4,7 +4,7 @@ import numba
 import numpy as np
 from numba import float32, float64, int64, types
 
-from course_lib.kernels.compiling import array_of, kernel
+from course_lib.machine.compiling import array_of, kernel
 
 _inline = numba.njit(nogil=True)
 

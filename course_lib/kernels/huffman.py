@@ -19,7 +19,7 @@ from llvmlite import ir
 from numba import int64, types, uint8, uint16, uint32, uint64
 from numba.extending import intrinsic
 
-from course_lib.kernels.compiling import array_of, kernel
+from course_lib.machine.compiling import array_of, kernel
 
 STRANDS = 4
 TABLE_BITS = 12                         # a look-up takes so many bits of the stream: 4096 entries of 8 bytes

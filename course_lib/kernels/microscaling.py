@@ -4,10 +4,10 @@ import numba
 import numpy as np
 from numba import float32, int64, types, uint8
 
-from course_lib.kernels import simd
 from course_lib.kernels.blocks import LANES, NEAREST, inline, load_block, store_block
-from course_lib.kernels.compiling import array_of, kernel
 from course_lib.kernels.floats import count_spacings
+from course_lib.machine import simd
+from course_lib.machine.compiling import array_of, kernel
 
 _plain = numba.njit(nogil=True)
 

@@ -9,8 +9,8 @@ import numba
 import numpy as np
 from numba import float32, int64, types
 
-from course_lib.kernels import simd
-from course_lib.kernels.compiling import array_of, kernel
+from course_lib.machine import simd
+from course_lib.machine.compiling import array_of, kernel
 
 LANES, IMAGES = 16, 8
 

@@ -18,7 +18,7 @@ import numba
 import numpy as np
 from numba import float64, int32, int64, types
 
-from course_lib.kernels.compiling import array_of, kernel
+from course_lib.machine.compiling import array_of, kernel
 
 BLOCK = 32
 CLEAR = 1e-5                            # of Σ w (x − middle)² is left as the error: then it has ten digits

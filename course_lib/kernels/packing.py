@@ -9,9 +9,9 @@ import numba
 import numpy as np
 from numba import boolean, int64, types, uint8
 
-from course_lib.kernels import simd
 from course_lib.kernels.blocks import inline
-from course_lib.kernels.compiling import array_of, kernel
+from course_lib.machine import simd
+from course_lib.machine.compiling import array_of, kernel
 
 BYTES = 64                              # of the stream, packed or unpacked at a time
 _plain = numba.njit(nogil=True)

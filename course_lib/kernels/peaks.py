@@ -7,8 +7,8 @@ step, so that the compiler can leave none away.
 import numpy as np
 from numba import float32, int8, int32, int64, types, uint8, uint64
 
-from course_lib.kernels import simd
-from course_lib.kernels.compiling import array_of, kernel
+from course_lib.machine import simd
+from course_lib.machine.compiling import array_of, kernel
 
 SUMS = 8
 FLOAT32_OPERATIONS = 2 * 16 * SUMS          # a round: a multiply-add is two operations

@@ -8,7 +8,7 @@ import numba
 import numpy as np
 from numba import types, uint32, uint64
 
-from course_lib.kernels.compiling import array_of, kernel
+from course_lib.machine.compiling import array_of, kernel
 
 DIGIT = 11                              # bits, so that the places of all digits stay in the innermost caches
 SIZE = 1 << DIGIT

@@ -10,8 +10,8 @@ import numba
 import numpy as np
 from numba import float32, int8, int32, int64, types, uint8, uint16, uint32
 
-from course_lib.kernels import simd
-from course_lib.kernels.compiling import array_of, kernel
+from course_lib.machine import simd
+from course_lib.machine.compiling import array_of, kernel
 
 IMAGES = 16                     # images that one vector holds; the transposed x has a multiple of it
 AHEAD = 1024                    # how far ahead weights are asked for, in entries

@@ -12,7 +12,7 @@ missing in the last eight repeat the last image: the same numbers are written tw
 import numba
 import numpy as np
 
-from course_lib.kernels import simd
+from course_lib.machine import simd
 
 ROWS, COLUMNS = 16, 64                  # of a tile: the columns are a multiple
 WIDE = simd.has("avx512f")              # 32 registers of 64 bytes: enough for sixteen sums

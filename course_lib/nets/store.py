@@ -19,9 +19,9 @@ import filelock
 import safetensors.torch
 import torch
 
-from .. import data
-from .models import LeNet5, LeNet300100
-from .training import train
+from course_lib import data
+from course_lib.nets.models import LeNet5, LeNet300100
+from course_lib.nets.training import train
 
 __all__ = ["NAMES", "cached", "clear_cache", "trained"]
 

@@ -7,6 +7,7 @@ References: Kingma & Ba 2015 (Adam); Loshchilov & Hutter 2019 (AdamW); Loshchilo
 """
 
 import math
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
@@ -14,13 +15,12 @@ import torch
 from torch.nn.functional import cross_entropy
 from tqdm.auto import tqdm
 
-from .. import measure
-from ..numerics.checks import whole_number
-from .following import evaluating
-from .inputs import as_images
-from .threads import one_thread
+from course_lib import measure
+from course_lib.arguments import whole_number
+from course_lib.nets.inputs import as_images
+from course_lib.nets.threads import one_thread
 
-__all__ = ["TrainingLog", "evaluate", "predict", "train"]
+__all__ = ["TrainingLog", "evaluate", "evaluating", "predict", "train"]
 
 WARM_UP = 0.1  # share of the steps over which the learning rate rises
 SINGLE = torch.empty(0, dtype=torch.float32, device="cpu")  # what a module without weights is given its images like
@@ -104,6 +104,19 @@ def train(model, dataset, *, epochs, batch_size=128, lr=2e-3, weight_decay=0.0, 
             bar.set_postfix(loss=f"{log.loss[-1]:.4f}")
     model.to(memory_format=torch.contiguous_format).eval()
     return log
+
+
+@contextmanager
+def evaluating(model):
+    """In evaluation mode inside, in float32 without autocast; afterwards every part is in the mode it was in."""
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        model.eval()
+        with torch.autocast("cpu", enabled=False):
+            yield model
+    finally:
+        for module, mode in modes:
+            module.training = mode
 
 
 def predict(model, x, *, batch_size=1000):

@@ -15,8 +15,8 @@ from enum import Enum
 
 import numpy as np
 
+from course_lib.arguments import choose, finite_array, whole_number
 from course_lib.kernels import elementwise, histogram
-from course_lib.numerics.checks import choose, finite_array, whole_number
 from course_lib.numerics.layout import Granularity, check_axis, params_shape, to_rows
 from course_lib.numerics.qparams import Scheme, code_range, qparams_from_range, scale_and_zero_point
 

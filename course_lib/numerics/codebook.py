@@ -13,8 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from course_lib.kernels import clustering, pool
-from course_lib.numerics.checks import as_array, finite_array, integer_array, real_array, whole_number
+from course_lib.arguments import as_array, finite_array, integer_array, real_array, whole_number
+from course_lib.kernels import clustering
+from course_lib.machine import pool
 from course_lib.numerics.layout import Granularity, params_shape, to_rows
 
 GRAIN = 1 << 15                                                         # numbers: about 50 µs of searching

@@ -9,16 +9,9 @@ import math
 
 import numpy as np
 
-from course_lib.kernels import elementwise, floats, pool
-from course_lib.numerics.checks import (
-    choose,
-    float_array,
-    integer_array,
-    real_array,
-    result_array,
-    seed_from,
-    whole_number,
-)
+from course_lib.arguments import choose, float_array, integer_array, real_array, result_array, seed_from, whole_number
+from course_lib.kernels import elementwise, floats
+from course_lib.machine import pool
 from course_lib.numerics.formats import Nans, as_format, exact
 from course_lib.numerics.rounding import Rounding, round_one
 

@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from course_lib.numerics.checks import choose, whole_number
+from course_lib.arguments import choose, whole_number
 
 
 class Nans(str, Enum):

@@ -11,7 +11,7 @@ from enum import Enum
 
 import numpy as np
 
-from course_lib.numerics.checks import whole_number
+from course_lib.arguments import whole_number
 
 
 class Granularity(str, Enum):

@@ -12,8 +12,8 @@ from enum import Enum
 
 import numpy as np
 
+from course_lib.arguments import choose, float64_array, float_array, real_array, seed_from, whole_number
 from course_lib.kernels import floats
-from course_lib.numerics.checks import choose, float64_array, float_array, real_array, seed_from, whole_number
 from course_lib.numerics.conversion import KERNEL_MODE, grid_of, rounded_into, to_format
 from course_lib.numerics.formats import as_format
 from course_lib.numerics.rounding import Rounding, round_one

@@ -12,8 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from course_lib.kernels import microscaling, pool
-from course_lib.numerics.checks import as_array, float_array, whole_number
+from course_lib.arguments import as_array, float_array, whole_number
+from course_lib.kernels import microscaling
+from course_lib.machine import pool
 from course_lib.numerics.conversion import decode, encode, encode_one
 from course_lib.numerics.formats import as_format
 from course_lib.numerics.layout import Granularity, params_shape, to_rows

@@ -10,7 +10,7 @@ from enum import Enum
 
 import numpy as np
 
-from course_lib.numerics.checks import as_array, choose, float64_array, whole_number
+from course_lib.arguments import as_array, choose, float64_array, whole_number
 from course_lib.numerics.layout import Granularity, check_axis, from_rows, params_shape, to_rows
 
 

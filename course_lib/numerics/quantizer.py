@@ -8,8 +8,9 @@ Jacob et al. 2018, "Quantization and training of neural networks for efficient i
 
 import numpy as np
 
-from course_lib.kernels import elementwise, pool
-from course_lib.numerics.checks import choose, float_array, integer_array, real_array, result_array, seed_from
+from course_lib.arguments import choose, float_array, integer_array, real_array, result_array, seed_from
+from course_lib.kernels import elementwise
+from course_lib.machine import pool
 from course_lib.numerics.layout import Granularity
 from course_lib.numerics.qparams import QParams, Scheme, qparams_from_range
 from course_lib.numerics.rounding import Rounding, round_one

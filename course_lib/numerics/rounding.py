@@ -9,8 +9,9 @@ from enum import Enum
 
 import numpy as np
 
-from course_lib.kernels import elementwise, pool
-from course_lib.numerics.checks import choose, real_array, seed_from
+from course_lib.arguments import choose, real_array, seed_from
+from course_lib.kernels import elementwise
+from course_lib.machine import pool
 
 
 class Rounding(str, Enum):

@@ -1,6 +1,6 @@
 """Embedding dimension: the same graph in flat and in hyperbolic space, trained on the spot.
 
-It runs ``course_lib.nets.embed`` for both geometries and ranks every node's neighbours by distance.
+It runs ``course_lib.embeddings.embed`` for both geometries and ranks every node's neighbours by distance.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from course_lib import plots
-from course_lib.nets.embeddings import RIM, Geometry, Graph, class_hierarchy, embed, full_tree, reconstruction
+from course_lib.embeddings import RIM, Geometry, Graph, class_hierarchy, embed, full_tree, reconstruction
 from course_lib.numerics import fake_quantize, qparams_from_range
 from course_lib.panels.base import Choice, Panel, Slider
 
@@ -45,7 +45,7 @@ class EmbeddingPanel(Panel):
 
     Parameters
     ----------
-    graph : course_lib.nets.Graph, optional
+    graph : course_lib.embeddings.Graph, optional
         Your own, shown first. Training compares all nodes with all: a few hundred at most.
     **start : values of ``EmbeddingState`` to begin with
     """

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from course_lib import data, nets, plots
+from course_lib import data, nets, plots, ptq, quantized
 from course_lib.measure import Accuracy, accuracy
 from course_lib.numerics import Calibration, Granularity
 from course_lib.panels.base import Choice, Panel, Slider
@@ -52,7 +52,7 @@ class PTQPanel(Panel):
     ----------
     dataset : course_lib.data.Dataset, optional, by default ``cl.data.load()``
     model : nn.Sequential, optional, by default the trained LeNet-300-100
-        Anything that ``cl.nets.quantize_model`` takes.
+        Anything that ``cl.ptq.quantize_model`` takes.
     **start : values of ``PTQState`` to begin with
     """
 
@@ -71,8 +71,8 @@ class PTQPanel(Panel):
         self._model = nets.trained("lenet_300_100", dataset) if model is None else model
         self._x, self._labels = dataset.test_x(), dataset.test_y()
         self._predicted = nets.predict(self._model, self._x)
-        self._recorded = nets.record_activations(self._model, dataset.train_x(CALIBRATION))
-        self._float_size = _bytes(lambda path: nets.save_float(self._model, path))
+        self._recorded = ptq.record_activations(self._model, dataset.train_x(CALIBRATION))
+        self._float_size = _bytes(lambda path: quantized.save_float(self._model, path))
         self._trail = {}  # what was tried since the last reset: {state: (kB, per cent wrong)}
         super().__init__(**start)
 
@@ -97,7 +97,7 @@ class PTQPanel(Panel):
     # -- compute ---------------------------------------------------------------------------------------------------
 
     def compute(self, state, *, quick=False):
-        quantized = nets.quantize_model(
+        quantized = ptq.quantize_model(
             self._model, self._recorded, weight_bits=state.weight_bits, activation_bits=state.activation_bits,
             weight_calibration=state.calibration, activation_calibration=state.calibration,
             granularity=state.granularity, group_size=GROUP if state.granularity == Granularity.PER_GROUP else None,

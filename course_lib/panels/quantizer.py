@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from course_lib import plots
+from course_lib.arguments import finite_array
 from course_lib.numerics import (
     Granularity,
     QParams,
@@ -21,7 +22,6 @@ from course_lib.numerics import (
     qparams_from_range,
     sqnr_db,
 )
-from course_lib.numerics.checks import finite_array
 from course_lib.panels.base import Choice, Panel, Slider
 
 GROUP = 32  # weights that share a scale under "per group"

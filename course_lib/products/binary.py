@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from course_lib.arguments import as_array, float_array
 from course_lib.kernels import bits as kernels
-from course_lib.kernels import pool
-from course_lib.numerics.checks import as_array, float_array
+from course_lib.machine import pool
 from course_lib.products.bitserial import BitPlanes, Coding, as_rows, matmul_bitserial, no_words, rows_of_a_part
 
 

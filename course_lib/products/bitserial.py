@@ -10,9 +10,9 @@ from functools import cache, cached_property
 
 import numpy as np
 
+from course_lib.arguments import as_array, choose, whole_number
 from course_lib.kernels import bits as kernels
-from course_lib.kernels import pool, simd
-from course_lib.numerics.checks import as_array, choose, whole_number
+from course_lib.machine import pool, simd
 from course_lib.products.rows import LARGEST_SUM
 
 _WORK_OF_A_PART = 240_000       # products of 512 bits: some 90 µs, as long as a sleeping thread takes to wake

@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from course_lib.arguments import whole_number
 from course_lib.coding import pack, unpack
 from course_lib.kernels import dense as kernels
-from course_lib.numerics.checks import whole_number
 from course_lib.products.int8 import matmul_int8_plain
 from course_lib.products.rows import check_codes, check_no_overflow, images_of, split_rows
 

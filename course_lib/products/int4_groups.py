@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from course_lib.arguments import finite_array, whole_number
 from course_lib.kernels import dense as kernels
-from course_lib.kernels import simd
 from course_lib.kernels.tiles import ROWS
+from course_lib.machine import simd
 from course_lib.numerics import Granularity, calibrate, quantize
-from course_lib.numerics.checks import finite_array, whole_number
 from course_lib.products.rows import check_codes, split_rows
 
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from course_lib.kernels import pool, simd
-from course_lib.numerics.checks import as_array, in_dtype
+from course_lib.arguments import as_array, in_dtype
+from course_lib.machine import pool, simd
 
 LARGEST_SUM = 2**31 - 1
 SIGN = np.uint8(128)

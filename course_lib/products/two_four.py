@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from course_lib.kernels import pool
+from course_lib.arguments import as_array, float_array
 from course_lib.kernels import sparse as kernels
-from course_lib.numerics.checks import as_array, float_array
-from course_lib.products.sparse import checked_shape, checked_vectors
+from course_lib.machine import pool
+from course_lib.products.csr import checked_shape, checked_vectors
 
 STEP = 16                       # columns of one step of the kernel; a tile is sixteen steps
 GRAIN = 256                     # rows of 4096 columns that are worth a thread of their own

@@ -22,9 +22,10 @@ import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
 
-import course
 import nbformat
 import pytest
+
+import course
 
 ROOT = Path(course.__file__).parent
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")

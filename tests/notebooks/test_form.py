@@ -5,9 +5,10 @@ import json
 import re
 from pathlib import Path
 
-import course
 import nbformat
 import pytest
+
+import course
 
 ROOT = Path(course.__file__).parent
 LECTURES = sorted(ROOT.glob("notebooks/*.ipynb"))

@@ -18,10 +18,11 @@ import urllib.request
 from pathlib import Path
 from typing import NamedTuple
 
-import course
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell
+
+import course
 
 ROOT = Path(course.__file__).parent
 LAB = "lab01_number_formats"

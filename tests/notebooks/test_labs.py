@@ -13,10 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-import course
 import nbformat
 import pytest
 
+import course
 from course_lib import check
 
 ROOT = Path(course.__file__).parent

@@ -1,10 +1,20 @@
 """Any symbols come back from a Huffman stream; any numbers are shared as well as their definitions say."""
 
 import numpy as np
-from course_lib.coding import HuffmanCode, HuffmanStream, entropy, huffman_decode, huffman_encode, huffman_lengths
-from course_lib.numerics import kmeans, kmeans_optimal, nearest_level
 from hypothesis import given
 from hypothesis import strategies as st
+
+from course_lib.coding import (
+    HuffmanCode,
+    HuffmanStream,
+    huffman_decode,
+    huffman_encode,
+    huffman_lengths,
+)
+from course_lib.coding import (
+    information as entropy,
+)
+from course_lib.numerics import kmeans, kmeans_optimal, nearest_level
 
 small = st.lists(st.integers(0, 255), min_size=1, max_size=300)
 large = st.lists(st.integers(0, 2**16 - 1), min_size=1, max_size=300)

@@ -4,6 +4,10 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
 from course_lib.numerics import (
     FORMATS,
     FloatFormat,
@@ -20,9 +24,6 @@ from course_lib.numerics import (
     to_format_one,
     uniform_one,
 )
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 
 WIDTHS = {np.float32: (8, 23, 127), np.float64: (11, 52, 1023)}         # exponent bits, stored bits, bias
 modes = st.sampled_from(list(Rounding))

@@ -3,13 +3,14 @@
 from fractions import Fraction
 
 import numpy as np
-from course_lib.nets import QuantizedLayer, QuantizedModel
-from course_lib.nets.fixed_point import fixed_point, requantize_one
-from course_lib.numerics import QParams, qparams_from_range
-from course_lib.products import matmul_int4, matmul_int8, matmul_int8_plain, pack_int4, unpack_int4
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+
+from course_lib.numerics import QParams, qparams_from_range
+from course_lib.products import matmul_int4, matmul_int8, matmul_int8_plain, pack_int4, unpack_int4
+from course_lib.quantized import QuantizedLayer, QuantizedModel
+from course_lib.quantized.requantization import fixed_point, requantize_one
 
 sizes = st.integers(0, 40)
 scales = st.floats(2.0**-20, 2.0**10, width=32)

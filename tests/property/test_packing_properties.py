@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from course_lib.coding import pack, pack_plain, packed_size, unpack
 from hypothesis import given
 from hypothesis import strategies as st
+
+from course_lib.coding import pack, pack_plain, packed_size, unpack
 
 
 @st.composite

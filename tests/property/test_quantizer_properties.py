@@ -2,6 +2,10 @@
 
 import numpy as np
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
 from course_lib.numerics import (
     Calibration,
     QParams,
@@ -18,9 +22,6 @@ from course_lib.numerics import (
     round_to_integer,
     uniform_one,
 )
-from hypothesis import assume, given
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 
 WIDTH = {np.float32: 32, np.float64: 64}
 dtypes = st.sampled_from([np.float32, np.float64])

@@ -1,6 +1,9 @@
 """Sparse weights survive every form they are kept in, and are multiplied the same in all of them."""
 
 import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
 from course_lib.coding import from_relative_index_plain, relative_index, relative_index_plain
 from course_lib.products import (
     DeepCompressed,
@@ -11,8 +14,6 @@ from course_lib.products import (
     matmul_two_four,
     prune_two_four,
 )
-from hypothesis import given
-from hypothesis import strategies as st
 
 
 @st.composite

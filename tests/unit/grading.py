@@ -30,7 +30,6 @@ import pytest
 
 from course_lib.check import CheckFailed
 
-
 SOLUTIONS = Path(__file__).parents[2] / "solutions"
 
 

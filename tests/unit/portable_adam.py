@@ -1,8 +1,9 @@
 """The kernel of 8-bit Adam against its definition, bit for bit: see test_portable.py."""
 
 import numpy as np
+
 from course_lib.kernels import adam
-from course_lib.nets import adam8bit
+from course_lib.mixed import adam8bit
 
 
 def compare(n, block, *, steps=4, seed=0, **numbers):

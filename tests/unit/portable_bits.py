@@ -1,6 +1,7 @@
 """Products of bits on small arrays, for a processor without any special instructions (see test_portable.py)."""
 
 import numpy as np
+
 from course_lib.products import BinaryMatrix, BitPlanes, matmul_binary, matmul_bitserial, pack_signs
 
 

@@ -1,6 +1,7 @@
 """The clustering kernels on small arrays, for a processor without any special instructions (see test_portable.py)."""
 
 import numpy as np
+
 from course_lib.numerics import kmeans, kmeans_optimal, kmeans_plain, nearest_level
 
 

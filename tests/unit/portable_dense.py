@@ -1,6 +1,7 @@
 """Dense products on small arrays, in every block and remainder: see test_portable.py."""
 
 import numpy as np
+
 from course_lib import products
 
 

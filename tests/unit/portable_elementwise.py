@@ -1,6 +1,7 @@
 """The element-by-element kernels against their definitions, on small arrays: see test_portable.py."""
 
 import numpy as np
+
 from course_lib.coding import pack, pack_plain, unpack
 from course_lib.numerics import (
     FORMATS,

@@ -1,6 +1,7 @@
 """The Huffman kernels on small arrays, for a processor without any special instructions (see test_portable.py)."""
 
 import numpy as np
+
 from course_lib.coding import huffman_decode, huffman_encode
 
 

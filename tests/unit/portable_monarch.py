@@ -1,6 +1,7 @@
 """The kernel of the Monarch product against the formula: see test_portable.py."""
 
 import numpy as np
+
 from course_lib.kernels import monarch
 
 

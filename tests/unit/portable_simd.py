@@ -2,7 +2,8 @@
 
 import numba
 import numpy as np
-from course_lib.kernels import simd
+
+from course_lib.machine import simd
 
 
 @numba.njit

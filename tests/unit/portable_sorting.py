@@ -1,6 +1,7 @@
 """Sorting by counting, small enough for any processor: see test_portable.py."""
 
 import numpy as np
+
 from course_lib.kernels import sorting
 
 

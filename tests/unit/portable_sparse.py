@@ -1,9 +1,10 @@
 """Sparse products, small enough for any processor: see test_portable.py."""
 
 import numpy as np
+
 from course_lib import products
 from course_lib.coding import relative_index
-from course_lib.kernels import ways
+from course_lib.machine import ways
 
 
 def sparse_weights(rng, m, n, density, values=None):

@@ -6,12 +6,13 @@ import io
 import numpy as np
 import pytest
 import torch
-from course_lib.kernels import adam as kernels
-from course_lib.kernels import pool
-from course_lib.nets import Adam8bit, adam8bit, dequantize_blocks, dynamic_map, quantize_blocks
-from course_lib.numerics import nearest_level
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from course_lib.kernels import adam as kernels
+from course_lib.machine import pool
+from course_lib.mixed import Adam8bit, adam8bit, dequantize_blocks, dynamic_map, quantize_blocks
+from course_lib.numerics import nearest_level
 from tests.unit import portable_adam
 
 

@@ -7,11 +7,11 @@ import re
 import time
 from pathlib import Path
 
-import course
 import numpy as np
 import pytest
 from PIL import Image
 
+import course
 import course_lib as cl
 from course_lib.bench import cold, dense, growth, limits, processor, runner
 from course_lib.bench.processor import Processor
@@ -254,7 +254,7 @@ def test_one_row_by_name_as_a_lecture_runs_it(two_rows):
 def test_threads_come_back_to_what_they_were(two_rows):
     import torch
 
-    from course_lib.kernels import pool
+    from course_lib.machine import pool
 
     before = pool.threads(), torch.get_num_threads()
     with runner.on_threads(3):
@@ -319,8 +319,9 @@ def test_a_fast_peer_may_run_on_one_thread():
 @pytest.mark.parametrize("threads", [1, 2])
 def test_peers_run_on_as_many_threads_as_ours(seconds, threads):
     import torch
-    from course_lib.kernels import pool
     from threadpoolctl import ThreadpoolController
+
+    from course_lib.machine import pool
 
     blas = ThreadpoolController().select(user_api="blas")
 
@@ -456,7 +457,7 @@ def test_the_rows_of_the_course():
 @pytest.mark.parametrize("batch", [1, 64])
 def test_the_inference_row_times_the_same_network_three_times(batch):
     digits = cl.data.load("digits")
-    case = cl.nets.inference_row(batch=batch, dataset=digits, progress=False).prepare()
+    case = cl.bench.inference.inference_row(batch=batch, dataset=digits, progress=False).prepare()
     ours = case.ours()
     assert set(case.peers) == {"torch float32", "torch simulated int8"}
     for name, peer in case.peers.items():

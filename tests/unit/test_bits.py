@@ -4,8 +4,11 @@ import itertools
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from course_lib.kernels import bits as kernels
-from course_lib.kernels import simd
+from course_lib.machine import simd
 from course_lib.products import (
     BinaryMatrix,
     BitPlanes,
@@ -16,8 +19,6 @@ from course_lib.products import (
     matmul_bitserial_plain,
     pack_signs,
 )
-from hypothesis import given
-from hypothesis import strategies as st
 
 BATCHES = (1, 2, 3, 8, 9, 10, 11, 16, 17, 25)       # one or two alone, eights, the last eight not full
 WIDTHS = (1, 31, 32, 33, 64, 127, 128, 129, 511, 512, 513)

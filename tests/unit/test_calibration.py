@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from course_lib.kernels.histogram import clipping_divergence_rows
 from course_lib.numerics import Calibration, Scheme, calibrate, clipping_divergence_one, fake_quantize
 

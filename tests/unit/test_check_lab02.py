@@ -6,6 +6,7 @@ import re
 
 import numpy as np
 import pytest
+
 from course_lib import numerics
 from course_lib.check import CheckFailed, lab02
 from course_lib.check.lab02.descent import to_e5m2

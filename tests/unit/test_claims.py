@@ -19,8 +19,9 @@ import runpy
 from collections import Counter
 from pathlib import Path
 
-import course
 import pytest
+
+import course
 
 COLUMNS = ["id", "source", "statement", "value", "how", "lecture", "got"]
 ROOT = Path(course.__file__).parent

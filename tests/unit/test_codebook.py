@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from course_lib.numerics import (
     codebook_dequantize,
     codebook_quantize,

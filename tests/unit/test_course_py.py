@@ -12,8 +12,9 @@ import threading
 import venv
 from pathlib import Path
 
-import course
 import pytest
+
+import course
 
 ROOT = Path(course.__file__).parent
 posix = pytest.mark.skipif(os.name == "nt", reason="uses shell scripts in place of programs")

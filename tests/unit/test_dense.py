@@ -5,8 +5,9 @@ import itertools
 import numpy as np
 import pytest
 import torch
+
 from course_lib.kernels import amx
-from course_lib.nets import LeNet300100, quantize_model
+from course_lib.nets import LeNet300100
 from course_lib.numerics import Granularity, calibrate, fake_quantize
 from course_lib.products import (
     Int4Groups,
@@ -18,6 +19,7 @@ from course_lib.products import (
     pack_int4_groups,
     pack_int8,
 )
+from course_lib.ptq import quantize_model
 from tests.unit import portable_dense
 from tests.unit.portable_dense import exact, groups_bound
 

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from course_lib.nets import QuantizedFileError, QuantizedLayer, QuantizedModel
-from course_lib.nets.quantized_file import KEY, _checksum
-from course_lib.numerics import calibrate, qparams_from_range, quantize
 from safetensors import safe_open
 from safetensors.numpy import save_file
+
+from course_lib.numerics import calibrate, qparams_from_range, quantize
+from course_lib.quantized import QuantizedFileError, QuantizedLayer, QuantizedModel
+from course_lib.quantized.file import KEY, _checksum
 
 BYTES = qparams_from_range(-0.4, 2.8, bits=8, scheme="affine")
 HIDDEN = qparams_from_range(0, 2, bits=8, scheme="affine")

@@ -6,10 +6,10 @@ import re
 import numpy as np
 import pytest
 import torch
-from course_lib import nets
-from course_lib.nets import embeddings
-from course_lib.nets.embeddings import RIM, Geometry, distances, edge_loss, mean_average_precision, move
 from sklearn.metrics import average_precision_score
+
+from course_lib import embeddings
+from course_lib.embeddings import RIM, Geometry, distances, edge_loss, mean_average_precision, move
 
 GENERATOR = np.random.default_rng(0)
 
@@ -41,7 +41,7 @@ def assert_same_distances(ours, theirs, points, geometry):
 def test_distances_are_those_of_the_definition(dimension):
     points = in_the_ball(12, dimension)
     got = distances(torch.from_numpy(points), "poincare").numpy()
-    wanted = np.array([[nets.poincare_distance(u, v) for v in points] for u in points])
+    wanted = np.array([[embeddings.poincare_distance(u, v) for v in points] for u in points])
     assert_same_distances(got, wanted, points, "poincare")
     flat = distances(torch.from_numpy(points), "euclidean").numpy()
     assert_same_distances(flat, np.linalg.norm(points[:, None] - points[None], axis=2), points, "euclidean")
@@ -49,13 +49,13 @@ def test_distances_are_those_of_the_definition(dimension):
 
 def test_distance_from_the_centre_has_a_closed_form():
     for radius in (0.0, 0.5, 0.99, 1 - RIM):
-        assert nets.poincare_distance((radius, 0), (0, 0)) == pytest.approx(2 * math.atanh(radius))
+        assert embeddings.poincare_distance((radius, 0), (0, 0)) == pytest.approx(2 * math.atanh(radius))
 
 
 @pytest.mark.parametrize("geometry", list(Geometry))
 def test_distances_take_what_embed_returns(geometry):
     """The points, the whole answer, or a tensor: the same numbers; an array for an array."""
-    got = nets.embed(nets.full_tree(2, 2), geometry, 2, steps=10)
+    got = embeddings.embed(embeddings.full_tree(2, 2), geometry, 2, steps=10)
     apart = distances(got.points, geometry)
     assert isinstance(apart, np.ndarray) and apart.shape == (7, 7)
     for same in (distances(got, geometry), distances(torch.from_numpy(got.points), geometry).numpy(),
@@ -73,9 +73,9 @@ def test_distances_take_what_embed_returns(geometry):
 def test_a_point_on_the_rim_or_beyond_has_no_distance_in_the_ball(point):
     inside, wrong = (0.1, 0.2), re.escape(str(tuple(map(float, point))))
     with pytest.raises(ValueError, match=rf"v = {wrong} is not inside the unit ball"):
-        nets.poincare_distance(inside, point)
+        embeddings.poincare_distance(inside, point)
     with pytest.raises(ValueError, match=rf"u = {wrong} is not inside the unit ball"):
-        nets.poincare_distance(point, point)
+        embeddings.poincare_distance(point, point)
     for points in (np.array([inside, point]), torch.tensor([inside, point], dtype=torch.float64)):
         with pytest.raises(ValueError, match=rf"points\[1\] = {wrong} is not inside the unit ball"):
             distances(points, "poincare")
@@ -95,14 +95,14 @@ def test_distances_are_a_metric(geometry):
 @pytest.mark.parametrize("geometry", list(Geometry))
 def test_loss_has_a_finite_gradient_even_between_equal_points(geometry):
     points = torch.zeros(5, 2, dtype=torch.float64, requires_grad=True)
-    near = torch.from_numpy(nets.full_tree(2, 1).adjacency)
+    near = torch.from_numpy(embeddings.full_tree(2, 1).adjacency)
     edge_loss(distances(points[:3], geometry), near).backward()
     assert torch.isfinite(points.grad).all()
 
 
 @pytest.mark.parametrize("geometry", list(Geometry))
 def test_loss_is_the_formula(geometry):
-    graph = nets.full_tree(2, 2)
+    graph = embeddings.full_tree(2, 2)
     near = graph.adjacency
     d = distances(torch.from_numpy(in_the_ball(7, 2)), geometry)
     total = 0.0
@@ -125,7 +125,7 @@ def test_a_step_in_the_ball_is_scaled_by_the_metric():
 @pytest.mark.parametrize("rate", [0.1, 10.0, 1e6])
 def test_nobody_leaves_the_ball(rate):
     """However large the steps, and at every step that is kept."""
-    got = nets.embed(nets.full_tree(3, 2), "poincare", 2, steps=40, rate=rate, every=1)
+    got = embeddings.embed(embeddings.full_tree(3, 2), "poincare", 2, steps=40, rate=rate, every=1)
     radii = np.linalg.norm(got.history, axis=2)
     assert np.isfinite(got.history).all() and radii.max() <= 1 - RIM + 1e-12
     if rate > 1:
@@ -133,7 +133,7 @@ def test_nobody_leaves_the_ball(rate):
 
 
 def test_a_small_step_lowers_the_loss():
-    graph = nets.full_tree(3, 2)
+    graph = embeddings.full_tree(3, 2)
     near = torch.from_numpy(graph.adjacency)
     for geometry in Geometry:
         points = torch.from_numpy(in_the_ball(13, 2, 0.9)).requires_grad_()
@@ -146,22 +146,22 @@ def test_a_small_step_lowers_the_loss():
 # ---- training
 
 def test_training_is_seeded_and_leaves_torchs_generator_alone():
-    graph, state = nets.full_tree(2, 2), torch.get_rng_state()
-    first, again, other = (nets.embed(graph, "poincare", 2, steps=20, seed=seed).points for seed in (0, 0, 1))
+    graph, state = embeddings.full_tree(2, 2), torch.get_rng_state()
+    first, again, other = (embeddings.embed(graph, "poincare", 2, steps=20, seed=seed).points for seed in (0, 0, 1))
     assert np.array_equal(first, again) and not np.array_equal(first, other)
     assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_history_is_training_seen_from_outside():
-    graph = nets.full_tree(2, 2)
-    got = nets.embed(graph, "euclidean", 3, steps=30, every=10)
+    graph = embeddings.full_tree(2, 2)
+    got = embeddings.embed(graph, "euclidean", 3, steps=30, every=10)
     assert got.history.shape == (4, 7, 3) and got.steps == 30
     assert np.array_equal(got.history[-1], got.points) and np.abs(got.history[0]).max() <= embeddings.START
 
 
 def test_in_two_dimensions_the_ball_holds_a_hierarchy_that_the_plane_does_not():
-    graph = nets.class_hierarchy()
-    flat, ball = (nets.reconstruction(nets.embed(graph, geometry, 2).points, graph, geometry) for geometry in Geometry)
+    graph = embeddings.class_hierarchy()
+    flat, ball = (embeddings.reconstruction(embeddings.embed(graph, geometry, 2).points, graph, geometry) for geometry in Geometry)
     assert ball > 0.9 > 0.8 > flat  # 0.99 and 0.65 on the machine of the course; seeds move them by a few hundredths
 
 
@@ -173,20 +173,20 @@ def test_in_two_dimensions_the_ball_holds_a_hierarchy_that_the_plane_does_not():
 ])  # fmt: skip
 def test_embed_refuses_by_name(arguments, words):
     with pytest.raises(ValueError, match=words):
-        nets.embed(nets.full_tree(2, 1), **{"geometry": "euclidean", "dimension": 2, **arguments})
+        embeddings.embed(embeddings.full_tree(2, 1), **{"geometry": "euclidean", "dimension": 2, **arguments})
 
 
 # ---- graphs
 
 def test_full_tree_has_its_nodes_and_neighbours():
-    tree = nets.full_tree(3, 2)
+    tree = embeddings.full_tree(3, 2)
     assert len(tree.nodes) == 13 and len(tree.edges) == 12
     assert sorted(tree.adjacency.sum(1)) == [1] * 9 + [3] + [4] * 3
     assert np.array_equal(tree.adjacency, tree.adjacency.T) and not tree.adjacency.diagonal().any()
 
 
 def test_class_hierarchy_is_pythons():
-    graph = nets.class_hierarchy()
+    graph = embeddings.class_hierarchy()
     named = {(graph.nodes[a], graph.nodes[b]) for a, b in graph.edges}
     assert {("BaseException", "Exception"), ("Exception", "OSError"), ("OSError", "FileNotFoundError"),
             ("BaseExceptionGroup", "ExceptionGroup"), ("Exception", "ExceptionGroup")} <= named  # fmt: skip
@@ -200,18 +200,18 @@ def test_class_hierarchy_is_pythons():
 ])  # fmt: skip
 def test_graph_refuses_by_name(nodes, edges, words):
     with pytest.raises(ValueError, match=words):
-        nets.Graph("mine", tuple(map(str, range(nodes))), edges)
+        embeddings.Graph("mine", tuple(map(str, range(nodes))), edges)
 
 
 def test_full_tree_refuses_by_name():
     with pytest.raises(ValueError, match="branching is 0"):
-        nets.full_tree(0, 2)
+        embeddings.full_tree(0, 2)
 
 
 # ---- score
 
 def test_score_is_the_mean_of_average_precisions():
-    graph = nets.full_tree(3, 2)
+    graph = embeddings.full_tree(3, 2)
     near, apart = graph.adjacency, distances(torch.from_numpy(in_the_ball(13, 2)), "poincare").numpy()
     others = ~np.eye(13, dtype=bool)
     wanted = np.mean([average_precision_score(near[u][others[u]], -apart[u][others[u]]) for u in range(13)])
@@ -219,6 +219,6 @@ def test_score_is_the_mean_of_average_precisions():
 
 
 def test_score_is_one_for_the_graphs_own_distances_and_small_for_a_collapse():
-    near = nets.full_tree(3, 2).adjacency
+    near = embeddings.full_tree(3, 2).adjacency
     assert mean_average_precision(np.where(near, 1.0, 2.0), near) == 1
     assert mean_average_precision(np.zeros((13, 13)), near) < 0.35  # all in one point: strangers are ranked first

@@ -2,11 +2,11 @@
 
 import os
 
-import course
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
+import course
 from teaching import execution
 
 LIMIT_S = 6

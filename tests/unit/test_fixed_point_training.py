@@ -5,8 +5,9 @@ import sys
 
 import numpy as np
 import pytest
+
 from course_lib.data import load
-from course_lib.nets import FixedPointNet, fixed_point_step, train_fixed_point
+from course_lib.mixed import FixedPointNet, fixed_point_step, train_fixed_point
 from course_lib.numerics import FixedPoint, to_fixed
 
 
@@ -115,5 +116,5 @@ def test_errors_say_what_would_be_right(digits, wrong, words):
 
 
 def test_needs_no_torch():
-    code = "import sys; from course_lib.nets import train_fixed_point; print('torch' in sys.modules)"
+    code = "import sys; from course_lib.mixed import train_fixed_point; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"

@@ -3,19 +3,25 @@
 import ast
 from pathlib import Path
 
-import course_lib
 import pytest
+
+import course_lib
 
 PACKAGE = Path(course_lib.__file__).parent
 FLOORS = [                                              # from the ground up; rooms on one floor do not know each other
+    {"lazy", "arguments"},
+    {"machine"},
     {"kernels"},
     {"numerics"},
     {"coding"},
     {"products"},
-    {"data", "measure", "check", "energy"},
+    {"data", "measure", "energy"},
     {"roofline", "sweep"},                              # times with measure; writes as data does
-    {"nets"},
-    {"bench"},                                          # ours against every peer, torch among them
+    {"nets"},                                           # PyTorch from here on
+    {"quantized", "structured", "embeddings"},
+    {"ptq", "mixed"},
+    {"qat"},                                            # ends in what ptq makes
+    {"check", "bench"},                                 # feedback on answers; ours against every peer
     {"plots"},
     {"panels"},
     {"installation"},                                   # the roof: looks at everything, and nothing looks at it

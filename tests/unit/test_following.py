@@ -8,21 +8,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from course_lib.nets import (
-    FakeQuantNet,
-    LeNet5,
-    LeNet300100,
-    QuantizedModel,
-    evaluate,
-    predict,
-    quantize_model,
-    record_activations,
-    save_float,
-    train_qat,
-)
 from safetensors.numpy import load_file
 from torch import nn
 from torch.nn.utils import parametrizations, prune
+
+from course_lib.nets import LeNet5, LeNet300100, evaluate, predict
+from course_lib.ptq import quantize_model, record_activations
+from course_lib.qat import FakeQuantNet, train_qat
+from course_lib.quantized import QuantizedModel, save_float
 
 
 @pytest.fixture(scope="module")

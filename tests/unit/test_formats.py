@@ -6,6 +6,7 @@ from fractions import Fraction
 import ml_dtypes
 import numpy as np
 import pytest
+
 from course_lib.numerics import FORMATS, FloatFormat, Nans, decode_one, scientific
 
 #         name        t  exponent  10^±k     u

@@ -4,6 +4,7 @@
 import ml_dtypes
 import numpy as np
 import pytest
+
 from course_lib.kernels import elementwise, floats
 from course_lib.numerics import (
     FORMATS,

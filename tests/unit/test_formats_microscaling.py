@@ -3,6 +3,7 @@
 import ml_dtypes
 import numpy as np
 import pytest
+
 from course_lib.numerics import FORMATS, decode, mx_dequantize, mx_quantize, mx_quantize_one, sqnr_db, to_format
 
 ELEMENTS = ["e5m2", "e4m3", "e3m2", "e2m3", "e2m1"]

@@ -5,10 +5,11 @@ import math
 
 import numpy as np
 import pytest
-from course_lib import coding, data
 from PIL import Image
 from scipy.fft import dctn
 from scipy.stats import entropy as scipy_entropy
+
+from course_lib import coding, data
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (19, 21), dtype=np.uint8)

@@ -3,10 +3,14 @@
 import numpy as np
 import pytest
 import torch
-from course_lib.nets import FakeQuantNet, LeNet5, LeNet300100, QuantizedModel, predict, quantize_model
-from course_lib.nets.ptq import PIXELS, input_range
-from course_lib.numerics import fake_quantize, qparams_from_range, quantize
 from torch import nn
+
+from course_lib.nets import LeNet5, LeNet300100, predict
+from course_lib.numerics import fake_quantize, qparams_from_range, quantize
+from course_lib.ptq import quantize_model
+from course_lib.ptq.post_training import PIXELS, input_range
+from course_lib.qat import FakeQuantNet
+from course_lib.quantized import QuantizedModel
 
 UNITS = {                               # pixels from 0 to 1 in other people's units
     "mean and spread": lambda x: (x - np.float32(0.1307)) / np.float32(0.3081),

@@ -5,13 +5,16 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from course_lib.kernels import amx
-from course_lib.kernels import integer as kernels
-from course_lib.nets import LeNet5, LeNet300100, QuantizedLayer, QuantizedModel, quantize_model
-from course_lib.nets.fixed_point import fixed_point, requantize_one
-from course_lib.numerics import QParams, calibrate, dequantize, fake_quantize, qparams_from_range, quantize
 from numba import types
 from torch.nn import functional
+
+from course_lib.kernels import amx
+from course_lib.kernels import layers as kernels
+from course_lib.nets import LeNet5, LeNet300100
+from course_lib.numerics import QParams, calibrate, dequantize, fake_quantize, qparams_from_range, quantize
+from course_lib.ptq import quantize_model
+from course_lib.quantized import QuantizedLayer, QuantizedModel
+from course_lib.quantized.requantization import fixed_point, requantize_one
 
 PIXELS = qparams_from_range(0.0, 1.0, bits=8, scheme="affine")
 BITS = (2, 3, 4, 8)

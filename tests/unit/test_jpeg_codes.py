@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from course_lib import coding
 from course_lib.data import photo
 

@@ -12,13 +12,15 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import course_lib
 import numba
 import numpy as np
 import pytest
-from course_lib.kernels import compiling, elementwise, histogram
-from course_lib.numerics import uniform_one
 from numba import types
+
+import course_lib
+from course_lib.kernels import elementwise, histogram
+from course_lib.machine import compiling
+from course_lib.numerics import uniform_one
 
 PACKAGE = Path(course_lib.__file__).parent
 
@@ -42,7 +44,7 @@ def test_second_process_compiles_nothing(tmp_path):
 
 
 KERNEL = """
-from course_lib.kernels.compiling import kernel
+from course_lib.machine.compiling import kernel
 from numba import types
 
 @kernel([types.int64(types.int64)])

@@ -12,8 +12,9 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-import course
 import pytest
+
+import course
 
 ROOT = Path(course.__file__).parent
 

@@ -2,8 +2,9 @@
 
 import pytest
 import torch
-from course_lib.nets import LeNet5, LeNet300100
 from torch import nn
+
+from course_lib.nets import LeNet5, LeNet300100
 
 MODELS = [LeNet300100, LeNet5]
 PLAIN = {nn.Flatten, nn.Linear, nn.Conv2d, nn.MaxPool2d, nn.ReLU}

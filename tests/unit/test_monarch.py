@@ -5,9 +5,10 @@ import copy
 import numpy as np
 import pytest
 import torch
+
 from course_lib.kernels import monarch as kernels
-from course_lib.kernels import pool
-from course_lib.nets import MonarchLinear, monarch_dense_plain, monarch_matmul, project_monarch
+from course_lib.machine import pool
+from course_lib.structured import MonarchLinear, monarch_dense_plain, monarch_matmul, project_monarch
 from tests.unit import portable_monarch
 
 SHAPES = [  # s, r, p, q
@@ -71,7 +72,7 @@ def test_inputs_with_gaps(s):
 
 
 def test_threads_change_nothing(monkeypatch):
-    monkeypatch.setattr("course_lib.nets.monarch.GRAIN", 1)
+    monkeypatch.setattr("course_lib.structured.monarch.GRAIN", 1)
     left, right = factors(50, 9, 11, 13)
     x, before, found = torch.randn(40, 143), pool.threads(), []
     try:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from course_lib.coding import pack, pack_plain, packed_size, unpack, unpack_plain
 
 

@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
-from course_lib import nets
-from course_lib.nets.embeddings import RIM, Geometry
+
+from course_lib import embeddings
+from course_lib.embeddings import RIM, Geometry
 from course_lib.panels import EmbeddingPanel
 from course_lib.panels.embeddings import QUICK, STEPS, EmbeddingState, rounded, shadow
 
-SMALL = nets.full_tree(2, 2)
+SMALL = embeddings.full_tree(2, 2)
 
 
 @pytest.fixture(scope="module")
@@ -20,9 +21,9 @@ def panel():
 def test_the_score_is_that_of_the_points_at_that_step(panel, dimension, step):
     result = panel.compute(EmbeddingState(which="yours", dimension=dimension, step=step))
     for geometry in Geometry:
-        wanted = nets.embed(SMALL, geometry, dimension, steps=STEPS).history[step // 10]
+        wanted = embeddings.embed(SMALL, geometry, dimension, steps=STEPS).history[step // 10]
         assert np.array_equal(result.points[geometry], wanted)
-        assert result.score[geometry] == nets.reconstruction(wanted, SMALL, geometry)
+        assert result.score[geometry] == embeddings.reconstruction(wanted, SMALL, geometry)
         assert dimension in result.visited[geometry]
 
 

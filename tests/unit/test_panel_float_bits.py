@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+
 from course_lib.numerics import FORMATS, decode_one
 from course_lib.panels import FloatBitsPanel, Toggles
 from course_lib.panels.float_bits import SHOWN

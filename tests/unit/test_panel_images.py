@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from course_lib import coding, data
 from course_lib.panels import ImagesPanel
 from course_lib.panels.images import FACTORS, ImagesState

@@ -4,9 +4,10 @@ import io
 
 import numpy as np
 import pytest
+from PIL import Image
+
 from course_lib.panels import RoundingPanel
 from course_lib.panels.rounding import GRIDS, RUNS, RoundingState
-from PIL import Image
 
 
 @pytest.fixture(scope="module")

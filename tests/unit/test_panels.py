@@ -11,12 +11,12 @@ from dataclasses import FrozenInstanceError, dataclass
 import matplotlib as mpl
 import numpy as np
 import pytest
+from PIL import Image
+
 from course_lib import panels
 from course_lib.numerics import calibrate, fake_quantize, sqnr_db
-from course_lib.panels import Choice, Panel, QuantizerPanel, Slider
-from course_lib.panels import base
+from course_lib.panels import Choice, Panel, QuantizerPanel, Slider, base
 from course_lib.panels.quantizer import ACTIVATIONS, GROUP, WEIGHTS, QuantizerState
-from PIL import Image
 
 
 @dataclass(frozen=True)
@@ -439,11 +439,10 @@ def test_eight_bits_lose_almost_nothing_and_two_a_lot(ptq):
 
 
 def test_its_bytes_are_those_of_the_file(ptq, tmp_path):
-    from course_lib import nets
 
     ptq.reset()
     result = ptq.set(weight_bits=4).shown.result
-    quantized = nets.quantize_model(
+    quantized = ptq.quantize_model(
         ptq._model, ptq._recorded, weight_bits=4, activation_bits=8, granularity="per_channel"
     )
     quantized.save(tmp_path / "model.safetensors")

@@ -5,12 +5,13 @@ import tomllib
 from importlib import metadata
 from pathlib import Path
 
-import course
 import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
+
+import course
 
 ROOT = Path(course.__file__).parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]

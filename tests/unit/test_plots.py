@@ -7,10 +7,11 @@ import nbclient
 import nbformat
 import numpy as np
 import pytest
-from course_lib import plots
-from course_lib.numerics import calibrate, fake_quantize, qparams_from_range
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+
+from course_lib import plots
+from course_lib.numerics import calibrate, fake_quantize, qparams_from_range
 
 
 @pytest.fixture

@@ -5,9 +5,10 @@ import subprocess
 import sys
 import threading
 
-import course_lib as cl
 import pytest
-from course_lib.kernels import pool
+
+import course_lib as cl
+from course_lib.machine import pool
 
 
 @pytest.fixture(autouse=True)

@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
+
 from course_lib import products
 from course_lib.products import matmul_int4, matmul_int4_plain, matmul_int8, matmul_int8_plain, pack_int4, unpack_int4
 

@@ -5,9 +5,13 @@ import copy
 import numpy as np
 import pytest
 import torch
-from course_lib.nets import LeNet300100, evaluate, ptq, quantize_model, record_activations, save_float, trained
-from course_lib.numerics import calibrate, quantize
 from torch import nn
+
+from course_lib.nets import LeNet300100, evaluate, trained
+from course_lib.numerics import calibrate, quantize
+from course_lib.ptq import post_training as ptq
+from course_lib.ptq import quantize_model, record_activations
+from course_lib.quantized import save_float
 
 NAMES = ["lenet_300_100", "lenet_5"]
 CALIBRATIONS = ["minmax", "percentile", "mse", "histogram"]

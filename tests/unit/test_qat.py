@@ -6,21 +6,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from course_lib.nets import (
-    FakeQuantNet,
-    LeNet300100,
-    QuantizedModel,
-    evaluate,
-    fake_quantize_ste,
-    ptq,
-    qat,
-    quantize_model,
-    train_qat,
-    trained,
-    trained_qat,
-)
-from course_lib.nets.following import weights_of
+
+from course_lib.nets import LeNet300100, evaluate, trained
 from course_lib.numerics import QParams, calibrate, fake_quantize, qparams_from_range
+from course_lib.ptq import post_training as ptq
+from course_lib.ptq import quantize_model
+from course_lib.qat import FakeQuantNet, fake_quantize_ste, train_qat, trained_qat
+from course_lib.qat import training as qat
+from course_lib.quantized import QuantizedModel
+from course_lib.quantized.following import weights_of
 
 
 def numbers(shape, seed=0):

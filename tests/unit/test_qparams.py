@@ -6,6 +6,7 @@ import pickle
 
 import numpy as np
 import pytest
+
 from course_lib.numerics import Granularity, QParams, Scheme, calibrate, code_range, fake_quantize, qparams_from_range
 
 TINY, HUGE = np.finfo(np.float32).tiny, np.finfo(np.float32).max

@@ -8,19 +8,14 @@ import sys
 
 import numpy as np
 import pytest
-from course_lib.nets import (
-    LeNet5,
-    LeNet300100,
-    QuantizedFileError,
-    QuantizedLayer,
-    QuantizedModel,
-    quantize_model,
-    save_float,
-)
-from course_lib.nets.quantized_file import KEY
-from course_lib.numerics import calibrate, qparams_from_range, quantize
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
+
+from course_lib.nets import LeNet5, LeNet300100
+from course_lib.numerics import calibrate, qparams_from_range, quantize
+from course_lib.ptq import quantize_model
+from course_lib.quantized import QuantizedFileError, QuantizedLayer, QuantizedModel, save_float
+from course_lib.quantized.file import KEY
 
 PIXELS = qparams_from_range(0.0, 1.0, bits=8, scheme="affine")
 
@@ -90,7 +85,7 @@ def test_same_model_same_bytes(tmp_path):
 
 def test_runs_without_torch(tmp_path):
     small_model(8).save(tmp_path / "model")
-    code = ("import sys, numpy as np; from course_lib.nets import QuantizedModel; "
+    code = ("import sys, numpy as np; from course_lib.quantized import QuantizedModel; "
             f"net = QuantizedModel.load({str(tmp_path / 'model')!r}).integer_only(); "
             "net(np.zeros((2, 7), np.float32)); assert 'torch' not in sys.modules")
     subprocess.run([sys.executable, "-c", code], check=True, timeout=300)
@@ -104,7 +99,7 @@ def test_a_failed_save_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
     def full_disk(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("course_lib.nets.quantized_file.os.replace", full_disk)
+    monkeypatch.setattr("course_lib.quantized.file.os.replace", full_disk)
     with pytest.raises(OSError, match="No space left"):
         small_model(4).save(path)
     assert path.read_bytes() == before and os.listdir(tmp_path) == ["model"]
@@ -122,7 +117,7 @@ def test_others_may_read_a_saved_model(tmp_path):
 
 def rewrite(path, change):
     """Change the tensors and the description of a saved model, and save them again, checksum and all."""
-    from course_lib.nets.quantized_file import _checksum
+    from course_lib.quantized.file import _checksum
 
     with safe_open(path, framework="np") as file:
         description = json.loads(file.metadata()[KEY])

@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+
 from course_lib.numerics import (
     QParams,
     Rounding,

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from course_lib.numerics import Rounding, round_one, round_to_integer, uniform_one
 
 HALVES = np.arange(-40, 41) / 8

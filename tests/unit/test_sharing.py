@@ -5,6 +5,7 @@ from itertools import accumulate, combinations
 
 import numpy as np
 import pytest
+
 from course_lib.numerics import (
     Start,
     first_centroids,
@@ -98,7 +99,7 @@ def test_any_start_with_few_numbers(start):
 
 def test_plus_plus_draws_by_squared_distance():
     """Numbers 0, 1 and 3: after 0 comes 1 with probability 1/10, and so on for the other first draws."""
-    from course_lib.numerics.sharing import _plus_plus
+    from course_lib.numerics.clustering import _plus_plus
     x, rng = np.float32([0, 1, 3]), np.random.default_rng(0)
     pairs = [tuple(np.round(_plus_plus(x, 2, rng)).tolist()) for _ in range(4000)]
     expected = {(0, 1): (1 / 10 + 1 / 5) / 3, (0, 3): (9 / 10 + 9 / 13) / 3, (1, 3): (4 / 5 + 4 / 13) / 3}

@@ -3,10 +3,11 @@
 import numba
 import numpy as np
 import pytest
-from course_lib.kernels import simd
-from course_lib.kernels.simd import instructions
 from llvmlite import binding, ir
 from numba.core.errors import TypingError
+
+from course_lib.machine import simd
+from course_lib.machine.simd import instructions
 from tests.unit import portable_simd
 
 

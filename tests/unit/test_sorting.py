@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
-from course_lib.kernels import sorting, ways
-from course_lib.numerics import sharing
+
+from course_lib.kernels import sorting
+from course_lib.machine import ways
+from course_lib.numerics import clustering as sharing
 from tests.unit import portable_sorting
 
 

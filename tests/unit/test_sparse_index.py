@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from course_lib.coding import from_relative_index_plain, relative_index, relative_index_plain
 
 

@@ -5,8 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 import scipy.sparse
+
 from course_lib.coding import relative_index
-from course_lib.kernels import ways
+from course_lib.machine import ways
 from course_lib.products import (
     DeepCompressed,
     SparseCSR,
@@ -75,7 +76,8 @@ def test_odd_sizes(kind, m, n):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("batch", [(), (3,), (20,)])
 def test_threads_change_nothing(kind, batch, monkeypatch):
-    from course_lib.products import codebook, sparse
+    from course_lib.products import csr as sparse
+    from course_lib.products import deep_compression as codebook
     from course_lib.products import two_four as two_four_module
 
     for module in (codebook, sparse, two_four_module):
@@ -91,7 +93,7 @@ def test_threads_change_nothing(kind, batch, monkeypatch):
 
 
 def test_rows_are_shared_by_their_weights():
-    from course_lib.products.sparse import share_rows
+    from course_lib.products.csr import share_rows
 
     parts = []
     sizes = np.array([0, 0, 1000, 1, 1, 1, 997, 0, 0, 0])

@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 
 import pytest
 import torch
+
 from course_lib import data
 from course_lib.nets import cached, clear_cache, store, trained
 

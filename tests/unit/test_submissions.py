@@ -5,10 +5,10 @@ import os
 from copy import deepcopy
 from pathlib import Path
 
-import course
 import nbformat
 import pytest
 
+import course
 from teaching import submissions
 
 ROOT = Path(course.__file__).parent

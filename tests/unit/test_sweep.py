@@ -8,6 +8,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+
 from course_lib import sweep
 
 SETTINGS = sweep.grid(bits=[4, 8], name=["a", "b, c", 'd"'], seed=range(3))

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+
 from course_lib.nets import LeNet5, LeNet300100, evaluate, predict, train, trained
 
 

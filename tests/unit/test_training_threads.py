@@ -7,9 +7,10 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 import torch
-from course_lib import nets
-from course_lib.data import Dataset
 from threadpoolctl import threadpool_info, threadpool_limits
+
+from course_lib import embeddings, mixed, nets, qat
+from course_lib.data import Dataset
 
 
 @contextmanager
@@ -39,7 +40,7 @@ class WatchedData(Dataset):
         return super().train_y(n)
 
 
-class WatchedGraph(nets.Graph):
+class WatchedGraph(embeddings.Graph):
     @property
     def adjacency(self):
         SEEN.append(now())
@@ -58,19 +59,19 @@ def by_train(data):
 
 def by_train_qat(data):
     model = nets.LeNet300100(generator=torch.Generator().manual_seed(0))
-    twin = nets.train_qat(model, data, weight_bits=3, activation_bits=3, epochs=2, batch_size=64, progress=False)
+    twin = qat.train_qat(model, data, weight_bits=3, activation_bits=3, epochs=2, batch_size=64, progress=False)
     layers = [layer for layer in twin.layers if layer.weight_codes is not None]
     return np.concatenate([part.ravel() for layer in layers for part in (layer.weight_qparams.scale, layer.bias)])
 
 
 def by_train_fixed_point(data):
-    net, _ = nets.train_fixed_point(data, None, hidden=(100,), progress=False)
+    net, _ = mixed.train_fixed_point(data, None, hidden=(100,), progress=False)
     return np.concatenate([w.ravel() for w in net.weights])
 
 
 def by_embed(data):
-    tree = nets.full_tree(4, 3)
-    return nets.embed(WatchedGraph(tree.name, tree.nodes, tree.edges), "poincare", 5, steps=50).points
+    tree = embeddings.full_tree(4, 3)
+    return embeddings.embed(WatchedGraph(tree.name, tree.nodes, tree.edges), "poincare", 5, steps=50).points
 
 
 @pytest.fixture(scope="module")
@@ -96,9 +97,9 @@ def test_every_training_runs_on_one_thread_and_gives_the_same(data, training):
 @pytest.mark.parametrize("wrong", [
     lambda data: nets.train(nets.LeNet300100(), data, epochs=-1),
     lambda data: nets.train(nets.LeNet300100(), data, epochs=1, progress=False, before_epoch=lambda epoch: 1 / 0),
-    lambda data: nets.train_qat(nets.LeNet300100(), data, weight_bits=3, activation_bits=9),
-    lambda data: nets.train_fixed_point(data, None, epochs=-1),
-    lambda data: nets.embed(nets.full_tree(2, 1), "euclidean", 0),
+    lambda data: qat.train_qat(nets.LeNet300100(), data, weight_bits=3, activation_bits=9),
+    lambda data: mixed.train_fixed_point(data, None, epochs=-1),
+    lambda data: embeddings.embed(embeddings.full_tree(2, 1), "euclidean", 0),
 ])  # fmt: skip
 def test_threads_come_back_after_an_error(data, wrong):
     with on_threads(3):

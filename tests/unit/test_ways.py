@@ -3,7 +3,9 @@
 import numba
 import numpy as np
 import pytest
-from course_lib.kernels import sparse, ways
+
+from course_lib.kernels import sparse
+from course_lib.machine import ways
 from course_lib.products import DeepCompressed, SparseCSR, matmul_codebook, matmul_csr
 from tests.unit.portable_sparse import sparse_weights
 
@@ -70,7 +72,8 @@ def test_a_way_is_forced_for_a_while(nothing_known, clock):
 
 def test_what_is_measured_is_the_work_itself(nothing_known):
     """Each kind of work is tried both ways at its first call, and the choice is one of the two."""
-    from course_lib.numerics import kmeans, sharing
+    from course_lib.numerics import clustering as sharing
+    from course_lib.numerics import kmeans
 
     matmul_csr(SparseCSR.from_dense(np.ones((2, 2), np.float32)), np.ones(2, np.float32))
     matmul_codebook(DeepCompressed.from_dense(np.ones((2, 2), np.float32)), np.ones(2, np.float32))

@@ -11,11 +11,12 @@ import inspect
 import traceback
 from pathlib import Path
 
-import course_lib
 import numpy as np
 import pytest
 import scipy.sparse
 import torch
+
+import course_lib
 from course_lib import coding, numerics, products
 
 LIBRARY = str(Path(course_lib.__file__).parent)

@@ -1,7 +1,7 @@
 """Checks of lab 01, number formats. One callable a task, in the order of the lab."""
 
-from .formats import decode, encode, limits
-from .sums import RoundTo, pairwise_sum, rounded_sum
+from course_lib.check.lab01.formats import decode, encode, limits
+from course_lib.check.lab01.sums import RoundTo, pairwise_sum, rounded_sum
 
 TASKS = (decode, limits, encode, rounded_sum, pairwise_sum)
 

@@ -8,9 +8,9 @@ import math
 
 import numpy as np
 
-from ...numerics.conversion import decode_one, encode_one
-from ...numerics.formats import FloatFormat
-from ..base import CheckFailed, Property, Suspect, Task, as_number
+from course_lib.check.base import CheckFailed, Property, Suspect, Task, as_number
+from course_lib.numerics.conversion import decode_one, encode_one
+from course_lib.numerics.formats import FloatFormat
 
 
 def _format(exponent_bits, fraction_bits):

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...numerics.conversion import to_format_one
-from ...numerics.formats import FloatFormat
-from ..base import Property, Suspect, Task, as_number
+from course_lib.check.base import Property, Suspect, Task, as_number
+from course_lib.numerics.conversion import to_format_one
+from course_lib.numerics.formats import FloatFormat
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Checks of lab 02, rounding. One callable a task, in the order of the lab."""
 
-from .descent import descent, gaps, stuck
-from .rounding import directed, standard_errors_off, stochastic, to_nearest
+from course_lib.check.lab02.descent import descent, gaps, stuck
+from course_lib.check.lab02.rounding import directed, standard_errors_off, stochastic, to_nearest
 
 TASKS = (to_nearest, directed, stochastic, standard_errors_off, gaps, descent, stuck)
 

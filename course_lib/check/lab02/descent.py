@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from ..base import Property, Suspect, Task, as_array, close, same_shape
-from .rounding import directed
+from course_lib.check.base import Property, Suspect, Task, as_array, close, same_shape
+from course_lib.check.lab02.rounding import directed
 
 TARGET = 1024.0
 

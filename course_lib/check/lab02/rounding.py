@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..base import Property, Suspect, Task, as_number, equal, same_shape
+from course_lib.check.base import Property, Suspect, Task, as_number, equal, same_shape
 
 BESIDE = np.array([1e-300, 1e-12, 1e-9, 1e-7, 1e-6, 1e-5, 1e-3])  # what is close to a whole number and is none
 

@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 
-from ..base import Property, Suspect, Task, close, same_shape
-from ..quantizer import awkward_rows, close_scales, symmetric, symmetric_suspects
-from .ranges import code_range
+from course_lib.check.base import Property, Suspect, Task, close, same_shape
+from course_lib.check.lab03.ranges import code_range
+from course_lib.check.quantizer import awkward_rows, close_scales, symmetric, symmetric_suspects
 
 _ABOVE_ZERO = "every scale is a finite number above zero (where all weights are 0, the scale is 1)"
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from ..base import Property, Suspect, Task
-from .ranges import code_range, dequantize, quantize
+from course_lib.check.base import Property, Suspect, Task
+from course_lib.check.lab03.ranges import code_range, dequantize, quantize
 
 # ------------------------------------------------------------------------------------------------- signal to noise
 

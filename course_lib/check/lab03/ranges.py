@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from .. import quantizer
-from ..base import Property, Suspect, Task, as_pair
-from ..quantizer import affine, affine_rules, clear_zero_point
+from course_lib.check import quantizer
+from course_lib.check.base import Property, Suspect, Task, as_pair
+from course_lib.check.quantizer import affine, affine_rules, clear_zero_point
 
 # ----------------------------------------------------------------------------------------------------- code ranges
 

@@ -1,9 +1,9 @@
 """Checks of lab 04, post-training quantization on MNIST. One callable a task, in the order of the lab."""
 
-from .experiment import accuracy_with_error, comparison
-from .integer import accumulate, requantize
-from .packing import pack_codes
-from .quantizer import activation_params, dequantize, quantize, weight_scales
+from course_lib.check.lab04.experiment import accuracy_with_error, comparison
+from course_lib.check.lab04.integer import accumulate, requantize
+from course_lib.check.lab04.packing import pack_codes
+from course_lib.check.lab04.quantizer import activation_params, dequantize, quantize, weight_scales
 
 TASKS = (accuracy_with_error, weight_scales, quantize, dequantize, activation_params, pack_codes, comparison,
          accumulate, requantize)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..base import CheckFailed, Property, Suspect, Task, as_pair, close
+from course_lib.check.base import CheckFailed, Property, Suspect, Task, as_pair, close
 
 # --------------------------------------------------------------------------------------- accuracy with its error
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..base import Property, Suspect, Task, equal, integers, same_shape
+from course_lib.check.base import Property, Suspect, Task, equal, integers, same_shape
 
 # ----------------------------------------------------------------------------------------------------- accumulate
 

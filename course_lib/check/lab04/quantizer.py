@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from .. import quantizer
-from ..base import Property, Task, as_pair, same_shape
-from ..quantizer import (
+from course_lib.check import quantizer
+from course_lib.check.base import Property, Task, as_pair, same_shape
+from course_lib.check.quantizer import (
     affine,
     affine_rules,
     awkward_rows,

@@ -1,6 +1,6 @@
 """Recomputes lecture 02's rows of the ledger."""
 
-from course_lib.nets.embeddings import poincare_distance
+from course_lib.embeddings import poincare_distance
 
 # Source 004's photograph: bytes (1 KB = 1000), and the two sides in pixels
 SERIES = {

@@ -8,7 +8,14 @@ from statistics import NormalDist
 import numpy as np
 
 from course_lib.numerics import (
-    calibrate, dequantize, fake_quantize, qparams_from_range, quantize, quantize_one, round_one, sqnr_db,
+    calibrate,
+    dequantize,
+    fake_quantize,
+    qparams_from_range,
+    quantize,
+    quantize_one,
+    round_one,
+    sqnr_db,
 )  # fmt: skip
 
 DECK = np.array([

@@ -1,0 +1,253 @@
+"""Post-training quantization: a trained network, a few hundred images, and no training.
+
+Two steps, kept apart because one is slow and the other is not. ``record_activations`` runs the real-valued network on
+the calibration images and keeps what each layer hands on. ``quantize_model`` chooses clipping ranges from that record
+and from the weights, and rounds the weights to codes; it can be repeated with other bits on the same record.
+
+References: Jacob et al. 2018, "Quantization and training of neural networks for efficient integer-arithmetic-only
+inference"; Gholami et al. 2021, "A survey of quantization methods for efficient neural network inference", sec. III.
+"""
+
+import zlib
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from course_lib.nets.inputs import as_images
+from course_lib.nets.training import evaluating
+from course_lib.numerics import Calibration, Granularity, QParams, Scheme, calibrate, qparams_from_range, quantize
+from course_lib.quantized.following import IDENTITY, compare, follow, run, weights_of
+from course_lib.quantized.kinds import WEIGHTED
+from course_lib.quantized.model import QuantizedLayer, QuantizedModel
+
+__all__ = ["Activations", "quantize_model", "record_activations"]
+
+LOGITS_BITS = 16  # fine enough that two logits rarely share a code
+LOGITS_ROOM = 2  # their codes reach twice as far as calibration saw: new images may go beyond, and 16 bits can pay
+PIXELS = qparams_from_range(0.0, 1.0, bits=8, scheme=Scheme.AFFINE)  # bytes / 255: S = 1/255, Z = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Activations:
+    """What the layers of a network handed on while it ran on calibration images.
+
+    Attributes
+    ----------
+    values : dict of layer name -> 1-D float32
+        For each layer with weights, every number that the next such layer (or the reader of the logits) is given:
+        after the ReLU and the pooling that follow it. Both keep order, so they may as well come after the rounding.
+    images : int
+        How many images were run.
+    input_qparams : QParams
+        With which the images themselves are turned into codes (``input_range``).
+    checksum : int
+        Of the weights that made these values: the record of one network is refused for another.
+    """
+
+    values: dict = field(repr=False)
+    images: int
+    input_qparams: QParams
+    checksum: int
+
+
+def record_activations(model, x):
+    """Run ``model`` on calibration images and keep what its layers hand on.
+
+    It runs in evaluation mode and float32, whatever its mode, dtype and device are, and is left as it was. What is
+    recorded is what its layers give one after the other; the model itself is run once beside them, and refused where
+    it gives something else.
+
+    Parameters
+    ----------
+    model : nn.Sequential of Flatten, Linear, Conv2d, MaxPool2d, ReLU
+        Dropout and Identity are passed over; a Sequential in it and a layer that stands twice are followed.
+    x : array or tensor of any float dtype, (n, ...), n >= 1
+        Some hundred training images, in the unit that the network was trained on.
+
+    Returns
+    -------
+    Activations
+
+    Raises
+    ------
+    TypeError
+        A layer that cannot be quantized; the message names it and lists those that can.
+    ValueError
+        ``x`` is empty, of integers, or has a NaN or an infinity, or a shape that a layer cannot take; the network made
+        NaN or infinity of it, or gives other outputs than its layers one after the other.
+    """
+    return _recorded(model, follow(model), x)[0]
+
+
+def _recorded(model, steps, x):
+    """The record of these images, and the weights that it was made with."""
+    x = as_images(x)
+    if len(x) == 0:
+        raise ValueError("x has no image; calibration needs some, for example dataset.train_x(512)")
+    if not np.isfinite(x).all():
+        raise ValueError(f"x has {np.count_nonzero(~np.isfinite(x))} values that are NaN or infinite; "
+                         "calibration images should be finite")
+    values, source = {}, None
+    with evaluating(model), torch.no_grad():
+        weights = weights_of(steps)
+        for step, a in run(steps, weights, x):
+            source = step.name if step.kind in WEIGHTED else source
+            if source is not None:
+                values[source] = a.numpy().reshape(-1)  # overwritten until the next layer with weights
+        for name, seen in values.items():
+            if not np.isfinite(seen).all():
+                raise ValueError(f"layer {name!r} makes NaN or infinity of the calibration images; the model is broken")
+        compare(model, steps, weights, x)
+    return Activations(values, len(x), input_range(x), _checksum(weights)), weights
+
+
+def quantize_model(model, calibration_x, *, weight_bits=8, activation_bits=8, weight_calibration=Calibration.MINMAX,
+                   activation_calibration=Calibration.MINMAX, granularity=Granularity.PER_CHANNEL, group_size=None):
+    """Quantize a trained network without training it again.
+
+    Weights are symmetric; activations are affine, one scale a layer, with the range that the next layer sees (so the
+    clamp to it is the ReLU). The input keeps 8 bits whatever ``activation_bits`` is; for pixels from 0 to 1 that are
+    bytes / 255, S = 1/255 and Z = 0, so that a pixel's code is its byte, and for other images their range decides
+    (``input_range``). The logits get 16 bits, so that ties are rare. Biases stay real here, the integer engine turns
+    them into fixed point.
+
+    Parameters
+    ----------
+    model : nn.Sequential of Flatten, Linear, Conv2d, MaxPool2d, ReLU
+        As ``record_activations`` takes it; it is left as it was.
+    calibration_x : (n, ...) array or tensor of a float dtype, or Activations
+        Training images, or ``record_activations(model, images)`` where it is to be used several times. With
+        ``activation_bits=None`` no range is chosen from it, and it may be None; then nothing can be compared either.
+    weight_bits : int, 2 to 8
+    activation_bits : int, 1 to 8, or None for real activations (weight-only)
+    weight_calibration, activation_calibration : Calibration
+    granularity : Granularity
+        Of the weights. Per channel is per output channel; per group cuts along the last axis of the weight, which is
+        the inputs of a linear layer, the width of the filter of a convolution.
+    group_size : int, for ``Granularity.PER_GROUP``
+
+    Returns
+    -------
+    QuantizedModel
+
+    Raises
+    ------
+    TypeError
+        A layer that cannot be quantized; the message names it and lists those that can.
+    ValueError
+        Bits out of range; a NaN in the weights or the calibration images; a wrong string; a record of other weights;
+        what ``record_activations`` refuses.
+    """
+    weight_bits, activation_bits = check_bits(weight_bits, activation_bits)
+    steps, record = follow(model), calibration_x
+    if record is None and activation_bits is not None:
+        raise ValueError("calibration_x is None; activations need images to choose their ranges from, for example "
+                         "dataset.train_x(512)")
+    if record is None or isinstance(record, Activations):
+        with evaluating(model):
+            weights = weights_of(steps)
+    else:
+        record, weights = _recorded(model, steps, record)
+    weight_qparams = weight_ranges(weights, bits=weight_bits, method=weight_calibration, granularity=granularity,
+                                   group_size=group_size)
+    activation_qparams = input_qparams = None
+    if activation_bits is not None:
+        missing = [name for name in weight_qparams if name not in record.values]
+        if missing:
+            raise ValueError(f"calibration_x holds no activations of layer {missing[0]!r}; "
+                             "it was recorded from another model")
+        if record.checksum != _checksum(weights):
+            raise ValueError("calibration_x was recorded from other weights than model has now; record it again: "
+                             "record_activations(model, images)")
+        activation_qparams = activation_ranges(record, bits=activation_bits, method=activation_calibration)
+        input_qparams = record.input_qparams
+    meta = {
+        "weight_bits": weight_bits,
+        "activation_bits": activation_bits,
+        "weight_calibration": Calibration(weight_calibration).value,
+        "activation_calibration": None if activation_bits is None else Calibration(activation_calibration).value,
+        "granularity": Granularity(granularity).value,
+    }
+    return assemble(steps, weights, weight_qparams, input_qparams, activation_qparams, meta)
+
+
+def input_range(x):
+    """The 8-bit ``QParams`` of images: affine, from the smallest to the largest number, widened to hold zero.
+
+    Where all of them are bytes, divided by 255 or as they are, the range is that of the bytes, and each has itself for
+    a code, also where the images are dark. (Whole numbers below 128 may be anything.)   x: (n, …) float32 ndarray,
+    finite, not empty
+    """
+    low, high = float(x.min()), float(x.max())
+    for white, least in ((1.0, 0.0), (255.0, 128.0)):
+        if 0 <= low and least <= high <= 1.00001 * white:
+            codes = x * np.float32(255 / white)
+            if np.abs(codes - np.rint(codes)).max() < 1e-3:
+                return qparams_from_range(0.0, white, bits=8, scheme=Scheme.AFFINE)
+    return qparams_from_range(min(0.0, low), max(0.0, high), bits=8, scheme=Scheme.AFFINE)
+
+
+def _checksum(weights):
+    total = 0
+    for array in (array for pair in weights.values() for array in pair if array is not None):
+        total = zlib.crc32(array, total)
+    return total
+
+
+def weight_ranges(weights, *, bits, method=Calibration.MINMAX, granularity=Granularity.PER_CHANNEL, group_size=None):
+    """The symmetric ``QParams`` of every weight: dict of layer name -> QParams."""
+    return {
+        name: calibrate(weight, bits=bits, scheme=Scheme.SYMMETRIC, granularity=granularity, axis=0,
+                        group_size=group_size, method=method)
+        for name, (weight, _) in weights.items()
+    }
+
+
+def activation_ranges(activations, *, bits, method=Calibration.MINMAX):
+    """The affine ``QParams`` of what every layer with weights hands on: dict of layer name -> QParams."""
+    *hidden, last = activations.values
+    ranges = {name: activation_range(activations.values[name], bits=bits, method=method) for name in hidden}
+    return {**ranges, last: logits_range(activations.values[last])}
+
+
+def activation_range(values, *, bits, method=Calibration.MINMAX):
+    """The affine, unsigned ``QParams`` of one layer's activations."""
+    return calibrate(values, bits=bits, scheme=Scheme.AFFINE, method=method)
+
+
+def logits_range(logits):
+    """The ``QParams`` of the logits: 16 bits, signed, with room beyond what was seen."""
+    return qparams_from_range(LOGITS_ROOM * min(0.0, logits.min()), LOGITS_ROOM * max(0.0, logits.max()),
+                              bits=LOGITS_BITS, scheme=Scheme.AFFINE, signed=True)
+
+
+def assemble(steps, weights, weight_qparams, input_qparams, activation_qparams, meta):
+    """The ``QuantizedModel`` of these layers with these ranges; both of the activations are None for weight-only."""
+    layers, current = [], input_qparams
+    for name, kind, _, options in steps:
+        if kind == IDENTITY:
+            continue
+        given, arrays = current, {}
+        if kind in WEIGHTED:
+            (weight, bias), qparams = weights[name], weight_qparams[name]
+            current = activation_qparams and activation_qparams[name]
+            arrays = {"weight_codes": quantize(weight, qparams), "weight_qparams": qparams,
+                      "bias": None if bias is None else bias.copy()}
+        layers.append(QuantizedLayer(kind, name, input_qparams=given, output_qparams=current, options=options,
+                                     **arrays))
+    return QuantizedModel(tuple(layers), input_qparams, meta)
+
+
+def check_bits(weight_bits, activation_bits):
+    """Both as Python's ints, or None."""
+    weight_bits = _bits(weight_bits, "weight_bits", 2, "a whole number from 2 to 8")
+    if activation_bits is not None:
+        activation_bits = _bits(activation_bits, "activation_bits", 1, "a whole number from 1 to 8, or None")
+    return weight_bits, activation_bits
+
+
+def _bits(value, name, low, words):
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)) or not low <= value <= 8:
+        raise ValueError(f"{name} is {value!r}; it should be {words}")
+    return int(value)

@@ -1,0 +1,7 @@
+"""Quantization-aware training: the quantizer stands in the forward pass while a network learns."""
+
+from course_lib.lazy import room
+
+__getattr__, __dir__, __all__ = room(__name__, {
+    "training": ["FakeQuantNet", "fake_quantize_ste", "train_qat", "trained_qat"],
+})  # fmt: skip

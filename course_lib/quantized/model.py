@@ -1,0 +1,162 @@
+"""A quantized network as plain data, and the one file it is kept in. Needs NumPy and safetensors, no PyTorch.
+
+A :class:`QuantizedModel` is a tuple of :class:`QuantizedLayer`: integer codes, the scales that give them a unit, and
+nothing that computes. Two things can be made of it: ``simulated()``, a PyTorch module that rounds in floating point,
+and ``integer_only()``, an engine that multiplies and adds the codes themselves.
+"""
+
+import os
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from course_lib.numerics import QParams
+from course_lib.quantized.file import QuantizedFileError, read_model, save_float, write_model
+from course_lib.quantized.kinds import KINDS, check_activation, check_chain, check_name, scales_shape, window
+
+__all__ = ["QuantizedFileError", "QuantizedLayer", "QuantizedModel", "save_float"]
+
+
+@dataclass(frozen=True, eq=False)
+class QuantizedLayer:
+    """One layer: integer weights with their scales, and the codes it reads and writes.
+
+    Parameters
+    ----------
+    kind : "linear", "conv2d", "max_pool2d", "relu" or "flatten"
+    name : str, unique in the model, e.g. ``"1"`` or ``"fc1"``
+    weight_codes : int8 (out, in) for linear, (out, in, kh, kw) for conv2d, None for the others
+    weight_qparams : QParams of the weights, at most 8 bits; None where there are no weights
+    bias : float32 (out,) or None
+        Kept as a real number: it is a thousandth of the file. The integer engine turns it into fixed point.
+    input_qparams, output_qparams : QParams per tensor, or None
+        Codes the layer reads and writes; None in a weight-only model. Where a ReLU follows a linear or convolution
+        layer, ``output_qparams`` are those *after* the ReLU: saturation at code Z, the code of zero, is the ReLU.
+        Pooling, ReLU and flatten write the codes they read, so there both are the same.
+    options : dict
+        ``stride`` and ``padding`` (conv2d), ``kernel_size``, ``stride`` and ``padding`` (max_pool2d); an int or a pair.
+
+    Raises
+    ------
+    ValueError
+        An unknown kind, weights where there should be none, an option out of range, or arrays that do not fit together.
+    """
+
+    kind: str
+    name: str
+    weight_codes: np.ndarray | None = None
+    weight_qparams: QParams | None = None
+    bias: np.ndarray | None = None
+    input_qparams: QParams | None = None
+    output_qparams: QParams | None = None
+    options: dict = field(default_factory=dict)
+
+    def __post_init__(self):
+        check_name(self.name, "the name of a layer")
+        if self.kind not in KINDS:
+            raise ValueError(f"layer {self.name!r}: kind must be one of {', '.join(KINDS)}, not {self.kind!r}")
+        self._check_weights()
+        self.window  # noqa: B018 - reads the options, and raises where one is wrong
+        for role in ("input_qparams", "output_qparams"):
+            if getattr(self, role) is not None:
+                check_activation(getattr(self, role), f"layer {self.name!r}: {role}")
+
+    @property
+    def weight_shape(self):
+        """(out, in) or (out, in, kh, kw); None where there are no weights."""
+        return None if self.weight_codes is None else self.weight_codes.shape
+
+    @property
+    def window(self):
+        """What a convolution or a pooling looks through, as pairs (``kinds.Window``); None for the other kinds."""
+        return window(self.name, self.kind, self.options, self.weight_shape)
+
+    def _check_weights(self):
+        dimensions = KINDS[self.kind].weight_axes
+        if not dimensions:
+            if self.weight_codes is not None or self.weight_qparams is not None or self.bias is not None:
+                raise ValueError(f"layer {self.name!r}: a {self.kind} layer has no weights and no bias")
+            return
+        if self.weight_codes is None or self.weight_qparams is None:
+            raise ValueError(f"layer {self.name!r}: a {self.kind} layer needs weight_codes and weight_qparams")
+        codes, qparams = self.weight_codes, self.weight_qparams
+        if codes.ndim != dimensions or codes.dtype not in (np.int8, np.uint8):
+            raise ValueError(f"layer {self.name!r}: weight_codes must be int8 with {dimensions} dimensions, "
+                             f"not {codes.dtype} of shape {codes.shape}")
+        if not codes.size:
+            raise ValueError(f"layer {self.name!r}: weight_codes have shape {codes.shape}; no axis may be empty")
+        expected = scales_shape(self.name, codes.shape, qparams.granularity, qparams.axis, qparams.group_size)
+        if np.shape(qparams.scale) != expected:
+            raise ValueError(f"layer {self.name!r}: the scales of weights {codes.shape} must have shape {expected}, "
+                             f"not {np.shape(qparams.scale)}")
+        if (codes.min() < qparams.qmin or codes.max() > qparams.qmax):
+            raise ValueError(f"layer {self.name!r}: weight codes lie in [{codes.min()}, {codes.max()}], "
+                             f"outside [{qparams.qmin}, {qparams.qmax}]")
+        if self.bias is not None and (self.bias.shape != codes.shape[:1] or self.bias.dtype != np.float32
+                                      or not np.isfinite(self.bias).all()):
+            raise ValueError(f"layer {self.name!r}: bias must be float32 of shape {codes.shape[:1]} and finite, "
+                             f"not {self.bias.dtype} of shape {self.bias.shape}")
+
+
+@dataclass(frozen=True, eq=False)
+class QuantizedModel:
+    """A quantized network.
+
+    Parameters
+    ----------
+    layers : tuple of QuantizedLayer, in the order in which they run
+    input_qparams : QParams of the input image, or None for a weight-only model
+    meta : dict that JSON can hold
+        Whatever the maker wants to remember (bits, calibration, network); saved, never read by the engines.
+
+    Raises
+    ------
+    ValueError
+        No layer, or two of one name; a layer that cannot take the shape or the codes that reach it.
+    """
+
+    layers: tuple
+    input_qparams: QParams | None = None
+    meta: dict = field(default_factory=dict)
+
+    def __post_init__(self):
+        object.__setattr__(self, "layers", tuple(self.layers))
+        if self.input_qparams is not None:
+            check_activation(self.input_qparams, "input_qparams")
+        check_chain(self.layers, self.input_qparams)
+
+    @property
+    def weight_only(self):
+        """True when the activations stay real numbers: there are no codes to multiply codes with."""
+        return self.input_qparams is None
+
+    def save(self, path):
+        """Write the model to one safetensors file (see ``quantized_file``) and return its size on disk, in bytes."""
+        return write_model(self, path)
+
+    @classmethod
+    def load(cls, path):
+        """Read a model that ``save`` wrote, the same to the last bit.
+
+        Raises
+        ------
+        QuantizedFileError
+            The file is damaged, or is something else; the message names it and says what is wrong.
+        """
+        layers, input_qparams, meta = read_model(path)
+        try:
+            return cls(tuple(QuantizedLayer(**fields) for fields in layers), input_qparams, meta)
+        except (ValueError, TypeError) as error:
+            raise QuantizedFileError(f"{os.fspath(path)}: {error}") from error
+
+    def simulated(self):
+        """The network as a PyTorch module that rounds to codes and back, and computes in float32 in between."""
+        from course_lib.quantized.simulated import SimulatedNet
+
+        return SimulatedNet(self)
+
+    def integer_only(self):
+        """The network as an engine that computes with integer codes alone. See ``IntegerNet``."""
+        from course_lib.quantized.integer import IntegerNet
+
+        return IntegerNet(self)
