@@ -23,7 +23,7 @@ __all__ = ["set_threads", "show", "table", "threads", "warm_up", *_SUBMODULES]
 
 def __getattr__(name):
     if name in ("threads", "set_threads"):
-        return getattr(importlib.import_module("course_lib.machine.pool"), name)
+        return getattr(importlib.import_module("course_lib.machine.threads"), name)
     if name in _SUBMODULES:
         return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"course_lib has no {name!r}; it has {', '.join(__all__)}")
@@ -113,6 +113,6 @@ def warm_up(progress=True):
         How many kernels there are, how many compiled variants were made, how many came from the cache, and which
         kernels found no place for their compiled code.
     """
-    from course_lib.machine.compiling import load_all
+    from course_lib.machine.warm_up import load_all
 
     return load_all(progress=progress)

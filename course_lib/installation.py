@@ -13,6 +13,7 @@ from html import escape
 from typing import NamedTuple
 
 from course_lib import data
+from course_lib.machine.threads import threads as thread_count
 
 SET_UP = "run `python course.py setup` in the course's folder, then restart the kernel"
 
@@ -125,11 +126,10 @@ def _data():
 
 
 def _kernels(progress):
-    from course_lib.machine import pool
-    from course_lib.machine.compiling import load_all
+    from course_lib.machine.warm_up import load_all
 
     try:
-        pool.threads()
+        thread_count()
     except ValueError as error:
         return Finding("Kernels", str(error), "unset COURSE_THREADS, or set it right, then restart the kernel")
     try:

@@ -3,7 +3,8 @@
 import numpy as np
 
 from course_lib import products
-from course_lib.machine import pool, simd
+from course_lib.machine import simd
+from course_lib.machine.threads import threads as thread_count
 from course_lib.measure import Case, Goal, Growth, Row
 
 N = 4096
@@ -114,7 +115,7 @@ def _onnx_runtime(w, x):
     except ImportError as error:
         return (f"not installed: {error.name}",) * 2
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = pool.threads()
+    options.intra_op_num_threads = thread_count()
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")    # its threads would take our cores
 
     def session(node, constants, kind_in, kind_out):

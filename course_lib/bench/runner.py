@@ -11,7 +11,8 @@ from threadpoolctl import threadpool_limits
 
 from course_lib.bench import limits
 from course_lib.bench.report import GoalResult, RowResult
-from course_lib.machine import pool
+from course_lib.machine.threads import given, set_threads
+from course_lib.machine.threads import threads as thread_count
 from course_lib.measure import Latency, compare
 
 SLOW = 8                                    # a peer that takes more than an eighth of the budget does not join the loop
@@ -22,20 +23,20 @@ FAST_S = 2e-3                               # a peer that takes less may be bett
 @contextlib.contextmanager
 def on_threads(count):
     """Our pool, PyTorch and the BLAS libraries on ``count`` threads inside the block."""
-    before, torch_before = pool._count, torch.get_num_threads()     # None where nobody has set it: stays so
-    pool.set_threads(count)
+    before, torch_before = given(), torch.get_num_threads()     # None where nobody has set it: stays so
+    set_threads(count)
     torch.set_num_threads(count)
     try:
         with threadpool_limits(count):
             yield
     finally:
-        pool.set_threads(before)
+        set_threads(before)
         torch.set_num_threads(torch_before)
 
 
 def time_row(row, *, threads=None, budget_s=6.0, find=None):
     """See ``bench.run``. ``find`` looks up the rows that a goal "ours: NAME" names."""
-    threads = pool.threads() if threads is None else threads
+    threads = thread_count() if threads is None else threads
     with on_threads(threads), warnings.catch_warnings():
         warnings.simplefilter("ignore")     # what the peers find out of date in each other is no news here
         case = row.prepare()

@@ -7,5 +7,7 @@ __getattr__, __dir__, __all__ = room(__name__, {
     "compiling": (),
     "pool": (),
     "simd": (),
+    "threads": (),
+    "warm_up": (),
     "ways": (),
 })  # fmt: skip

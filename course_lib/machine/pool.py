@@ -15,32 +15,15 @@ import threading
 
 import numpy as np
 
-LARGEST_COUNT = 256
+from course_lib.machine.threads import checked
+from course_lib.machine.threads import threads as count_of_threads
+
 PATIENCE_US = 200                       # how long to wait awake
 HANDOVER_US = 20                        # how long the other thread may still hold Python's lock: see waiting.look
 
 _lock = threading.Lock()
 _inside = threading.local()             # .part is True in a thread that is working on a part
-_count = None
 _idle = []                              # helpers without work
-
-
-def threads():
-    """How many threads share the work of a kernel: what :func:`set_threads` was told, else ``COURSE_THREADS``, else as
-    many as there are cores that this process may use."""
-    return _count if _count is not None else _default()
-
-
-def set_threads(count):
-    """Let kernels use this many threads from now on; ``None`` goes back to the default. Results do not change, times do.
-
-    Raises
-    ------
-    ValueError
-        ``count`` is not a whole number from 1 to 256.
-    """
-    global _count
-    _count = None if count is None else _checked(count, "count")
 
 
 def run(task, count, *, threads=None, align=1, grain=1):
@@ -50,7 +33,7 @@ def run(task, count, *, threads=None, align=1, grain=1):
     ----------
     task : callable of two ints; what it returns is dropped
     count : int, the number of items; 0 calls nothing
-    threads : int, by default the count of :func:`threads`
+    threads : int, by default the count of ``machine.threads.threads()``
     align : int
         Parts start at multiples of it (the last may end anywhere).
     grain : int
@@ -60,7 +43,7 @@ def run(task, count, *, threads=None, align=1, grain=1):
     ------
     Whatever a part raises, once all have ended.
     """
-    wanted = _checked(threads, "threads") if threads is not None else globals()["threads"]()
+    wanted = checked(threads, "threads") if threads is not None else count_of_threads()
     parts = _parts(count, wanted, align, grain)
     if len(parts) < 2 or getattr(_inside, "part", False):
         if count > 0:
@@ -181,19 +164,3 @@ def _dismiss():
         helper.begin(None, None)
     for helper in helpers:
         helper.thread.join()
-
-
-def _checked(count, name):
-    if not isinstance(count, (int, np.integer)) or isinstance(count, bool) or not 1 <= count <= LARGEST_COUNT:
-        raise ValueError(f"{name} is {count!r}; it should be a whole number from 1 to {LARGEST_COUNT}")
-    return int(count)
-
-
-def _default():
-    told = os.environ.get("COURSE_THREADS")
-    if told:
-        if not told.isdecimal():
-            raise ValueError(f"COURSE_THREADS is {told!r}; it should be a whole number from 1 to {LARGEST_COUNT}")
-        return _checked(int(told), "COURSE_THREADS")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores, LARGEST_COUNT)

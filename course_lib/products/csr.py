@@ -12,6 +12,8 @@ import numpy as np
 from course_lib.arguments import as_array, in_dtype, integer_array, whole_number
 from course_lib.kernels import sparse as kernels
 from course_lib.machine import pool, ways
+from course_lib.machine.threads import LARGEST_COUNT
+from course_lib.machine.threads import threads as thread_count
 
 GRAIN = 250_000                 # weights that are worth a thread of their own: some 60 µs
 BY_WAY = {"vector": kernels.csr, "plain": kernels.csr_by_loads}
@@ -172,7 +174,7 @@ def _csr_images(w, x, y, first, last):
 def share_rows(task, row_starts, threads, grain):
     """Call ``task(first row, row after the last)`` for parts that cover the rows once, about as heavy."""
     rows, weights = len(row_starts) - 1, int(row_starts[-1])
-    parts = pool.threads() if threads is None else whole_number(threads, "threads", 1, pool.LARGEST_COUNT)
+    parts = thread_count() if threads is None else whole_number(threads, "threads", 1, LARGEST_COUNT)
     parts = min(parts, weights // max(1, grain))
     if parts < 2:
         task(0, rows)

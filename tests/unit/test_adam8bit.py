@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from course_lib.kernels import adam as kernels
-from course_lib.machine import pool
+from course_lib.machine import threads
 from course_lib.mixed import Adam8bit, adam8bit, dequantize_blocks, dynamic_map, quantize_blocks
 from course_lib.numerics import nearest_level
 from tests.unit import portable_adam
@@ -140,8 +140,8 @@ def new_gradients(some, seed):
 def test_threads_change_nothing():
     results = []
     for count in (1, 2, 3):
-        before = pool.threads()
-        pool.set_threads(count)
+        before = threads.threads()
+        threads.set_threads(count)
         try:
             some = parameters((300_007,))
             optimizer = Adam8bit(some, block_size=256)
@@ -149,7 +149,7 @@ def test_threads_change_nothing():
                 new_gradients(some, step)
                 optimizer.step()
         finally:
-            pool.set_threads(before)
+            threads.set_threads(before)
         results.append([some[0].detach(), *(v for v in optimizer.state[some[0]].values() if torch.is_tensor(v))])
     for other in results[1:]:
         assert all(torch.equal(a, b) for a, b in zip(results[0], other))

@@ -16,6 +16,7 @@ import course_lib as cl
 from course_lib.bench import cold, dense, growth, limits, processor, runner
 from course_lib.bench.processor import Processor
 from course_lib.bench.report import GoalResult, RowResult
+from course_lib.machine import threads
 from course_lib.measure import Case, Goal, Growth, Row
 
 spec = importlib.util.spec_from_file_location("bench", Path(course.__file__).parent / "benchmarks" / "bench.py")
@@ -254,12 +255,11 @@ def test_one_row_by_name_as_a_lecture_runs_it(two_rows):
 def test_threads_come_back_to_what_they_were(two_rows):
     import torch
 
-    from course_lib.machine import pool
 
-    before = pool.threads(), torch.get_num_threads()
+    before = threads.threads(), torch.get_num_threads()
     with runner.on_threads(3):
-        assert (pool.threads(), torch.get_num_threads()) == (3, 3)
-    assert (pool.threads(), torch.get_num_threads()) == before
+        assert (threads.threads(), torch.get_num_threads()) == (3, 3)
+    assert (threads.threads(), torch.get_num_threads()) == before
 
 
 def test_a_row_whose_answers_differ_is_not_timed():
@@ -321,13 +321,12 @@ def test_peers_run_on_as_many_threads_as_ours(seconds, threads):
     import torch
     from threadpoolctl import ThreadpoolController
 
-    from course_lib.machine import pool
 
     blas = ThreadpoolController().select(user_api="blas")
 
     def now():
         torchs = re.findall(r"get_(?:num|max)_threads\(\) : (\d+)", torch.__config__.parallel_info())
-        return pool.threads(), frozenset(map(int, torchs)), frozenset(one["num_threads"] for one in blas.info())
+        return threads.threads(), frozenset(map(int, torchs)), frozenset(one["num_threads"] for one in blas.info())
 
     prepared, ours, theirs = [], [], []
 

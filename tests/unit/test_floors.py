@@ -1,6 +1,7 @@
 """The floors of the library: an import goes down only, wherever in a file it stands."""
 
 import ast
+import graphlib
 from pathlib import Path
 
 import pytest
@@ -114,3 +115,22 @@ def test_the_walk_sees_what_it_should(room, code):
 ])
 def test_the_walk_lets_the_rest_pass(room, code):
     assert broken_rules(PACKAGE / room, ast.parse(code)) == []
+
+
+def module_of(path):
+    return ".".join(["course_lib", *path.relative_to(PACKAGE).with_suffix("").parts]).removesuffix(".__init__")
+
+
+def imported_modules(path):
+    """The modules of the library that a file imports, inside functions too."""
+    known = {module_of(file) for file in FILES}
+    for _, name in imports_of(path):
+        while name and name not in known:                               # a name in a module: the module itself
+            name = name.rpartition(".")[0]
+        if name and name != module_of(path):
+            yield name
+
+
+def test_no_two_modules_import_each_other():
+    graph = {module_of(path): set(imported_modules(path)) for path in FILES}
+    graphlib.TopologicalSorter(graph).prepare()                         # CycleError names the circle

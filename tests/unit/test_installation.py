@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from course_lib import installation
-from course_lib.machine.compiling import WarmUp
+from course_lib.machine.warm_up import WarmUp
 
 
 @pytest.fixture(autouse=True)
@@ -78,14 +78,14 @@ def test_digits_are_enough(capsys):
 
 
 def test_kernels_that_cannot_be_kept(monkeypatch):
-    monkeypatch.setattr("course_lib.machine.compiling.load_all", lambda progress: WarmUp(3, 5, 0, ("a", "b"), 1.0))
+    monkeypatch.setattr("course_lib.machine.warm_up.load_all", lambda progress: WarmUp(3, 5, 0, ("a", "b"), 1.0))
     found = installation._kernels(progress=False)
     assert "no place to keep 2" in found.found and "NUMBA_CACHE_DIR" in found.fix
 
 
 def test_kernels_that_were_damaged_are_told_from_those_that_cannot_be_kept(monkeypatch):
     done = WarmUp(3, 1, 2, (), 1.0, repaired=("a",))
-    monkeypatch.setattr("course_lib.machine.compiling.load_all", lambda progress: done)
+    monkeypatch.setattr("course_lib.machine.warm_up.load_all", lambda progress: done)
     found = installation._kernels(progress=False)
     assert "the compiled code of 1 was damaged and has been made again" in found.found and not found.fix
     done = WarmUp(3, 5, 0, ("a", "b"), 1.0, why=("No space left on device",))
@@ -104,7 +104,7 @@ def test_kernels_that_do_not_compile(monkeypatch):
     def broken(progress):
         raise ImportError("llvmlite")
 
-    monkeypatch.setattr("course_lib.machine.compiling.load_all", broken)
+    monkeypatch.setattr("course_lib.machine.warm_up.load_all", broken)
     found = installation._kernels(progress=False)
     assert "llvmlite" in found.found and "course.py setup" in found.fix
 

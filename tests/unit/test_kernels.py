@@ -19,7 +19,7 @@ from numba import types
 
 import course_lib
 from course_lib.kernels import elementwise, histogram
-from course_lib.machine import compiling
+from course_lib.machine import compiling, warm_up
 from course_lib.numerics import uniform_one
 
 PACKAGE = Path(course_lib.__file__).parent
@@ -97,7 +97,7 @@ def test_what_kernels_take_from_each_other_is_a_shared_source():
 def test_two_who_work_inwards_meet_at_the_smallest(tmp_path):
     for name, size in {"a": 10, "b": 40, "c": 30, "d": 20, "e": 50, "f": 60, "blocks": 99, "pool": 1}.items():
         (tmp_path / f"{name}.py").write_bytes(bytes(size))
-    assert compiling._in_working_order(tmp_path) == ["blocks", "pool", "a", "f", "b", "d", "c", "e"]
+    assert warm_up._in_working_order(tmp_path) == ["blocks", "pool", "a", "f", "b", "d", "c", "e"]
 
 
 def test_nothing_compiles_after_the_import(tmp_path):
@@ -105,7 +105,7 @@ def test_nothing_compiles_after_the_import(tmp_path):
     code = """if True:
         import json, numpy as np, course_lib as cl
         cl.warm_up(progress=False)
-        before = {name: len(d.signatures) for name, d in cl.kernels.compiling._KERNELS.items()}
+        before = {name: len(d.signatures) for name, d in cl.machine.compiling.KERNELS.items()}
         for dtype in (np.float32, np.float64):
             x = np.linspace(-1, 2, 60, dtype=dtype).reshape(6, 10)
             for view in (x, x.T, x[::2], np.asfortranarray(x)):
@@ -118,7 +118,7 @@ def test_nothing_compiles_after_the_import(tmp_path):
                                 cl.numerics.fake_quantize(view, q, rounding=mode, rng=np.random.default_rng(0))
                                 cl.numerics.quantize(view, q, rounding=mode, rng=np.random.default_rng(0))
                                 cl.numerics.round_to_integer(view, mode, rng=np.random.default_rng(0))
-        after = {name: len(d.signatures) for name, d in cl.kernels.compiling._KERNELS.items()}
+        after = {name: len(d.signatures) for name, d in cl.machine.compiling.KERNELS.items()}
         print(json.dumps(before == after))
     """
     assert run_python(code) is True

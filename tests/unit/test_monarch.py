@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from course_lib.kernels import monarch as kernels
-from course_lib.machine import pool
+from course_lib.machine import threads
 from course_lib.structured import MonarchLinear, monarch_dense_plain, monarch_matmul, project_monarch
 from tests.unit import portable_monarch
 
@@ -74,13 +74,13 @@ def test_inputs_with_gaps(s):
 def test_threads_change_nothing(monkeypatch):
     monkeypatch.setattr("course_lib.structured.monarch.GRAIN", 1)
     left, right = factors(50, 9, 11, 13)
-    x, before, found = torch.randn(40, 143), pool.threads(), []
+    x, before, found = torch.randn(40, 143), threads.threads(), []
     try:
         for count in (1, 2, 3):
-            pool.set_threads(count)
+            threads.set_threads(count)
             found.append(monarch_matmul(x, left, right))
     finally:
-        pool.set_threads(before)
+        threads.set_threads(before)
     assert torch.equal(found[0], found[1]) and torch.equal(found[0], found[2])
 
 

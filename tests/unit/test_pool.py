@@ -8,14 +8,14 @@ import threading
 import pytest
 
 import course_lib as cl
-from course_lib.machine import pool
+from course_lib.machine import pool, threads
 
 
 @pytest.fixture(autouse=True)
 def own_count():
-    pool.set_threads(3)
+    threads.set_threads(3)
     yield
-    pool.set_threads(None)
+    threads.set_threads(None)
 
 
 def parts_of(count, **options):
@@ -75,10 +75,10 @@ def test_the_count_can_be_set_from_the_front_door():
 @pytest.mark.parametrize("count", [0, -1, 257, 2.0, "2", True])
 def test_a_count_that_cannot_be_is_refused(count):
     with pytest.raises(ValueError, match="whole number from 1 to 256"):
-        pool.set_threads(count)
+        threads.set_threads(count)
     with pytest.raises(ValueError, match="threads is"):
         pool.run(lambda start, stop: None, 10, threads=count)
-    assert pool.threads() == 3
+    assert threads.threads() == 3
 
 
 @pytest.mark.parametrize(("told", "answer"), [("5", "5"), ("none", "whole number")])

@@ -1,0 +1,97 @@
+"""Everything compiled before anybody waits for it: the walk over all kernels behind ``cl.warm_up()``."""
+
+import importlib
+import pkgutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from course_lib.machine.compiling import KERNELS, watchers
+from course_lib.machine.threads import threads
+
+KERNEL_FOLDER = Path(__file__).parents[1] / "kernels"       # found by walking it: the machine does not know its kernels
+LIGHT = ("blocks",)                    # modules of that folder that have no kernel
+
+
+class WarmUp(NamedTuple):
+    """What :func:`load_all` did. ``uncached`` names the kernels whose compiled code is not kept, ``why`` says in words
+    what stood in the way, and ``repaired`` names those whose compiled code was damaged and was made again."""
+
+    kernels: int
+    compiled: int
+    loaded: int
+    uncached: tuple
+    seconds: float
+    repaired: tuple = ()
+    why: tuple = ()
+
+
+def load_all(progress=True):
+    """Import every module of the room of kernels, which compiles its kernels or loads them from the cache.
+
+    Where there is much to compile and a second core, a second Python compiles the modules from the other end of the list
+    into the same cache; where the two meet, this one finds the rest compiled.
+    """
+    from tqdm.auto import tqdm
+
+    names = _in_working_order(KERNEL_FOLDER)
+    start, helper = time.perf_counter(), None
+    with tqdm(names, desc="kernels", disable=not progress) as bar:
+        watchers.append(bar.set_postfix_str)
+        try:
+            for done, name in enumerate(bar, start=1):
+                importlib.import_module(f"course_lib.kernels.{name}")
+                if helper is None and len(names) - done > 1 and _compiles_into_a_cache():
+                    helper = _start_helper(names[:done:-1])
+        finally:
+            watchers.remove(bar.set_postfix_str)
+            if helper is not None:
+                helper.kill()               # only what is done here already can be left
+                helper.wait()
+    dispatchers = list(KERNELS.values())
+    uncached = tuple(name for name, d in KERNELS.items() if not d.cached)
+    repaired = tuple(name for name, d in KERNELS.items() if d.cached and d.repaired)
+    why = tuple(dict.fromkeys(d.why for d in dispatchers if d.why))
+    if repaired and progress:
+        print(f"The compiled code of {len(repaired)} kernels was damaged; it has been made again.")
+    if uncached and progress:
+        print(f"The compiled code of {len(uncached)} kernels cannot be kept and is made again in every session "
+              f"({why[0]}): set NUMBA_CACHE_DIR to a folder that can be written.")
+    return WarmUp(
+        kernels=len(dispatchers),
+        compiled=sum(sum(d.stats.cache_misses.values()) if d.cached else len(d.signatures) for d in dispatchers),
+        loaded=sum(sum(d.stats.cache_hits.values()) for d in dispatchers),
+        uncached=uncached,
+        seconds=time.perf_counter() - start,
+        repaired=repaired,
+        why=why,
+    )
+
+
+def _in_working_order(folder):
+    """The names of the kernel modules: a small one first, to see whether there is anything to compile; then inwards from
+    two large ones, so that two who begin at the two ends meet at small ones."""
+    modules = [module.name for module in pkgutil.iter_modules([str(folder)]) if not module.ispkg]
+    size = {name: (folder / f"{name}.py").stat().st_size for name in modules}
+    light = [name for name in LIGHT if name in size]
+    *large, first = sorted(size.keys() - light, key=size.get, reverse=True)
+    return [*light, first, *large[::2], *large[1::2][::-1]]
+
+
+def _compiles_into_a_cache():
+    """Whether a kernel had to be compiled, and was written down for others."""
+    return threads() > 1 and any(d.cached and sum(d.stats.cache_misses.values()) for d in KERNELS.values())
+
+
+def _start_helper(names):
+    """A Python that imports these kernel modules; None where there cannot be one. It keeps quiet: nothing depends on it."""
+    # Our own sys.path, not PYTHONPATH: the folder's name may hold the character that separates names there.
+    code = f"import importlib, sys\nsys.path[:] = {[str(Path(__file__).parents[2]), *sys.path]!a}\n"
+    code += f"for name in {names}: importlib.import_module('course_lib.kernels.' + name)"
+    quiet = {name: subprocess.DEVNULL for name in ("stdin", "stdout", "stderr")}
+    try:
+        return subprocess.Popen([sys.executable, "-c", code], **quiet)
+    except OSError:
+        return None
