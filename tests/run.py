@@ -104,7 +104,7 @@ def another_processor(aside):
     """The environment in which everything that chooses instructions by the processor falls back on the oldest ones.
 
     What is trained there is kept in ``aside``, away from the nets of this processor; the compiled kernels stay where
-    tests/unit/test_portable.py has its own.
+    tests/unit/kernels/test_portable.py has its own.
     """
     import numpy as np
 

@@ -1,8 +1,8 @@
 """Answers to lab 04 as people write them: wrong in one place, and right in other words."""
 
 from course_lib.check import lab04
-from tests.unit import bank_lab03
-from tests.unit.variants import variants
+from tests.unit.check import bank_lab03
+from tests.unit.check.variants import variants
 
 # ------------------------------------------------------------------------------------------- 1 accuracy_with_error
 

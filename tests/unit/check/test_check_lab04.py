@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from course_lib.check import lab04
-from tests.unit.bank_lab04 import BANK
-from tests.unit.grading import Answers, Trial, shown_input
-from tests.unit.variants import deposit, points_lost
+from tests.unit.check.bank_lab04 import BANK
+from tests.unit.check.grading import Answers, Trial, shown_input
+from tests.unit.check.variants import deposit, points_lost
 
 ANSWERS = Answers(lab04)
 deposit(BANK, ANSWERS)

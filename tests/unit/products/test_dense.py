@@ -20,8 +20,8 @@ from course_lib.products import (
     pack_int8,
 )
 from course_lib.ptq import quantize_model
-from tests.unit import portable_dense
-from tests.unit.portable_dense import exact, groups_bound
+from tests.unit.kernels import portable_dense
+from tests.unit.kernels.portable_dense import exact, groups_bound
 
 CODES = {np.uint8: (0, 256), np.int8: (-128, 128)}
 

@@ -6,7 +6,7 @@ import pytest
 from course_lib.kernels import sorting
 from course_lib.machine import ways
 from course_lib.numerics import clustering as sharing
-from tests.unit import portable_sorting
+from tests.unit.kernels import portable_sorting
 
 
 def test_on_this_processor():

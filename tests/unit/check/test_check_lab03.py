@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from course_lib.check import lab03
-from tests.unit.bank_lab03 import BANK
-from tests.unit.grading import Answers, Trial, shown_input
-from tests.unit.variants import deposit, points_lost
+from tests.unit.check.bank_lab03 import BANK
+from tests.unit.check.grading import Answers, Trial, shown_input
+from tests.unit.check.variants import deposit, points_lost
 
 ANSWERS = Answers(lab03)
 deposit(BANK, ANSWERS)

@@ -1,7 +1,7 @@
 """Answers to lab 03 as people write them: wrong in one place, and right in other words."""
 
 from course_lib.check import lab03
-from tests.unit.variants import variants
+from tests.unit.check.variants import variants
 
 ROUND_UP, AWAY = "halves are rounded up", "halves are rounded away from zero"
 

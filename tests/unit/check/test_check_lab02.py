@@ -10,7 +10,7 @@ import pytest
 from course_lib import numerics
 from course_lib.check import CheckFailed, lab02
 from course_lib.check.lab02.descent import to_e5m2
-from tests.unit.grading import Answers, Trial, graded_cell, shown_input, solution
+from tests.unit.check.grading import Answers, Trial, graded_cell, shown_input, solution
 
 ANSWERS = Answers(lab02)
 right, wrong, bank = ANSWERS.right, ANSWERS.wrong, ANSWERS.bank

@@ -13,7 +13,7 @@ from course_lib.kernels import adam as kernels
 from course_lib.machine import threads
 from course_lib.mixed import Adam8bit, adam8bit, dequantize_blocks, dynamic_map, quantize_blocks
 from course_lib.numerics import nearest_level
-from tests.unit import portable_adam
+from tests.unit.kernels import portable_adam
 
 
 def published_map(signed):

@@ -7,7 +7,7 @@ import pytest
 from course_lib.kernels import sparse
 from course_lib.machine import ways
 from course_lib.products import DeepCompressed, SparseCSR, matmul_codebook, matmul_csr
-from tests.unit.portable_sparse import sparse_weights
+from tests.unit.kernels.portable_sparse import sparse_weights
 
 
 @pytest.fixture

@@ -22,8 +22,8 @@ from course_lib.products import (
     prune_two_four,
     two_four_mask,
 )
-from tests.unit import portable_sparse
-from tests.unit.portable_sparse import assert_close, sparse_weights
+from tests.unit.kernels import portable_sparse
+from tests.unit.kernels.portable_sparse import assert_close, sparse_weights
 
 inf, nan = np.inf, np.nan
 f32 = np.float32

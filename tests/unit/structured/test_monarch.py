@@ -9,7 +9,7 @@ import torch
 from course_lib.kernels import monarch as kernels
 from course_lib.machine import threads
 from course_lib.structured import MonarchLinear, monarch_dense_plain, monarch_matmul, project_monarch
-from tests.unit import portable_monarch
+from tests.unit.kernels import portable_monarch
 
 SHAPES = [  # s, r, p, q
     (2, 2, 2, 2),

@@ -9,7 +9,7 @@ import pytest
 
 from course_lib.check import CheckFailed, lab01
 from course_lib.check.lab01.formats import _decode_as, _encode_as
-from tests.unit.grading import Answers, Trial, graded_cell, shown_input
+from tests.unit.check.grading import Answers, Trial, graded_cell, shown_input
 
 ANSWERS = Answers(lab01)
 right, wrong = ANSWERS.right, ANSWERS.wrong

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from course_lib.check import CheckFailed
-from tests.unit.grading import source_of
+from tests.unit.check.grading import source_of
 
 
 class Variant(NamedTuple):
