@@ -401,7 +401,7 @@ def main(argv):
             raise Problem(f"nbgrader cannot work in {options.folder}: *, ? and [ mean something else to it. Rename it.")
         options.folder.mkdir(parents=True, exist_ok=True)
         course = Course(options.folder.resolve(), options.lab)
-        failed = grade(course, options.submissions.resolve(), options.limit, options.again)
+        grade(course, options.submissions.resolve(), options.limit, options.again)
     except Problem as problem:
         print(f"course.py: {problem}", file=sys.stderr)
         return 1

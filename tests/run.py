@@ -29,10 +29,8 @@ PHASES = (
 )
 ANOTHER = "another-processor"
 SUBJECTS = (
-    "products", "dense", "bits", "sparse_products", "integer_engine", "monarch", "adam8bit",  # products
-    "models", "training", "training_threads", "store", "qat", "ptq", "quantized_file", "fixed_point_training",
-    "embeddings",  # nets
-    "calibration", "quantizer", "qparams", "sharing", "codebook",
+    "products", "nets", "quantized", "ptq", "qat", "mixed", "structured", "test_embeddings.py",
+    *(f"numerics/test_{name}.py" for name in ("calibration", "quantizer", "qparams", "clustering", "codebook")),
 )  # fmt: skip
 # What tests and notebooks share is made once, before them: or two workers would compile the same kernels, and wait for
 # each other's training.
@@ -131,7 +129,7 @@ def another_processor(aside):
 def run_another_processor(env, arguments, aside):
     env = env | another_processor(aside)
     results = [prepare(env)]
-    places = [f"tests/unit/test_{subject}.py" for subject in SUBJECTS]
+    places = [f"tests/unit/{subject}" for subject in SUBJECTS]
     for threads, options in (("1", PARALLEL), ("2", [])):
         some = env | {"OMP_NUM_THREADS": threads, "COURSE_THREADS": threads}
         title = f"generic, {threads} thread{'s' * (threads != '1')}"

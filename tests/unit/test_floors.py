@@ -2,6 +2,7 @@
 
 import ast
 import graphlib
+import re
 from pathlib import Path
 
 import pytest
@@ -134,3 +135,19 @@ def imported_modules(path):
 def test_no_two_modules_import_each_other():
     graph = {module_of(path): set(imported_modules(path)) for path in FILES}
     graphlib.TopologicalSorter(graph).prepare()                         # CycleError names the circle
+
+
+def test_the_plan_says_what_the_imports_say():
+    """Floors and rooms of ARCHITECTURE.md, in its order, are those that the imports were walked against."""
+    plan = (PACKAGE.parent / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| \d+ \| (.*?) \|", plan, re.MULTILINE)
+    rooms = [{name.strip("/").removesuffix(".py") for name in re.findall(r"`(\w+(?:/|\.py))`", row)} for row in rows]
+    assert rooms == FLOORS
+
+
+def test_every_file_that_the_plan_names_is_there():
+    for page in ("ARCHITECTURE.md", "CONTRIBUTING.md"):
+        text = (PACKAGE.parent / page).read_text(encoding="utf-8")
+        for name in re.findall(r"`((?:\w+/)*\w+\.(?:py|ipynb|md|csv))`", text):
+            if "NN" not in name:
+                assert any((folder / name).exists() for folder in (PACKAGE, PACKAGE.parent)), f"{page} names {name}"
