@@ -209,7 +209,7 @@ def _latency(times):
 class Case:
     """What a benchmark row times, ready to be called: our callable, its peers by name, on the same arrays.
 
-    Every callable takes no arguments and runs on the thread count that is set (``kernels.pool.threads()`` for ours).
+    Every callable takes no arguments and runs on the thread count that is set (``cl.threads()`` for ours).
     """
 
     ours: Callable

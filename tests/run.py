@@ -5,6 +5,7 @@ products, nets and calibration as a processor without vector instructions would.
 sets up.
 """
 
+import heapq
 import os
 import platform
 import subprocess
@@ -28,6 +29,7 @@ PHASES = (
     ("browser", ["tests/browser"], []),
 )
 ANOTHER = "another-processor"
+SHOWN = 10  # of the slowest tests
 SUBJECTS = (
     "products", "nets", "quantized", "ptq", "qat", "mixed", "structured", "test_embeddings.py",
     *(f"numerics/test_{name}.py" for name in ("calibration", "quantizer", "qparams", "clustering", "codebook")),
@@ -51,6 +53,7 @@ class Result:
     failed: int = 0
     skipped: int = 0
     skip_reasons: list = field(default_factory=list)
+    times: list = field(default_factory=list)  # (seconds, name) of each test
 
 
 def read_report(path, title, seconds):
@@ -61,7 +64,8 @@ def read_report(path, title, seconds):
     # nbval gives no reason of its own for a cell with the tag nbval-skip
     unnamed = "cell with the tag nbval-skip in {}"
     reasons = [unnamed.format(case.get("classname")) if why == "Skipped" else why for case, why in skipped]
-    return Result(title, seconds, len(cases) - failed - len(reasons), failed, len(reasons), reasons)
+    times = [(float(case.get("time", 0)), f"{case.get('classname')} {case.get('name')}") for case in cases]
+    return Result(title, seconds, len(cases) - failed - len(reasons), failed, len(reasons), reasons, times)
 
 
 def run(command, env):
@@ -155,6 +159,8 @@ def summary(results, seconds):
         lines.append(f"{one.title:20} {counts:38} {duration(one.seconds)}")
     reasons = [reason for one in results for reason in one.skip_reasons]
     lines += [f"skipped ({reasons.count(reason)}): {reason}" for reason in sorted(set(reasons))]
+    slowest = heapq.nlargest(SHOWN, (one for result in results for one in result.times))
+    lines += [f"{seconds:6.1f} s  {name}" for seconds, name in slowest if seconds >= 1]
     lines.append(f"total time: {duration(seconds)}")
     passed, failed, skipped = (sum(getattr(one, key) for one in results) for key in ("passed", "failed", "skipped"))
     return [*lines, f"{passed} passed, {failed} failed, {skipped} skipped"]

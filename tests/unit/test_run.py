@@ -74,7 +74,7 @@ FALLBACK = """
 import json, warnings
 warnings.simplefilter("error")
 import numpy, torch
-from course_lib.kernels import simd
+from course_lib.machine import simd
 found = numpy.show_config(mode="dicts")["SIMD Extensions"].get("found", [])
 special = [name for name in ("avx2", "avx512f", "avx512vnni") if simd.has(name)]
 print(json.dumps([found, torch.backends.cpu.get_cpu_capability(), special]))

@@ -16,7 +16,7 @@ FOLDER = Path(__file__).parent
 TRIALS = sorted(path.stem for path in FOLDER.glob("portable_*.py"))
 RUN_TRIALS = """
 import importlib, json, sys, traceback
-from course_lib.kernels import simd
+from course_lib.machine import simd
 assert not any(map(simd.has, ["avx2", "avx512f", "avx512vnni"])), "not a generic processor"
 sys.path.insert(0, sys.argv[1])
 broken = {}

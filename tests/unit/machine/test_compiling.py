@@ -216,7 +216,7 @@ def test_several_who_mend_at_once_do_not_hinder_each_other(small, tmp_path):
         path.write_bytes(b"")
     code = f"""if True:
         import runpy
-        from course_lib.kernels import compiling
+        from course_lib.machine import compiling
         from numba import types
         for _ in range(5):
             function = runpy.run_path({str(tmp_path / "small.py")!r})["twice"]
