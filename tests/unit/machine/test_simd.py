@@ -8,7 +8,7 @@ from numba.core.errors import TypingError
 
 from course_lib.machine import simd
 from course_lib.machine.simd import instructions
-from tests.unit.machine import portable_simd
+from tests.unit.kernels import portable_simd
 
 
 def test_every_operation_gives_what_numpy_gives():
