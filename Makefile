@@ -9,6 +9,7 @@ help:        ; @$(COURSE) help
 lab:         ; @$(COURSE) lab
 start:       ; @$(COURSE) start
 test:        ; @$(COURSE) test $(ARGS)
+check:       ; @$(COURSE) check $(ARGS)
 bench:       ; @$(COURSE) bench $(ARGS)
 execute:     ; @$(COURSE) execute $(ARGS)
 exercises:   ; @$(COURSE) exercises
@@ -18,4 +19,4 @@ slides:      ; @$(COURSE) slides $(ARGS)
 clean-cache: ; @$(COURSE) clean-cache
 setup:       ; @$(COURSE) setup
 
-.PHONY: help lab start test bench execute exercises grade formgrader slides clean-cache setup
+.PHONY: help lab start test check bench execute exercises grade formgrader slides clean-cache setup

@@ -5,6 +5,7 @@
     lab          set up what is missing and open JupyterLab on the first page   PORT=8888 LAB_ARGS="--ip=0.0.0.0"
     start        copy a lab into work/, to work on it; never overwrites           start lab04
     test         run every test, or those that the arguments select              test tests/unit -k rounding
+    check        lint, and the fast tests: about a minute
     bench        time our kernels against other libraries; all, or one row        bench "XNOR product, batch 1"
     execute      run notebooks again and save them with their outputs            execute notebooks/05_*.ipynb
     exercises    generate exercises/ from solutions/
@@ -550,8 +551,14 @@ def test(arguments, settings):
     return run([python_of(VENV_TEST), ROOT / "tests" / "run.py"] + arguments)
 
 
+def check(arguments, settings):
+    set_up_tests()
+    linted = run([python_of(VENV_TEST), "-m", "ruff", "check", "."])
+    return run([python_of(VENV_TEST), ROOT / "tests" / "run.py", "fast"] + arguments) or linted
+
+
 JOBS = {
-    "lab": lab, "start": start_job, "test": test, "bench": bench, "execute": execute, "exercises": exercises,
+    "lab": lab, "start": start_job, "test": test, "check": check, "bench": bench, "execute": execute, "exercises": exercises,
     "grade": grade, "formgrader": formgrader, "slides": slides, "clean-cache": clean_cache, "setup": setup_job,
 }  # fmt: skip
 

@@ -1,8 +1,8 @@
 """Run the tests in phases and close with one summary.   python course.py test [another-processor] [pytest's arguments]
 
-Without arguments everything runs; with arguments, what they select. "another-processor" first runs the unit tests of
-products, nets and calibration as a processor without vector instructions would. Runs in .venv-test, which course.py
-sets up.
+Without arguments everything runs; with arguments, what they select. First may stand "fast", the tests of course.py check,
+or "another-processor": the unit tests of products, nets and calibration as a processor without vector instructions would
+run them. Runs in .venv-test, which course.py sets up.
 """
 
 import heapq
@@ -29,6 +29,12 @@ PHASES = (
     ("browser", ["tests/browser"], []),
 )
 ANOTHER = "another-processor"
+FAST = "fast"
+# what takes a subprocess, a compiler, a training or a second of patience for each test is left to the whole run
+FAST_PLACES = (
+    *(f"tests/unit/{room}" for room in ("numerics", "coding", "data", "panels", "structured", "teaching")),
+    *(f"tests/unit/test_{name}.py" for name in ("energy", "floors", "measure", "pins", "plots", "sweep")),
+)
 SHOWN = 10  # of the slowest tests
 SUBJECTS = (
     "products", "nets", "quantized", "ptq", "qat", "mixed", "structured", "test_embeddings.py",
@@ -171,7 +177,9 @@ def main(arguments):
     before = tree_state()
     with tempfile.TemporaryDirectory() as aside:
         env = {**jupyter_env(aside), "OMP_NUM_THREADS": "1", "COURSE_THREADS": "1"}  # for each worker
-        if arguments[:1] == [ANOTHER]:
+        if arguments[:1] == [FAST]:
+            results = [run_phase(FAST, [*PARALLEL, *FAST_PLACES, *arguments[1:]], env)]
+        elif arguments[:1] == [ANOTHER]:
             results = run_another_processor(env, arguments[1:], aside)
         else:
             results = [run_phase("selection", arguments, env)] if arguments else run_everything(env)
