@@ -25,12 +25,13 @@ import functools
 import json
 from pathlib import Path
 
+import course
 import numpy as np
 import pytest
 
 from course_lib.check import CheckFailed
 
-SOLUTIONS = Path(__file__).parents[2] / "solutions"
+SOLUTIONS = Path(course.__file__).parent / "solutions"
 
 
 class Answers:
