@@ -8,7 +8,8 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from course_lib.machine.compiling import KERNELS, watchers
+from course_lib.machine import compiling
+from course_lib.machine.compiling import watchers
 from course_lib.machine.threads import threads
 
 KERNEL_FOLDER = Path(__file__).parents[1] / "kernels"       # found by walking it: the machine does not know its kernels
@@ -50,9 +51,9 @@ def load_all(progress=True):
             if helper is not None:
                 helper.kill()               # only what is done here already can be left
                 helper.wait()
-    dispatchers = list(KERNELS.values())
-    uncached = tuple(name for name, d in KERNELS.items() if not d.cached)
-    repaired = tuple(name for name, d in KERNELS.items() if d.cached and d.repaired)
+    dispatchers = list(compiling.KERNELS.values())
+    uncached = tuple(name for name, d in compiling.KERNELS.items() if not d.cached)
+    repaired = tuple(name for name, d in compiling.KERNELS.items() if d.cached and d.repaired)
     why = tuple(dict.fromkeys(d.why for d in dispatchers if d.why))
     if repaired and progress:
         print(f"The compiled code of {len(repaired)} kernels was damaged; it has been made again.")
@@ -82,7 +83,7 @@ def _in_working_order(folder):
 
 def _compiles_into_a_cache():
     """Whether a kernel had to be compiled, and was written down for others."""
-    return threads() > 1 and any(d.cached and sum(d.stats.cache_misses.values()) for d in KERNELS.values())
+    return threads() > 1 and any(d.cached and sum(d.stats.cache_misses.values()) for d in compiling.KERNELS.values())
 
 
 def _start_helper(names):

@@ -321,12 +321,11 @@ def test_peers_run_on_as_many_threads_as_ours(seconds, threads):
     import torch
     from threadpoolctl import ThreadpoolController
 
-
     blas = ThreadpoolController().select(user_api="blas")
 
     def now():
         torchs = re.findall(r"get_(?:num|max)_threads\(\) : (\d+)", torch.__config__.parallel_info())
-        return threads.threads(), frozenset(map(int, torchs)), frozenset(one["num_threads"] for one in blas.info())
+        return cl.threads(), frozenset(map(int, torchs)), frozenset(one["num_threads"] for one in blas.info())
 
     prepared, ours, theirs = [], [], []
 

@@ -9,6 +9,7 @@ import pytest
 from course_lib.coding import (
     HuffmanCode,
     HuffmanStream,
+    entropy,
     huffman_decode,
     huffman_decode_plain,
     huffman_encode,
@@ -16,9 +17,6 @@ from course_lib.coding import (
     huffman_lengths,
     huffman_lengths_plain,
     huffman_tree_plain,
-)
-from course_lib.coding import (
-    information as entropy,
 )
 
 FIBONACCI = [1, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 233, 377, 610, 987, 1597, 2584, 4181, 6765]

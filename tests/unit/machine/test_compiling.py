@@ -79,25 +79,25 @@ def test_a_change_in_any_shared_source_compiles_anew(tmp_path, monkeypatch):
 
 def test_what_kernels_take_from_each_other_is_a_shared_source():
     """Every file of this folder from which another one imports, but for those that nothing is compiled from."""
-    folder, taken = PACKAGE / "kernels", set()
-    plain = {folder / name for name in ("__init__.py", "compiling.py", "pool.py")}
-    for file in set(folder.rglob("*.py")) - plain:
+    folder, machine, taken = PACKAGE / "kernels", PACKAGE / "machine", set()
+    plain = {folder / "__init__.py", machine / "__init__.py", *machine.glob("*.py")}
+    for file in {*folder.glob("*.py"), *(machine / "simd").glob("*.py")} - plain:
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("course_lib.kernels"):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(("course_lib.kernels", "course_lib.machine")):
                 names = [f"{node.module}.{alias.name}" for alias in node.names] + [node.module]
                 for name in names:
                     path = PACKAGE.parent.joinpath(*name.split("."))
                     taken |= {one for one in (path.with_suffix(".py"), path / "__init__.py") if one.is_file()}
             assert not (isinstance(node, ast.ImportFrom) and node.level), f"{file.name}: import by the full name"
     taken -= plain
-    assert folder / "blocks.py" in taken and folder / "simd" / "lanes.py" in taken
+    assert folder / "blocks.py" in taken and machine / "simd" / "lanes.py" in taken
     assert taken <= set(compiling._SHARED_SOURCES), taken - set(compiling._SHARED_SOURCES)
 
 
 def test_two_who_work_inwards_meet_at_the_smallest(tmp_path):
-    for name, size in {"a": 10, "b": 40, "c": 30, "d": 20, "e": 50, "f": 60, "blocks": 99, "pool": 1}.items():
+    for name, size in {"a": 10, "b": 40, "c": 30, "d": 20, "e": 50, "f": 60, "blocks": 99}.items():
         (tmp_path / f"{name}.py").write_bytes(bytes(size))
-    assert warm_up._in_working_order(tmp_path) == ["blocks", "pool", "a", "f", "b", "d", "c", "e"]
+    assert warm_up._in_working_order(tmp_path) == ["blocks", "a", "f", "b", "d", "c", "e"]
 
 
 def test_nothing_compiles_after_the_import(tmp_path):
@@ -285,17 +285,17 @@ def test_a_fault_in_a_kernel_is_raised_and_not_called_damage(small, tmp_path):
 
 def test_warm_up_says_what_was_mended_and_why_the_rest_cannot_be_kept(small, monkeypatch, capsys):
     session, cache = small
-    monkeypatch.setattr(compiling, "_in_working_order", lambda folder: [])
+    monkeypatch.setattr(warm_up, "_in_working_order", lambda folder: [])
     session()
     (index,) = files_of(cache, "nbi")
     index.write_bytes(b"")
     session()
-    report = compiling.load_all()
+    report = warm_up.load_all()
     assert "compiled code of 1 kernels was damaged; it has been made again" in capsys.readouterr().out
     assert len(report.repaired) == 1 and report.uncached == report.why == ()
     monkeypatch.setattr("numba.core.caching.CacheImpl._locator_classes", [])
     session()
-    report = compiling.load_all()
+    report = warm_up.load_all()
     printed = capsys.readouterr().out
     assert "(no folder for it can be written): set NUMBA_CACHE_DIR" in printed and "damaged" not in printed
     assert len(report.uncached) == 1 and report.repaired == ()

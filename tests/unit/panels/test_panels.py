@@ -439,10 +439,11 @@ def test_eight_bits_lose_almost_nothing_and_two_a_lot(ptq):
 
 
 def test_its_bytes_are_those_of_the_file(ptq, tmp_path):
+    from course_lib.ptq import quantize_model
 
     ptq.reset()
     result = ptq.set(weight_bits=4).shown.result
-    quantized = ptq.quantize_model(
+    quantized = quantize_model(
         ptq._model, ptq._recorded, weight_bits=4, activation_bits=8, granularity="per_channel"
     )
     quantized.save(tmp_path / "model.safetensors")
