@@ -71,7 +71,9 @@ def start_server(folder, aside):
         port = probe.getsockname()[1]
     as_root = hasattr(os, "geteuid") and os.geteuid() == 0
     command = course.lab_command(port, f"--IdentityProvider.token={TOKEN}", browser=False, root_user=as_root)
-    command = [f"--ServerApp.root_dir={folder}" if part.startswith("--ServerApp.root_dir") else part for part in command]
+    command = [
+        f"--ServerApp.root_dir={folder}" if part.startswith("--ServerApp.root_dir") else part for part in command
+    ]
     env = {**course.child_env(), **course.jupyter_env(aside)}
     log = (aside / "log.txt").open("w")
     process = subprocess.Popen(command, cwd=folder, env=env, stdout=log, stderr=log, start_new_session=True)
@@ -260,12 +262,12 @@ class PanelOnPage:
             box = self.control(label)
             low, high = (float(box.get_attribute(end)) for end in ("min", "max"))
             for value in (low, high) if self.value(label) != low else (high, low):
-                self.changes(lambda value=value: self.set(label, value), f"{label} = {value:g}")
+                self.changes(lambda label=label, value=value: self.set(label, value), f"{label} = {value:g}")
         for label in self.labels("select"):
             self.reset()
             select = self.control(label)
             options = [option.get_attribute("value") for option in select.locator("option").all()]
             now = select.input_value()
             for option in [option for option in options if option != now] + [now]:
-                self.changes(lambda option=option: self.choose(label, option), f"{label}: {option}")
+                self.changes(lambda label=label, option=option: self.choose(label, option), f"{label}: {option}")
         self.reset()

@@ -288,7 +288,7 @@ def test_a_damaged_digits_file_is_named(monkeypatch, tmp_path):
     for content in (b"not gzip", gzip.compress(b"1,2,3\n"), gzip.compress(b"words\n"), gzip.compress(row)[:-9]):
         path = tmp_path / "digits.csv.gz"
         path.write_bytes(content)
-        monkeypatch.setattr(digits, "digits_path", lambda: path)
+        monkeypatch.setattr(digits, "digits_path", lambda path=path: path)
         with pytest.raises(data.DataFileError, match="digits.csv.gz"):
             data.load("digits")
 

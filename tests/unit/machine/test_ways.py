@@ -96,7 +96,7 @@ def test_both_ways_give_the_same_bits(n):
         shared = (sparse_weights(rng, 19, n, density, np.arange(1, k)) for k in (16, 33))
         for one, call in ((SparseCSR.from_dense(w), matmul_csr),
                           *((DeepCompressed.from_dense(v), matmul_codebook) for v in shared)):
-            vector, plain = by_way(lambda one=one, call=call: call(one, x))
+            vector, plain = by_way(lambda one=one, call=call, x=x: call(one, x))
             assert vector.tobytes() == plain.tobytes()
 
 
