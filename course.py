@@ -124,7 +124,7 @@ def check_port(port, host="127.0.0.1"):
         except OSError as error:
             why = "needs more rights" if isinstance(error, PermissionError) else "is busy (another JupyterLab?)"
             other = int(port) + 1 if 1024 <= int(port) < 65535 else 8889
-            raise Problem("Port %s %s: choose another one, for example PORT=%d." % (port, why, other))
+            raise Problem("Port %s %s: choose another one, for example PORT=%d." % (port, why, other)) from error
 
 
 def explain_pip(output, log):
@@ -138,7 +138,8 @@ def explain_pip(output, log):
             "The certificate of the package index was refused: set the clock right, or name your network's "
             "certificates in PIP_CERT, and run this again; it goes on."
         )
-    if re.search("NewConnectionError|name resolution|Network is unreachable|ConnectTimeout|timed out|ProxyError", output):
+    unreachable = "NewConnectionError|name resolution|Network is unreachable|ConnectTimeout|timed out|ProxyError"
+    if re.search(unreachable, output):
         return "The package index cannot be reached: check the network (or the proxy) and run this again; it goes on."
     return "pip failed: %s (more in %s). Mend that and run this again; it goes on." % (last, log)
 
@@ -193,7 +194,11 @@ def usable_home():
     return os.name == "nt" or os.path.isabs(home) and os.access(home, os.W_OK | os.X_OK)
 
 
-def substitute_home(made=[]):  # a list that lasts: it is made and told of once
+HOMES_MADE = []  # it lasts: a substitute is made and told of once
+
+
+def substitute_home():
+    made = HOMES_MADE
     if not made:
         try:
             (ROOT / "build" / "home").mkdir(parents=True, exist_ok=True)
@@ -240,8 +245,9 @@ def quiet_jupyterlab(prefix):
     (settings / "overrides.json").write_text(json.dumps(quiet, indent=2) + "\n", encoding="utf-8")
 
 
-def may_be_cuda(environ=os.environ, system=platform.system(), machine=platform.machine()):
+def may_be_cuda(environ=os.environ, system=None, machine=None):
     """Whether plain pip would take PyTorch's CUDA build here."""
+    system, machine = system or platform.system(), machine or platform.machine()
     chosen = any(environ.get(name) for name in ("PIP_EXTRA_INDEX_URL", "PIP_INDEX_URL", "PIP_FIND_LINKS"))
     return system == "Linux" and machine == "x86_64" and not chosen
 
@@ -264,7 +270,7 @@ def set_up():
         try:
             venv.EnvBuilder(with_pip=True, clear=True, symlinks=os.name != "nt").create(str(VENV))
         except subprocess.CalledProcessError as error:  # pip would not unpack: a full disk, or half a Python
-            raise Problem(explain_pip(str(error.output or error), "nothing more"))
+            raise Problem(explain_pip(str(error.output or error), "nothing more")) from error
     say("Installing the pinned packages in .venv: once, some minutes")
     if may_be_cuda():
         say("  (pip takes PyTorch with CUDA here, some gigabytes; README, 'The small PyTorch', tells how to avoid it)")
@@ -314,7 +320,8 @@ def duration(seconds):
 # ---- jobs for students
 
 
-def has_browser(environ=os.environ, system=platform.system()):
+def has_browser(environ=os.environ, system=None):
+    system = system or platform.system()
     if system == "Linux" and not any(environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")):
         return False
     try:
@@ -357,7 +364,10 @@ def lab_in(folder, name):
 
 
 def start(name, exercises=ROOT / "exercises", work=ROOT / "work"):
-    """Copy exercise `name` ("lab04" or the whole name) into work/ and return its folder. What is there stays as it is."""
+    """Copy exercise `name` ("lab04" or the whole name) into work/ and return its folder.
+
+    What is there stays as it is.
+    """
     found = lab_in(exercises, name)
     target = work / found
     shown = target.relative_to(work.parent)

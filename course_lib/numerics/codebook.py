@@ -19,6 +19,7 @@ from course_lib.machine import pool
 from course_lib.numerics.layout import Granularity, params_shape, to_rows
 
 GRAIN = 1 << 15                                                         # numbers: about 50 µs of searching
+ONE = np.float32(1)                                                     # the scale of codes that have none
 
 
 class CodebookCodes(NamedTuple):
@@ -133,7 +134,7 @@ def codebook_quantize(x, levels, *, group_size=None):
         return CodebookCodes(nearest_level(x / _per_entry(scale, x.shape, group_size), levels), scale)
 
 
-def codebook_dequantize(codes, levels, scale=np.float32(1), *, group_size=None):
+def codebook_dequantize(codes, levels, scale=ONE, *, group_size=None):
     """The numbers that the codes stand for, r̂ = S · levels[q], in the dtype of ``scale``.
 
     Parameters

@@ -351,7 +351,7 @@ def test_the_help_of_an_optimising_python(option):
 
 @posix
 def test_without_a_home_folder_there_is_one_and_one_line(project, monkeypatch, capsys):
-    monkeypatch.setattr(course.substitute_home, "__defaults__", ([],))
+    monkeypatch.setattr(course, "HOMES_MADE", [])
     monkeypatch.delenv("HOME")
     monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)  # as for the number that a container gives its user
     home = Path(course.child_env()["HOME"])
@@ -362,7 +362,7 @@ def test_without_a_home_folder_there_is_one_and_one_line(project, monkeypatch, c
 @posix
 @pytest.mark.parametrize("home", ["", "/nonexistent", "a/relative/one", "/dev/null"])
 def test_a_home_that_cannot_be_used_is_replaced(project, monkeypatch, home):
-    monkeypatch.setattr(course.substitute_home, "__defaults__", ([],))
+    monkeypatch.setattr(course, "HOMES_MADE", [])
     monkeypatch.setenv("HOME", home)
     assert os.access(course.child_env()["HOME"], os.W_OK) == (course.child_env()["HOME"] != home)
     monkeypatch.setenv("HOME", str(course.ROOT))

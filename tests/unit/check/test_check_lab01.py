@@ -3,6 +3,7 @@ right answers written in different ways. `said` is what the message must tell th
 
 import math
 from fractions import Fraction
+from functools import cache
 
 import numpy as np
 import pytest
@@ -203,11 +204,10 @@ def encode_search(x, e, m):
     return np.uint32(best + (2 ** (e + m) if x < 0 else 0))
 
 
-def _table(e, m, made={}):
+@cache
+def _table(e, m):
     """The numbers of the non-negative patterns, and the power of two that would come next in place of infinity."""
-    if (e, m) not in made:
-        made[e, m] = [Fraction(decode_text(c, e, m)) for c in range((2**e - 1) << m)] + [Fraction(2) ** 2 ** (e - 1)]
-    return made[e, m]
+    return [Fraction(decode_text(c, e, m)) for c in range((2**e - 1) << m)] + [Fraction(2) ** 2 ** (e - 1)]
 
 
 @right(lab01.encode)
@@ -468,7 +468,8 @@ ANSWERS.bank(lab01.decode, right={
     "decode_bias_from_widths": (lambda c, e, m: _decode_as(c, e, m, bias=2 ** (e - 1) - 1 if e < 8 else 128),
                                 "Broken:"),
     "decode_fraction_over_all_ones": (where(lambda s, E, F, e, m: 0 < E < 2**e - 1, lambda c, e, m: (
-        (-1) ** parts(c, e, m)[0] * 2.0 ** (parts(c, e, m)[1] - 2 ** (e - 1) + 1) * (1 + parts(c, e, m)[2] / (2**m - 1)))),
+        (-1) ** parts(c, e, m)[0] * 2.0 ** (parts(c, e, m)[1] - 2 ** (e - 1) + 1)
+        * (1 + parts(c, e, m)[2] / (2**m - 1)))),
         "2^(E - bias)"),
     "decode_ten_bits_at_most": (lambda c, e, m: decode_shifts(c & ~(parts(c, e, m)[2] & ~1023), e, m), "Broken:"),
     "decode_fields_exchanged": (lambda c, e, m: decode_shifts(c, m, e) if m > 1 else decode_shifts(c, e, m), "Broken:"),
