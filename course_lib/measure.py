@@ -267,9 +267,8 @@ class Row:
 
 def time_text(seconds):
     """Three digits and the unit that suits: 1.21 ns, 16.2 µs, 4.71 ms, 2.3 s."""
-    for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6), ("ns", 1e-9)):
-        if seconds >= size:
-            break
+    units = (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6), ("ns", 1e-9))
+    unit, size = next((one for one in units if seconds >= one[1]), units[-1])
     return f"{float(f'{seconds / size:.3g}'):g} {unit}"
 
 

@@ -156,7 +156,6 @@ def _judge(row, case, threads, times, peak):
 
 
 def _bytes_text(count):
-    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3), ("bytes", 1)):
-        if count >= size:
-            break
+    units = (("GB", 1e9), ("MB", 1e6), ("kB", 1e3), ("bytes", 1))
+    unit, size = next((one for one in units if count >= one[1]), units[-1])
     return f"{float(f'{count / size:.3g}'):g} {unit}"

@@ -272,7 +272,7 @@ class Task:
         A suspect is cleared by one input where it is wrong and the student is right, and when it misses more than a
         tenth of the student's wrong answers. Two that no input tells apart are both named; of more, none.
         """
-        wrong, missed = 0, {suspect: 0 for suspect in self.suspects}
+        wrong, missed = 0, dict.fromkeys(self.suspects, 0)
         try:
             for case in cases:
                 problem, _ = self._try(function, case)

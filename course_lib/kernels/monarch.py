@@ -129,5 +129,5 @@ def monarch(x, batch, left, shape, right, start, stop, out):
         for k in range(p):
             _first(x, _moved(rows, k * q), right_strip, k * q * LANES, q, y, k * IMAGES * LANES)
         rows = _rows(b, batch, r * s)
-        for l in range(r):
-            _second(y, left_strip, l * p * LANES, p, out, _moved(rows, l * s + j))
+        for ell in range(r):
+            _second(y, left_strip, ell * p * LANES, p, out, _moved(rows, ell * s + j))

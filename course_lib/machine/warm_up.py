@@ -32,8 +32,8 @@ class WarmUp(NamedTuple):
 def load_all(progress=True):
     """Import every module of the room of kernels, which compiles its kernels or loads them from the cache.
 
-    Where there is much to compile and a second core, a second Python compiles the modules from the other end of the list
-    into the same cache; where the two meet, this one finds the rest compiled.
+    Where there is much to compile and a second core, a second Python compiles the modules from the other end of the
+    list into the same cache; where the two meet, this one finds the rest compiled.
     """
     from tqdm.auto import tqdm
 
@@ -72,8 +72,8 @@ def load_all(progress=True):
 
 
 def _in_working_order(folder):
-    """The names of the kernel modules: a small one first, to see whether there is anything to compile; then inwards from
-    two large ones, so that two who begin at the two ends meet at small ones."""
+    """The names of the kernel modules: a small one first, to see whether there is anything to compile; then inwards
+    from two large ones, so that two who begin at the two ends meet at small ones."""
     modules = [module.name for module in pkgutil.iter_modules([str(folder)]) if not module.ispkg]
     size = {name: (folder / f"{name}.py").stat().st_size for name in modules}
     light = [name for name in LIGHT if name in size]
@@ -87,11 +87,14 @@ def _compiles_into_a_cache():
 
 
 def _start_helper(names):
-    """A Python that imports these kernel modules; None where there cannot be one. It keeps quiet: nothing depends on it."""
+    """A Python that imports these kernel modules; None where there cannot be one.
+
+    It keeps quiet: nothing depends on it.
+    """
     # Our own sys.path, not PYTHONPATH: the folder's name may hold the character that separates names there.
     code = f"import importlib, sys\nsys.path[:] = {[str(Path(__file__).parents[2]), *sys.path]!a}\n"
     code += f"for name in {names}: importlib.import_module('course_lib.kernels.' + name)"
-    quiet = {name: subprocess.DEVNULL for name in ("stdin", "stdout", "stderr")}
+    quiet = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
     try:
         return subprocess.Popen([sys.executable, "-c", code], **quiet)
     except OSError:

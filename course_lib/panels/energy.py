@@ -222,14 +222,12 @@ def _times(ratio, digits=3):
 
 def _joules(pj):
     """Three digits at most and the unit that suits: 175 µJ."""
-    for unit, size in (("J", 1e12), ("mJ", 1e9), ("µJ", 1e6), ("nJ", 1e3), ("pJ", 1)):
-        if pj >= size:
-            break
+    units = (("J", 1e12), ("mJ", 1e9), ("µJ", 1e6), ("nJ", 1e3), ("pJ", 1))
+    unit, size = next((one for one in units if pj >= one[1]), units[-1])
     return f"{float(f'{pj / size:.3g}'):g} {unit}"
 
 
 def _bytes(size):
-    for unit, many in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3), ("B", 1)):
-        if size >= many:
-            break
+    units = (("GB", 1e9), ("MB", 1e6), ("kB", 1e3), ("B", 1))
+    unit, many = next((one for one in units if size >= one[1]), units[-1])
     return f"{float(f'{size / many:.3g}'):g} {unit}"

@@ -119,7 +119,7 @@ def run_grade(handed_in, folder, *again):
     env = {**course.child_env(**course.teachers_env(folder / "jupyter")), "PYTHONPATH": str(ROOT)}
     command = [sys.executable, str(ROOT / "teaching" / "grade.py"), LAB, str(handed_in), *again]
     done = subprocess.run([*command, f"--folder={folder}", f"--limit={LIMIT_S}"], env=env, text=True, encoding="utf-8",
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
+                          capture_output=True)  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     text = (folder / "grades" / f"{LAB}.csv").read_text(encoding="utf-8-sig")
     rows = {row["student"]: row for row in csv.DictReader(text.splitlines())}

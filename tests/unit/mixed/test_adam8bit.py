@@ -302,7 +302,7 @@ def final_loss(make, seed):
     net = torch.nn.Sequential(torch.nn.Linear(2, 64), torch.nn.ReLU(), torch.nn.Linear(64, 64), torch.nn.ReLU(),
                               torch.nn.Linear(64, 3))
     optimizer = make(net.parameters())
-    for step in range(120):
+    for _ in range(120):
         optimizer.zero_grad()
         loss = torch.nn.functional.cross_entropy(net(x), label)
         loss.backward()
