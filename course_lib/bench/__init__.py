@@ -67,7 +67,8 @@ def run(name, *, threads=None, budget_s=6.0):
 
 
 def saved(path=None):
-    """What ``make bench`` wrote: a dict with the rows, the roofs measured beside them, the processor, versions and load.
+    """What ``make bench`` wrote: a dict with the rows, the roofs measured beside them, the processor,
+    versions and load.
 
     Parameters
     ----------
@@ -92,7 +93,8 @@ def saved(path=None):
 
 
 def measured_on(results):
-    """A sentence on when and on what ``results``, from ``saved``, were measured, and whether this processor is alike."""
+    """A sentence on when and on what ``results``, from ``saved``, were measured,
+    and whether this processor is alike."""
     there, here = results["machine"], processor.this()
     threads = f"{results['threads']} thread{'s' * (results['threads'] > 1)}"
     sentence = f"Measured on {results['date']} with {threads} on: {there['name']}."

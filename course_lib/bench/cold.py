@@ -1,4 +1,5 @@
-"""Cold start: how long a new installation waits until every kernel is compiled, and every later session until loaded."""
+"""Cold start: how long a new installation waits until every kernel is compiled,
+and every later session until loaded."""
 
 import json
 import os

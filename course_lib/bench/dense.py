@@ -14,8 +14,8 @@ SIZES = (256, 512, 1024, 2048, 4096, 8192)
 
 def rows():
     """The rows of this family."""
-    overhead = ("a quarter of the bytes is read, so where memory decides four times is the most; a call so short pays for "
-                "waking a second thread")
+    overhead = ("a quarter of the bytes is read, so where memory decides four times is the most; a call so short pays "
+                "for waking a second thread")
     return [
         Row(
             "int8 product, batch 1", f"{N}×{N}", lambda: _int8(1), (Goal("torch float32", 4.0), Goal("best", 1.0)),

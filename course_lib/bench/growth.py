@@ -23,8 +23,8 @@ CLOSE = 0.1                                 # a slope so close to the expected o
 class GrowthResult:
     """Times of one row at several sizes: ``ms[i]`` for ``work[i]`` at ``values[i]``, smallest work first.
 
-    ``slope`` is fitted to log time over log work from ``values[first]`` on; ``expected`` what it should be. ``steps`` has a
-    sentence for each cache that the data outgrow.
+    ``slope`` is fitted to log time over log work from ``values[first]`` on; ``expected`` what it should be. ``steps``
+    has a sentence for each cache that the data outgrow.
     """
 
     name: str
@@ -50,7 +50,8 @@ class GrowthResult:
 
     def __str__(self):
         span = f"{_text(self.values[self.first])} to {_text(self.values[-1])}"
-        line = f"{self.name}: time grows as {self.axis} to the power {self.slope:.2f} (expected {self.expected:g}), {span}"
+        line = (f"{self.name}: time grows as {self.axis} to the power {self.slope:.2f} "
+                f"(expected {self.expected:g}), {span}")
         return "\n".join([line, *(f"    {step}" for step in self.steps)])
 
 
@@ -93,7 +94,8 @@ def measure_growth(row, *, threads=1, budget_s=4.0):
 
 
 def first_fitted(ms):
-    """From which size on the fit counts: the first that, like all larger ones, takes eight times as long as the first."""
+    """From which size on the fit counts:
+    the first that, like all larger ones, takes eight times as long as the first."""
     past = np.asarray(ms) >= PAST_OVERHEAD * ms[0]
     first = len(ms) - int(np.argmin(past[::-1])) if not past.all() else 0
     return min(first, len(ms) - FEWEST)

@@ -49,4 +49,5 @@ def inference_row(name="lenet_300_100", *, batch=1, goal=None, dataset=None, pro
             arithmetic="int8",
         )
 
-    return Row(f"{name} int8, batch {batch}", f"{batch}×1×28×28", prepare, () if goal is None else (Goal("best", goal),))
+    goals = () if goal is None else (Goal("best", goal),)
+    return Row(f"{name} int8, batch {batch}", f"{batch}×1×28×28", prepare, goals)

@@ -1,8 +1,8 @@
 """What the machine allows: how fast it copies, how fast it does arithmetic, and which cache holds how much.
 
-Bandwidth is measured beside each row, on as many bytes, by ``copies_of``. A peak is measured once in a process, and is the
-best of several ways: loops that stay in registers, and the large square products of the libraries at hand, which may know
-an instruction that our loops do not.
+Bandwidth is measured beside each row, on as many bytes, by ``copies_of``. A peak is measured once in a process, and is
+the best of several ways: loops that stay in registers, and the large square products of the libraries at hand, which
+may know an instruction that our loops do not.
 """
 
 import ctypes

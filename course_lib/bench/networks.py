@@ -24,8 +24,8 @@ def rows():
         Row(
             "Monarch product", f"batch {BATCH}, n = {FEATURES}", lambda: _monarch(FEATURES),
             (Goal("torch dense", 6.0),),
-            why="its products are small: the weights are put in order for them in every call, and a second thread has to "
-                "be woken",
+            why="its products are small: the weights are put in order for them in every call, and a second thread has "
+                "to be woken",
             growth=Growth("n", (256, 512, 1024, 2048, 4096, 8192), lambda n: _monarch(n, peers=False).ours, slope=1.5,
                           bytes=lambda n: 4 * (2 * n * n**0.5 + 2 * BATCH * n)),
         ),

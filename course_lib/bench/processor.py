@@ -29,7 +29,8 @@ NOISE = r"\((R|TM|C)\)|\bCPU\b|\bProcessor\b|\b\d+-Core\b|@.*|^\d+th Gen\b"
 
 @dataclass(frozen=True)
 class Processor:
-    """``model`` is what the system calls it, ``features`` the instructions that kernels are compiled for, as LLVM says."""
+    """``model`` is what the system calls it,
+    ``features`` the instructions that kernels are compiled for, as LLVM says."""
 
     model: str
     features: tuple

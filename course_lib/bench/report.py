@@ -7,8 +7,8 @@ from course_lib.measure import time_text
 
 PAST_A_COPY = ("More than 100 % of memory: the limit is the fastest copy, which reads one byte for each byte that it "
                "writes; a row may read more than it writes.")
-PAST_A_PEAK = ("More than 100 % of arithmetic: operations are counted as the definition does them, and the kernel comes "
-               "to the same sums with fewer.")
+PAST_A_PEAK = ("More than 100 % of arithmetic: operations are counted as the definition does them, and the kernel "
+               "comes to the same sums with fewer.")
 HEADERS = ["time (median)", "against ours", "goal"]
 
 
@@ -43,8 +43,8 @@ class RowResult:
     take on this machine, whichever is longer (``limited_by`` says which), and ``of_limit`` its share of our time; why
     that may pass 1, ``past_the_limit`` tells. ``in_cache`` is the
     smallest cache that the bytes fit in. ``beside`` has other rows of ours, timed in the same loop; ``skipped`` the
-    peers that could not be timed, each with the reason. ``goal`` is the first of the ``goals``, ``met`` says whether all
-    were that could be judged.
+    peers that could not be timed, each with the reason. ``goal`` is the first of the ``goals``, ``met`` says whether
+    all were that could be judged.
     """
 
     name: str
@@ -106,8 +106,8 @@ class RowResult:
         behind = self.speedup is not None and self.speedup < 1
         found = [self._beside_the_limit(goal) for goal in missed if goal.peer != "limit"] if self.of_limit else []
         if behind and self.of_limit and not {"best", self.best_peer} & {goal.peer for goal in missed}:
-            found.append(f"{self.best_peer} reaches {self.limit_ms / self.peers[self.best_peer]:.0%} of the limit, ours "
-                         f"{self.of_limit:.0%}")
+            found.append(f"{self.best_peer} reaches {self.limit_ms / self.peers[self.best_peer]:.0%} of the limit, "
+                         f"ours {self.of_limit:.0%}")
         return found + ([self.why] if self.why and (missed or behind) else [])
 
     def _beside_the_limit(self, goal):
