@@ -67,7 +67,8 @@ def _count(factor, sums):
 
 @_inline
 def _eight_images(w, w_at, x, x_at, size, factor):
-    """factor · Σ z for the rows of a block, whose ``size`` words begin at w[w_at], and eight images, from x[x_at] on."""
+    """factor · Σ z for the rows of a block, whose ``size`` words begin at w[w_at],
+    and eight images, from x[x_at] on."""
     a = b = c = d = e = f = g = h = (_zero(), _zero())
     for k in range(np.uint64(0), size, np.uint64(WORDS * LANES)):
         at, here = x_at + k, w_at + k

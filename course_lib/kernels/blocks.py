@@ -1,7 +1,7 @@
 """What the element-by-element kernels share: random numbers, rounding, and walking through an array block by block.
 
-A block is a vector of ``LANES`` numbers. Memory is the limit of these kernels, so input is fetched a few lines ahead, and
-results that no cache can hold are written past the caches: a plain store first reads the line that it overwrites.
+A block is a vector of ``LANES`` numbers. Memory is the limit of these kernels, so input is fetched a few lines ahead,
+and results that no cache can hold are written past the caches: a plain store first reads the line that it overwrites.
 
 Stochastic rounding is counter-based: the random number of an element depends on the seed and on the element's position,
 and on nothing else. Source of the mixing function: Steele, Lea, Flood 2014, "Fast splittable pseudorandom number
@@ -17,7 +17,8 @@ from course_lib.machine import simd
 
 NEAREST, DOWN, UP, TOWARD_ZERO, STOCHASTIC = range(5)
 
-LANES, PAIRS = 32, 16                   # numbers computed at a time; random numbers of 64 bits that serve so many float32
+# numbers computed at a time; random numbers of 64 bits that serve so many float32
+LANES, PAIRS = 32, 16
 AHEAD = 2048                            # bytes between what is computed and what is fetched
 LONG = 4096                             # entries that are worth an aligned start
 
@@ -39,7 +40,8 @@ def uniform(seed, i):
 
 @inline
 def _uniform64(x, seed, i):
-    z = simd.splat(seed + (np.uint64(i) + np.uint64(1)) * np.uint64(_GAMMA), LANES) + simd.ramp(np.uint64(_GAMMA), LANES)
+    z = (simd.splat(seed + (np.uint64(i) + np.uint64(1)) * np.uint64(_GAMMA), LANES)
+         + simd.ramp(np.uint64(_GAMMA), LANES))
     z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9
     z = (z ^ (z >> 27)) * 0x94D049BB133111EB
     z = (z ^ (z >> 31)) >> 11

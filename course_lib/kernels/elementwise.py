@@ -140,7 +140,8 @@ def squared_error_rows(x, scale, zero_point, qmin, qmax, out):
         out[r] = _dot(error, error)
 
 
-@kernel([types.void(array_of(real, 1), uint64, int64, array_of(real, 1, readonly=False)) for real in (float32, float64)])
+@kernel([types.void(array_of(real, 1), uint64, int64, array_of(real, 1, readonly=False))
+         for real in (float32, float64)])
 def round_stochastic(x, seed, first, out):
     """out[i] = ⌊x[i]⌋ + (u < x[i] − ⌊x[i]⌋), u element ``first`` + i of the random stream ``seed``.   x, out: (n,)"""
     for i in range(0, x.size, LANES):

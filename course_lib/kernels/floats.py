@@ -172,7 +172,8 @@ def _cut(v, size, drop, mode, seed, i):
     below = simd.splat(np.uint32((1 << drop) - 1), LANES)               # the bits to cut, all ones
     nothing, negative = below ^ below, simd.is_less(v, like(v, 0))
     if mode == NEAREST:
-        more = (below >> 1) + ((size >> drop) & 1)                      # half of a unit, a bit less if the last bit is 0
+        # half of a unit, a bit less if the last bit is 0
+        more = (below >> 1) + ((size >> drop) & 1)
     elif mode == STOCHASTIC:
         u = simd.convert(uniforms(v, seed, i) * 2.0**24, np.int32)
         # x < 0 moves away from zero where u ≥ f, the share of its distance to the number below

@@ -30,9 +30,9 @@ def _largest(x):
 def encode_blocks(x, group, layout, scale, codes):
     """scale[r, g] = 127 + ⌊log₂ max |x|⌋ − emax; codes[r, i] = x[r, i] / 2^(scale − 127) as an element, to the nearest.
 
-    x, codes: (rows, n), scale: (rows, G); a block is ``group`` numbers, the last one of a row may be shorter. layout: the
-    bits of the element format, the bits of float32 to drop, the code of its largest number, emax ≥ 1, the bits of its
-    smallest normal number in float32. A block with a NaN has scale 255; the NaN itself has code 0.
+    x, codes: (rows, n), scale: (rows, G); a block is ``group`` numbers, the last one of a row may be shorter. layout:
+    the bits of the element format, the bits of float32 to drop, the code of its largest number, emax ≥ 1, the bits of
+    its smallest normal number in float32. A block with a NaN has scale 255; the NaN itself has code 0.
     """
     drop, emax, sign_place, sign_bit = layout[1], layout[3], 32 - layout[0], 1 << (layout[0] - 1)
     last, min_normal = simd.splat(np.uint32(layout[2]), LANES), simd.splat(np.uint32(layout[4]), LANES)

@@ -1,8 +1,8 @@
 """Pack codes of b bits without a gap, and unpack them: code i in bits [i·b, (i + 1)·b) of one stream, lowest bit first.
 
-Where b divides 8 a byte holds whole codes, and a vector of 64 bytes is packed or unpacked at once: the codes of one byte
-are seen as one number of as many bytes, and slide together, or apart, in one or two shifts. The other widths go through
-a 64-bit number that takes eight codes, b bytes.
+Where b divides 8 a byte holds whole codes, and a vector of 64 bytes is packed or unpacked at once: the codes of one
+byte are seen as one number of as many bytes, and slide together, or apart, in one or two shifts. The other widths go
+through a 64-bit number that takes eight codes, b bytes.
 """
 
 import numba

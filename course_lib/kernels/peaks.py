@@ -1,4 +1,6 @@
-"""Arithmetic on what lies in registers and nothing else, and a copy: how fast this processor can go. The benchmarks' limits.
+"""Arithmetic on what lies in registers and nothing else, and a copy: how fast this processor can go.
+
+The benchmarks' limits.
 
 Eight sums that do not wait for one another keep the arithmetic units busy; each number that comes out depends on every
 step, so that the compiler can leave none away.
@@ -40,7 +42,8 @@ def float32_rounds(rounds):
 
 @kernel([int32(int64, array_of(uint8, 1), array_of(int8, 1))])
 def int8_rounds(rounds, x, w):
-    """s ← s + x · w, so many times, for eight vectors of int8 from w and one, which changes, from x: 64 numbers each."""
+    """s ← s + x · w, so many times,
+    for eight vectors of int8 from w and one, which changes, from x: 64 numbers each."""
     step = simd.splat(np.uint8(1), 64)
     a = simd.load(x, 0)
     s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = simd.splat(np.int32(0), 16)

@@ -25,8 +25,8 @@ def _now(typingctx, flag):
 def look(flag, patience, longer):
     """Look at flag[0] until it is not 0, ``patience`` times at most; then look on, ``longer`` times.
 
-    Whoever raised it holds Python's lock for some microseconds more. To come for the lock at once would be to fall asleep
-    over it.
+    Whoever raised it holds Python's lock for some microseconds more. To come for the lock at once would be to fall
+    asleep over it.
     """
     for _ in range(patience):
         if _now(flag) != 0:

@@ -1,12 +1,12 @@
 """A small pool of threads for the kernels, which release Python's lock: work is split into contiguous parts.
 
 The caller works too, so two threads mean one helper beside it. Parts that are asked for inside a part run one after the
-other, so a pool in a pool never multiplies threads; a result must not depend on where the cuts are, and then it does not
-depend on the count.
+other, so a pool in a pool never multiplies threads; a result must not depend on where the cuts are, and then it does
+not depend on the count.
 
-To be woken takes a thread a tenth of a millisecond on some machines, as long as many a kernel runs. So a helper stays awake
-for a fifth of a millisecond after its part, in case the next call comes at once, and the caller waits awake as long for
-the others. Then they sleep: PyTorch's threads have the cores to themselves while PyTorch works.
+To be woken takes a thread a tenth of a millisecond on some machines, as long as many a kernel runs. So a helper stays
+awake for a fifth of a millisecond after its part, in case the next call comes at once, and the caller waits awake as
+long for the others. Then they sleep: PyTorch's threads have the cores to themselves while PyTorch works.
 """
 
 import atexit

@@ -16,7 +16,9 @@ def threads():
 
 
 def set_threads(count):
-    """Let kernels use this many threads from now on; ``None`` goes back to the default. Results do not change, times do.
+    """Let kernels use this many threads from now on; ``None`` goes back to the default.
+
+    Results do not change, times do.
 
     Raises
     ------

@@ -15,7 +15,8 @@ def first(typingctx, count, lanes):
 
     def generate(context, builder, sig, args):
         count32 = context.cast(builder, args[0], sig.args[0], types.int32)
-        one = builder.insert_element(ir.Constant(llvm_type(kind), ir.Undefined), count32, ir.Constant(ir.IntType(32), 0))
+        one = builder.insert_element(ir.Constant(llvm_type(kind), ir.Undefined), count32,
+                                     ir.Constant(ir.IntType(32), 0))
         counts = builder.shuffle_vector(one, one, ir.Constant(llvm_type(kind), [0] * kind.lanes))
         inside = builder.icmp_signed(">", counts, ir.Constant(llvm_type(kind), list(range(kind.lanes))))
         return builder.sext(inside, llvm_type(kind))
@@ -62,7 +63,8 @@ def select(typingctx, chosen, a, b):
         return builder.select(chosen_bits(builder, args[0]), args[1], args[2])
 
     if a != b or chosen.lanes != a.lanes:
-        raise TypingError(f"select takes as many lanes to choose by as in two vectors of one type, not {chosen}, {a}, {b}")
+        raise TypingError("select takes as many lanes to choose by as in two vectors of one type, "
+                          f"not {chosen}, {a}, {b}")
     return a(chosen, a, b), generate
 
 
@@ -89,9 +91,11 @@ def ramp(typingctx, step, lanes):
     kind = Vector(number, constant(lanes, "lanes"))
 
     def generate(context, builder, sig, args):
-        one = builder.insert_element(ir.Constant(llvm_type(kind), ir.Undefined), args[0], ir.Constant(ir.IntType(32), 0))
+        one = builder.insert_element(ir.Constant(llvm_type(kind), ir.Undefined), args[0],
+                                     ir.Constant(ir.IntType(32), 0))
         zeros = ir.Constant(ir.VectorType(ir.IntType(32), kind.lanes), [0] * kind.lanes)
-        return builder.mul(builder.shuffle_vector(one, one, zeros), ir.Constant(llvm_type(kind), list(range(kind.lanes))))
+        return builder.mul(builder.shuffle_vector(one, one, zeros),
+                           ir.Constant(llvm_type(kind), list(range(kind.lanes))))
 
     return kind(number, lanes), generate
 

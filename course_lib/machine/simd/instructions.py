@@ -10,7 +10,8 @@ from course_lib.machine.simd.vectors import BYTES, Addresses, Vector, address, c
 
 @intrinsic
 def splat4(typingctx, array, i):
-    """The four bytes array[i : i + 4], sixteen times over: what ``dot4`` multiplies with four columns of sixteen rows."""
+    """The four bytes array[i : i + 4], sixteen times over:
+    what ``dot4`` multiplies with four columns of sixteen rows."""
     kind = Vector(array.dtype, BYTES)
     if array.dtype.bitwidth != 8:
         raise TypingError("splat4 takes an array of bytes")
@@ -41,7 +42,8 @@ def logic3(truth, plain):
         as_words = ir.VectorType(ir.IntType(32), BYTES // 4)
         words = [builder.bitcast(a, as_words) for a in args]
         name = "llvm.x86.avx512.pternlog.d.512"
-        return builder.bitcast(call(builder, name, as_words, [*words, ir.Constant(ir.IntType(32), table)]), llvm_type(kind))
+        return builder.bitcast(call(builder, name, as_words, [*words, ir.Constant(ir.IntType(32), table)]),
+                               llvm_type(kind))
 
     def typed(typingctx, a, b, c):
         return a(a, b, c), generate
@@ -160,7 +162,8 @@ def lookup32(typingctx, table, indices):
 
 @intrinsic
 def pick_of_four(typingctx, vector, which):
-    """vector[4 ⌊l / 4⌋ + which[l] mod 4] in lane l, for 16 lanes of float32: each lane picks within its group of four."""
+    """vector[4 ⌊l / 4⌋ + which[l] mod 4] in lane l, for 16 lanes of float32:
+    each lane picks within its group of four."""
     if (str(vector.dtype), vector.lanes, str(which.dtype), which.lanes) != ("float32", 16, "int32", 16):
         raise TypingError("pick_of_four takes 16 lanes of float32 and 16 of int32")
 
@@ -168,8 +171,10 @@ def pick_of_four(typingctx, vector, which):
         if has("avx512f"):
             return call(builder, "llvm.x86.avx512.vpermilvar.ps.512", llvm_type(vector), args)
         group = [4 * (lane // 4) for lane in range(16)]
-        of = [builder.shuffle_vector(args[0], args[0], ir.Constant(args[1].type, [g + j for g in group])) for j in range(4)]
-        low, high = (chosen_bits(builder, builder.and_(args[1], ir.Constant(args[1].type, [bit] * 16))) for bit in (1, 2))
+        of = [builder.shuffle_vector(args[0], args[0], ir.Constant(args[1].type, [g + j for g in group]))
+              for j in range(4)]
+        low, high = (chosen_bits(builder, builder.and_(args[1], ir.Constant(args[1].type, [bit] * 16)))
+                     for bit in (1, 2))
         return builder.select(high, builder.select(low, of[3], of[2]), builder.select(low, of[1], of[0]))
 
     return vector(vector, which), generate

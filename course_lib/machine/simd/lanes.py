@@ -42,7 +42,8 @@ def sum(typingctx, vector):
 
 
 def _operator(symbol, of_floats, signed, unsigned=None):
-    """Let ``a symbol b`` work for two vectors of one type, or a vector and a number: the names of the builder's methods."""
+    """Let ``a symbol b`` work for two vectors of one type, or a vector and a number:
+    the names of the builder's methods."""
 
     @infer_global(symbol)
     class Template(AbstractTemplate):

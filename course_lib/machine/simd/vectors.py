@@ -23,8 +23,8 @@ def has(feature):
 
 
 def aligned(shape, dtype):
-    """A new array that begins at a multiple of 64 bytes, as ``np.empty`` does not: a vector of 64 bytes that lies across
-    two cache lines takes two loads."""
+    """A new array that begins at a multiple of 64 bytes, as ``np.empty`` does not: a vector of 64 bytes that lies
+    across two cache lines takes two loads."""
     size = math.prod(shape) * np.dtype(dtype).itemsize
     memory = np.empty(size + BYTES, np.uint8)
     start = -memory.__array_interface__["data"][0] % BYTES
