@@ -1,4 +1,7 @@
-"""Two more controls: bits to flip, and a line of text. Both work by keyboard and have names that a screen reader says."""
+"""Two more controls: bits to flip, and a line of text.
+
+Both work by keyboard and have names that a screen reader says.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,8 @@ from course_lib.panels.base import LABEL_WIDTH
 
 
 class Bits(widgets.VBox):
-    """A whole number as its bits, highest first, eight to a row: each a button that flips it; under them one less, one more.
+    """A whole number as its bits, highest first, eight to a row: each a button that flips it;
+    under them one less, one more.
 
     ``value`` is the number; what does not fit into the bits in use is clamped.
     """
@@ -99,7 +103,8 @@ class Entry:
 
 # A button's digit is drawn by the style sheet: so its accessible name is its tooltip, "exponent bit worth 8: 1".
 CSS = """<style>
-.cl-bits .widget-toggle-button { padding: 0; line-height: 26px; height: 28px; box-shadow: none; font: 600 16px monospace; color: #222; }
+.cl-bits .widget-toggle-button { padding: 0; line-height: 26px; height: 28px; box-shadow: none; \
+font: 600 16px monospace; color: #222; }
 .cl-bits .widget-toggle-button::before { content: "0"; content: "0" / ""; }
 .cl-bits .widget-toggle-button.mod-active::before { content: "1"; content: "1" / ""; }
 .cl-bits .widget-toggle-button:focus-visible { outline: 3px solid #222; outline-offset: 1px; }

@@ -54,8 +54,8 @@ class EmbeddingPanel(Panel):
     name = "embeddings"
     title = "Room for a tree"
     try_this = (
-        "From which dimension on is flat space good enough? Back in dimension 2: how many bits does a coordinate need, in "
-        "each space, and why so many in the ball?"
+        "From which dimension on is flat space good enough? Back in dimension 2: how many bits does a coordinate need, "
+        "in each space, and why so many in the ball?"
     )
     size = (640, 480)
     heavy = True
@@ -71,7 +71,9 @@ class EmbeddingPanel(Panel):
     def controls(self):
         names = {CLASSES: "exceptions", TREE: "full tree", YOURS: "your own"}
         return {
-            "which": Choice("graph", {f"{names[key]}, {len(one.nodes)} nodes": key for key, one in self._graphs.items()}),
+            "which": Choice(
+                "graph", {f"{names[key]}, {len(one.nodes)} nodes": key for key, one in self._graphs.items()}
+            ),
             "dimension": Slider("dimension", 2, 10),
             "step": Slider("training step", 0, STEPS, EVERY),
             "bits": Choice(
@@ -94,7 +96,11 @@ class EmbeddingPanel(Panel):
             score[geometry] = reconstruction(points[geometry], graph, geometry)
             course[geometry] = done.every * np.arange(len(scores)), scores
         visited = {
-            geometry: {d: scores[-1] for (name, which, d), (_, scores) in self._trained.items() if (name, which) == (state.which, geometry)}
+            geometry: {
+                d: scores[-1]
+                for (name, which, d), (_, scores) in self._trained.items()
+                if (name, which) == (state.which, geometry)
+            }
             for geometry in Geometry
         }
         return EmbeddingResult(state, graph, points, score, course, visited, partial)
@@ -126,7 +132,9 @@ class EmbeddingPanel(Panel):
                 ax.plot(np.cos(angle), np.sin(angle), color=plots.REAL, linewidth=1.4)
             (edges,) = ax.plot([], [], color=plots.PRUNED, linewidth=1.2, **moving)
             (nodes,) = ax.plot([], [], "o", color=COLORS[geometry], markersize=4.5, **moving)
-            names = [ax.text(0, 0, "", fontsize=10.5, ha="center", va="bottom", weight="bold", **moving) for _ in range(3)]
+            names = [
+                ax.text(0, 0, "", fontsize=10.5, ha="center", va="bottom", weight="bold", **moving) for _ in range(3)
+            ]
             self._maps[geometry] = edges, nodes, names
 
         self._over_steps = figure.add_axes((0.1, 0.115, 0.38, 0.19))
@@ -137,16 +145,24 @@ class EmbeddingPanel(Panel):
         self._over_dimensions.set_xlim(1.7, 10.3)
         self._over_dimensions.set_xticks([2, 4, 6, 8, 10])
         self._curves, self._visited = {}, {}
-        for ax, lines, style in ((self._over_steps, self._curves, {}), (self._over_dimensions, self._visited, {"marker": "o", "markersize": 6})):
+        for ax, lines, style in (
+            (self._over_steps, self._curves, {}),
+            (self._over_dimensions, self._visited, {"marker": "o", "markersize": 6}),
+        ):
             ax.set_ylim(0, 1.08)
             ax.set_yticks([0, 0.5, 1])
             for geometry in Geometry:
                 (line,) = ax.plot([], [], color=COLORS[geometry], linewidth=2, **style, **moving)
-                (here,) = ax.plot([], [], "o", color=COLORS[geometry], markersize=12, fillstyle="none", markeredgewidth=2.4, clip_on=False, **moving)
+                (here,) = ax.plot(
+                    [], [], "o", color=COLORS[geometry], markersize=12, fillstyle="none", markeredgewidth=2.4,
+                    clip_on=False, **moving,
+                )  # fmt: skip
                 lines[geometry] = line, here
         self._over_steps.set_ylabel("MAP")
         self._numbers = {
-            geometry: figure.text(x, 0.95, "", fontsize=18, weight="bold", color=COLORS[geometry], ha="center", va="center", **moving)
+            geometry: figure.text(
+                x, 0.95, "", fontsize=18, weight="bold", color=COLORS[geometry], ha="center", va="center", **moving
+            )
             for geometry, x in zip(Geometry, (0.25, 0.75))
         }
         self._note = figure.text(0.5, 0.895, "", fontsize=12, ha="center", va="center", **moving)
@@ -187,7 +203,8 @@ class EmbeddingPanel(Panel):
 
 
 def rounded(points, bits, geometry):
-    """Coordinates rounded to ``bits`` bits on even steps over their range; in the ball, nobody is rounded onto the rim."""
+    """Coordinates rounded to ``bits`` bits on even steps over their range;
+    in the ball, nobody is rounded onto the rim."""
     if bits == FLOAT:
         return points
     reach = 1.0 if geometry is Geometry.POINCARE else float(np.abs(points).max())
@@ -199,11 +216,13 @@ def rounded(points, bits, geometry):
 
 
 def shadow(points):
-    """(n, dimension) -> (n, 2): as they are in the plane, else their shadow on the two axes along which they spread most."""
+    """(n, dimension) -> (n, 2): as they are in the plane,
+    else their shadow on the two axes along which they spread most."""
     if points.shape[1] == 2:
         return points
     axes = np.linalg.svd(points, full_matrices=False)[2][:2]
-    axes = axes * np.sign(axes[:, np.abs(axes).argmax(1)].diagonal())[:, None]  # a sign of one's own, so that nothing flips
+    # a sign of one's own, so that nothing flips
+    axes = axes * np.sign(axes[:, np.abs(axes).argmax(1)].diagonal())[:, None]
     return points @ axes.T  # about the origin, where the centre of the ball stays
 
 

@@ -1,6 +1,8 @@
-"""Float bits: flip the bits of a number and see its value, its neighbours, and where it lies on the format's number line.
+"""Float bits: flip the bits of a number and see its value, its neighbours, and where it lies on the format's number
+line.
 
-Everything shown follows from ``course_lib.numerics.formats``; the number line is walked with ``FloatFormat.neighbours``.
+Everything shown follows from ``course_lib.numerics.formats``; the number line is walked with
+``FloatFormat.neighbours``.
 """
 
 from __future__ import annotations
@@ -220,7 +222,9 @@ class FloatBitsPanel(Panel):
         format = result.format
         wide = min(0.058, 0.99 / format.bits)
         bits = f"{result.state.code:0{format.bits}b}"
-        colours = [(COLOURS if bit == "1" else PALE)[kind] for bit, (kind, _) in zip(bits, bit_names(format), strict=True)]
+        colours = [
+            (COLOURS if bit == "1" else PALE)[kind] for bit, (kind, _) in zip(bits, bit_names(format), strict=True)
+        ]
         self._boxes.set_facecolors(colours)
         for text, bit, colour in zip(self._digits, bits, colours, strict=False):
             text.set_text(bit)
@@ -242,7 +246,8 @@ class FloatBitsPanel(Panel):
             x += 0.017 * len(text) + 0.025  # not into the next one
 
     def _draw_line(self, format):
-        """The half line of a format, each number (wide formats: each power of two) a stroke, on a scale of powers of ten."""
+        """The half line of a format,
+        each number (wide formats: each power of two) a stroke, on a scale of powers of ten."""
         self._format = format.name
         ax, (lowest, largest) = self._whole, (math.log10(x) for x in (format.min_subnormal, format.max))
         room = 0.09 * (largest - lowest)

@@ -1,4 +1,5 @@
-"""Image compression: quality, resolution and colour → the picture, its bytes as JPEG, PNG and raw, and one block's codes.
+"""Image compression: quality, resolution and colour →
+the picture, its bytes as JPEG, PNG and raw, and one block's codes.
 
 The files are made by Pillow, whole, in memory; the codes are the course's own (``course_lib.coding.jpeg_codes``).
 """
@@ -84,7 +85,8 @@ class ImagesPanel(Panel):
             image = checked_image(image) if isinstance(image, (np.ndarray, list)) else read_image(image)
             self._pictures[YOURS] = image
             start = {"picture": YOURS, **start}
-        self._shrunk = {}  # (picture, factor) -> (pixels, bytes as PNG): PNG is slow to make and does not depend on quality
+        # (picture, factor) -> (pixels, bytes as PNG): PNG is slow to make and does not depend on quality
+        self._shrunk = {}
         super().__init__(**start)
 
     def controls(self):
@@ -156,9 +158,13 @@ class ImagesPanel(Panel):
         for v, u in np.ndindex(8, 8):  # zeros stay in the background and show through
             ax.text(v, u, "0", ha="center", va="center", fontsize=10, color=plots.PRUNED)
         self._grid = ax.imshow(np.ma.zeros((8, 8)), cmap="Blues", vmin=0, vmax=9, aspect="auto", **moving)
-        self._cells = [[ax.text(v, u, "", ha="center", va="center", fontsize=10, **moving) for v in range(8)] for u in range(8)]
+        self._cells = [
+            [ax.text(v, u, "", ha="center", va="center", fontsize=10, **moving) for v in range(8)] for u in range(8)
+        ]
 
-        self._number = figure.text(0.0, 0.96, "", fontsize=20, weight="bold", color=plots.QUANTIZED, va="center", **moving)
+        self._number = figure.text(
+            0.0, 0.96, "", fontsize=20, weight="bold", color=plots.QUANTIZED, va="center", **moving
+        )
         self._line = figure.text(0.0, 0.9, "", fontsize=12, va="center", **moving)
 
     def draw(self, figure, result):
@@ -189,9 +195,11 @@ class ImagesPanel(Panel):
     def describe(self, result):
         height, width = result.original.shape[:2]
         return (
-            f"The {result.state.picture} photograph, {width} × {height} pixels, as a JPEG of quality {result.state.quality}: "
-            f"{_bytes(result.jpeg)}, {_against(result)}; PNG {_bytes(result.png)}, raw {_bytes(result.raw)}. PSNR {result.psnr:.1f} dB. "
-            f"{100 * result.zeros:.0f} % of the brightness codes are zero; the block at row {result.corner[0]}, column {result.corner[1]} keeps "
+            f"The {result.state.picture} photograph, {width} × {height} pixels, "
+            f"as a JPEG of quality {result.state.quality}: {_bytes(result.jpeg)}, {_against(result)}; "
+            f"PNG {_bytes(result.png)}, raw {_bytes(result.raw)}. PSNR {result.psnr:.1f} dB. "
+            f"{100 * result.zeros:.0f} % of the brightness codes are zero; "
+            f"the block at row {result.corner[0]}, column {result.corner[1]} keeps "
             f"{np.count_nonzero(result.codes)} of 64."
         )
 

@@ -1,4 +1,5 @@
-"""Gradient descent in few bits: format, rounding, starting point, learning rate → where it goes, and what rounding added.
+"""Gradient descent in few bits: format, rounding, starting point, learning rate →
+where it goes, and what rounding added.
 
 f(x) = (x − 1024)², as in Xia et al. 2024. Every step rounds three results: the gradient, its product with the learning
 rate, and the new x (``numerics.gradient_descent_in``). The grey twin takes the same steps in float64.
@@ -122,7 +123,8 @@ class RoundingPanel(Panel):
         (self._exact,) = ax.plot([], [], color=plots.REAL, linewidth=3.5, **moving)
         (self._others,) = ax.plot([], [], color=plots.QUANTIZED, linewidth=0.8, alpha=0.45, **moving)
         (self._run,) = ax.plot([], [], color=plots.QUANTIZED, marker="o", markersize=3.5, linewidth=1.6, **moving)
-        words = {"exact": (0.40, plots.REAL), "rounded": (0.59, plots.QUANTIZED), "nearest gets stuck": (1.0, plots.ERROR)}
+        words = {"exact": (0.40, plots.REAL), "rounded": (0.59, plots.QUANTIZED),
+                 "nearest gets stuck": (1.0, plots.ERROR)}  # fmt: skip
         for word, (right, color) in words.items():
             ax.text(right, 1.035, word, color=color, transform=ax.transAxes, fontsize=13, weight="bold", ha="right")
 
@@ -168,9 +170,10 @@ class RoundingPanel(Panel):
         stuck = (f"Rounding to the nearest is stuck from {result.stuck[0]:g} to {result.stuck[1]:g}" if result.stuck
                  else "Rounding to the nearest is stuck nowhere but at 1024")
         return (
-            f"Gradient descent on (x − 1024)² in {NAMES[state.format]}, rounding {state.rounding.replace('_', ' ')}, from "
-            f"{state.start}, learning rate {state.lr:g} stored as {result.lr:.4g}: after {state.steps} steps x is "
-            f"{result.end:.6g}{many}, in exact arithmetic {result.exact[-1]:.6g}. The last step that moved is {result.last_move}; "
+            f"Gradient descent on (x − 1024)² in {NAMES[state.format]}, rounding {state.rounding.replace('_', ' ')}, "
+            f"from {state.start}, learning rate {state.lr:g} stored as {result.lr:.4g}: after {state.steps} steps x is "
+            f"{result.end:.6g}{many}, in exact arithmetic {result.exact[-1]:.6g}. "
+            f"The last step that moved is {result.last_move}; "
             f"rounding has added {result.added[-1].mean():.4g}{many}. {stuck}. At x = {last:g} the step wanted is "
             f"{result.wanted:.4g}, the gap to the next number {result.gap:.4g}."
         )
