@@ -27,7 +27,8 @@ __all__ = ["Embedding", "Geometry", "Graph", "class_hierarchy", "distances", "em
 
 RIM = 1e-5  # points stay within radius 1 − RIM, as in the source's code
 START = 1e-3  # first coordinates lie between −START and START
-BURN_IN, SLOW = 0.1, 0.1  # the first tenth of the steps run at a tenth of the rate, while directions sort themselves out
+# the first tenth of the steps run at a tenth of the rate, while directions sort themselves out
+BURN_IN, SLOW = 0.1, 0.1
 
 
 class Geometry(str, Enum):
@@ -74,7 +75,8 @@ def full_tree(branching, depth):
 
 
 def class_hierarchy(root=BaseException, modules=(builtins,)):
-    """The classes below ``root`` that ``modules`` name, and those they inherit from: an edge joins a class and its base.
+    """The classes below ``root`` that ``modules`` name, and those they inherit from:
+    an edge joins a class and its base.
 
     The default is the tree of built-in exceptions that Python's documentation prints. Classes may have two bases, so
     in general it is no tree. It differs a little from one version of Python to the next.
@@ -139,7 +141,8 @@ def distances(points, geometry):
 
 
 class Embedding(NamedTuple):
-    """Points after training, and on the way: ``history[i]`` are the points after ``every * i`` steps, (n, dimension)."""
+    """Points after training, and on the way:
+    ``history[i]`` are the points after ``every * i`` steps, (n, dimension)."""
 
     points: np.ndarray
     history: np.ndarray
@@ -155,9 +158,9 @@ class Embedding(NamedTuple):
 def embed(graph, geometry, dimension, *, steps=300, rate=None, every=10, seed=0):
     """Train one point for each node of ``graph``.
 
-    The loss of an edge u–v is −log of e^−d(u,v) against e^−d(u,v') summed over v and all v' that are not u's neighbours.
-    All nodes move at once; the first points come from a generator seeded with ``seed``. On one thread: the same arguments
-    give the same points on the same kind of processor.
+    The loss of an edge u–v is −log of e^−d(u,v) against e^−d(u,v') summed over v and all v' that are not u's
+    neighbours. All nodes move at once; the first points come from a generator seeded with ``seed``. On one thread: the
+    same arguments give the same points on the same kind of processor.
 
     Parameters
     ----------
@@ -202,7 +205,8 @@ def embed(graph, geometry, dimension, *, steps=300, rate=None, every=10, seed=0)
 
 
 def edge_loss(apart, near):
-    """The loss summed over all edges, in both directions: ``apart`` (n, n) distances, ``near`` (n, n) who is a neighbour."""
+    """The loss summed over all edges, in both directions:
+    ``apart`` (n, n) distances, ``near`` (n, n) who is a neighbour."""
     itself = torch.eye(len(near), dtype=torch.bool)
     strangers = torch.logsumexp((-apart).masked_fill(near | itself, -math.inf), 1, keepdim=True)  # (n, 1)
     to_neighbour = -apart[near]
@@ -210,7 +214,10 @@ def edge_loss(apart, near):
 
 
 def move(points, gradient, rate, geometry):
-    """One step down the gradient. In the ball the metric shrinks it by ((1 − ‖θ‖²) / 2)², and nobody leaves the ball."""
+    """One step down the gradient.
+
+    In the ball the metric shrinks it by ((1 − ‖θ‖²) / 2)², and nobody leaves the ball.
+    """
     if geometry is Geometry.EUCLIDEAN:
         return points - rate * gradient
     shrink = ((1 - (points * points).sum(1, keepdim=True)) / 2) ** 2
@@ -222,8 +229,8 @@ def move(points, gradient, rate, geometry):
 def mean_average_precision(apart, near):
     """How well distances give the neighbours back, from 0 to 1 (reconstruction).
 
-    For each node, all others are ranked by distance. Its average precision is the mean, over its neighbours, of the share
-    of neighbours among all nodes up to and with that one. 1: every node's neighbours are its nearest nodes.
+    For each node, all others are ranked by distance. Its average precision is the mean, over its neighbours, of the
+    share of neighbours among all nodes up to and with that one. 1: every node's neighbours are its nearest nodes.
 
     Parameters
     ----------

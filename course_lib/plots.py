@@ -306,8 +306,8 @@ def spread_labels(ax, texts, x, y, *, avoid=(), fontsize=12):
 def name_axes(ax, title, x, y, *, left=44):
     """Title and axis labels in the sizes and places that small axes in a panel need.
 
-    The places are fixed: finding them takes a quarter of the time that drawing the axes takes. ``left`` is how many pixels
-    left of the axes the name of y stands: more where the numbers beside it are long.
+    The places are fixed: finding them takes a quarter of the time that drawing the axes takes. ``left`` is how many
+    pixels left of the axes the name of y stands: more where the numbers beside it are long.
     """
     figure, box = ax.figure, ax.get_position()
     width, height = (box.size * figure.get_size_inches() * figure.dpi).round()

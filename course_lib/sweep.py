@@ -6,9 +6,9 @@
     >>> rows == read(path) == [{"x": 1, "square": 1}, {"x": 2, "square": 4}, {"x": 3, "square": 9}]
     True
 
-A finished row is on the disk before the next one counts as finished, in a file beside the table. A run that was stopped,
-killed or switched off goes on from there when it is started again, and the table that comes out is the same: its rows stand
-in the order of the settings. The table itself appears, or is replaced, when all of it is there.
+A finished row is on the disk before the next one counts as finished, in a file beside the table. A run that was
+stopped, killed or switched off goes on from there when it is started again, and the table that comes out is the same:
+its rows stand in the order of the settings. The table itself appears, or is replaced, when all of it is there.
 """
 
 import csv
@@ -49,9 +49,9 @@ def grid(**values):
 def run(path, settings, compute, *, executor=None, progress=True):
     """Compute a row for each setting and write them all to ``path``; go on where an earlier run was stopped.
 
-    Finished rows are kept in ``<path>.part`` until the table is whole. They are found again by the setting they belong to,
-    so put everything that decides a result into the settings, the number of epochs too. Delete that file after a change of
-    ``compute``.
+    Finished rows are kept in ``<path>.part`` until the table is whole. They are found again by the setting they belong
+    to, so put everything that decides a result into the settings, the number of epochs too. Delete that file after a
+    change of ``compute``.
 
     Parameters
     ----------
@@ -62,8 +62,8 @@ def run(path, settings, compute, *, executor=None, progress=True):
     compute : callable(**setting) -> dict
         The results of one row, always with the same names. With processes it must be a function of a module.
     executor : concurrent.futures.Executor, optional
-        Runs the rows side by side (a pool of threads or processes, joblib's, Dask's); without one they run here, one after
-        the other. It is left open.
+        Runs the rows side by side (a pool of threads or processes, joblib's, Dask's); without one they run here, one
+        after the other. It is left open.
     progress : bool
         Show a bar.
 
@@ -86,9 +86,11 @@ def run(path, settings, compute, *, executor=None, progress=True):
     wanted = {}
     for setting in settings:
         if list(setting) != names:
-            raise ValueError(f"settings have the names {names} and {list(setting)}; all should have the same, in one order")
+            raise ValueError(f"settings have the names {names} and {list(setting)}; all should have the same, "
+                             "in one order")
         if wanted.setdefault(_key(setting), setting) is not setting:
-            raise ValueError(f"settings hold {setting} twice (or values that look the same in a table); each should differ")
+            raise ValueError(f"settings hold {setting} twice (or values that look the same in a table); "
+                             "each should differ")
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(f"{path}.lock")
     try:
@@ -120,11 +122,12 @@ def read(path, *, text=()):
 
     Returns
     -------
-    list of dict; whole numbers are int, other numbers float ("nan" and "inf" too), True and False are bool, an empty cell is
-    None, the rest is str
+    list of dict; whole numbers are int, other numbers float ("nan" and "inf" too), True and False are bool, an empty
+    cell is None, the rest is str
     """
     with Path(path).open(newline="", encoding="utf-8") as file:
-        return [{name: cell if name in text else _value(cell) for name, cell in row.items()} for row in csv.DictReader(file)]
+        return [{name: cell if name in text else _value(cell) for name, cell in row.items()}
+                for row in csv.DictReader(file)]
 
 
 class _Rows:
@@ -138,8 +141,8 @@ class _Rows:
             if self.columns is None:
                 self.columns = line
                 if line[: len(names)] != names:
-                    raise ValueError(f"{path.name} holds rows with the columns {line}, and settings have the names {names}; "
-                                     "delete it to begin again")
+                    raise ValueError(f"{path.name} holds rows with the columns {line}, and settings have the names "
+                                     f"{names}; delete it to begin again")
             else:
                 self.done[tuple(line[: len(names)])] = line[len(names):]
         self._file = path.open("ab")
@@ -155,8 +158,8 @@ class _Rows:
             self.columns = columns
             self._write(columns)
         if columns != self.columns:
-            raise ValueError(f"the results have the names {list(results)} here and {self.columns[len(self.names):]} in rows "
-                             f"finished earlier; they should agree, or delete {self.path.name} to begin again")
+            raise ValueError(f"the results have the names {list(results)} here and {self.columns[len(self.names):]} in "
+                             f"rows finished earlier; they should agree, or delete {self.path.name} to begin again")
         self.done[_key(setting)] = list(_key(results))
         self._write([*_key(setting), *_key(results)])
 
@@ -223,7 +226,8 @@ def _cell(name, value):
     if hasattr(value, "item") and getattr(value, "ndim", None) == 0:    # a NumPy number
         value = value.item()
     if not isinstance(value, str | int | float | None):
-        raise ValueError(f"{name} is a {type(value).__name__}; a cell of a table should be a str, a number, a bool or None")
+        raise ValueError(f"{name} is a {type(value).__name__}; a cell of a table should be a str, a number, a bool "
+                         "or None")
     text = "" if value is None else str(value)
     if "\n" in text or "\r" in text:
         raise ValueError(f"{name} is {value!r}; a cell should have no line break")

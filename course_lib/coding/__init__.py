@@ -1,4 +1,7 @@
-"""Bits in a file: how codes are stored, what they are worth, and how JPEG does it. NumPy, and Pillow for image files."""
+"""Bits in a file: how codes are stored, what they are worth, and how JPEG does it.
+
+NumPy, and Pillow for image files.
+"""
 
 from course_lib.lazy import room
 

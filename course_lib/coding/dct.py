@@ -79,7 +79,8 @@ def jpeg_coefficients(grey):
     """
     grey = checked_image(grey, "grey")
     if grey.ndim != 2:
-        raise ValueError(f"grey has shape {grey.shape}; it should be (height, width): take cl.coding.luminance(image) first")
+        raise ValueError(f"grey has shape {grey.shape}; it should be (height, width): "
+                         "take cl.coding.luminance(image) first")
     matrix = cosine_matrix()
     return matrix @ (to_blocks(grey) - 128.0) @ matrix.T
 
@@ -97,7 +98,8 @@ def jpeg_codes(grey, quality, *, base=LUMINANCE):
     Returns
     -------
     codes : ndarray, (rows, columns, 8, 8) int16
-        Code [i, j, u, v] is vertical frequency u, horizontal frequency v of block (i, j); the last blocks may be padded.
+        Code [i, j, u, v] is vertical frequency u, horizontal frequency v of block (i, j);
+        the last blocks may be padded.
 
     Raises
     ------

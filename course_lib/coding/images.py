@@ -14,7 +14,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from course_lib.arguments import as_array
 
-SUBSAMPLING = ("4:4:4", "4:2:2", "4:2:0")  # colour kept at every pixel, every second one, every second in both directions
+# colour kept at every pixel, every second one, every second in both directions
+SUBSAMPLING = ("4:4:4", "4:2:2", "4:2:0")
 
 
 class ImageError(ValueError):
@@ -35,9 +36,11 @@ def checked_image(image, name="image"):
     except TypeError as error:
         raise ImageError(f"{name} is not an array of pixels ({error})") from error
     if image.dtype != np.uint8:
-        raise ImageError(f"{name} has dtype {image.dtype}; an image is uint8, 0 to 255 (real pixels: quantize them first)")
+        raise ImageError(f"{name} has dtype {image.dtype}; an image is uint8, 0 to 255 "
+                         "(real pixels: quantize them first)")
     if not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)) or image.size == 0:
-        raise ImageError(f"{name} has shape {image.shape}; an image is (height, width) or (height, width, 3), and not empty")
+        raise ImageError(f"{name} has shape {image.shape}; an image is (height, width) or (height, width, 3), "
+                         "and not empty")
     return np.ascontiguousarray(image)
 
 
@@ -69,7 +72,8 @@ def open_image(file):
             picture = Image.open(io.BytesIO(content))
             picture.load()
     except UnidentifiedImageError as error:
-        raise ImageError(f"{name}: not an image; it begins with {content[:8]!r}, and should be a PNG, a JPEG or the like") from error
+        raise ImageError(f"{name}: not an image; it begins with {content[:8]!r}, and should be a PNG, a JPEG "
+                         "or the like") from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ImageError(f"{name}: a damaged image ({error})") from error
     return picture
@@ -169,7 +173,8 @@ def shrink(image, factor):
     """
     image = checked_image(image)
     if not isinstance(factor, (int, np.integer)) or not 1 <= factor <= min(image.shape[:2]):
-        raise ValueError(f"factor is {factor!r}; it should be a whole number from 1 to {min(image.shape[:2])}, the shorter side")
+        raise ValueError(f"factor is {factor!r}; it should be a whole number from 1 to {min(image.shape[:2])}, "
+                         "the shorter side")
     return np.array(Image.fromarray(image).reduce(int(factor)))
 
 

@@ -82,8 +82,8 @@ def load(name=None, *, mirrors=None):
     """Load a data set, and say in one line which one was taken.
 
     MNIST is looked for in ``$COURSE_DATA/mnist`` (or where torchvision puts it, ``MNIST/raw``), then in the user's
-    cache, then on the network (11 MB, once). Without it, the UCI digits. A network that failed is left alone for a quarter of an hour, unless MNIST is asked
-    for by name; with ``COURSE_OFFLINE=1`` it is never tried.
+    cache, then on the network (11 MB, once). Without it, the UCI digits. A network that failed is left alone for a
+    quarter of an hour, unless MNIST is asked for by name; with ``COURSE_OFFLINE=1`` it is never tried.
 
     Parameters
     ----------

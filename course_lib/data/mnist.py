@@ -100,8 +100,8 @@ def find_mnist(*, insist=False, mirrors=None):
     MnistUnavailable
         They are nowhere to be had.
     DataFileError
-        A file below ``$COURSE_DATA`` is damaged or cannot be read: it was put there by hand, so it is not passed over in
-        silence.
+        A file below ``$COURSE_DATA`` is damaged or cannot be read: it was put there by hand, so it is not passed over
+        in silence.
     """
     aside = ""
     if given := os.environ.get("COURSE_DATA"):

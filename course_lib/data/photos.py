@@ -1,7 +1,7 @@
 """Two photographs that come inside scikit-learn, read from its package without importing it.
 
-Both are under the Creative Commons licence CC BY 2.0: china.jpg by danielbuechele, flower.jpg from the page of vultilion,
-both on Flickr (scikit-learn's README beside the files).
+Both are under the Creative Commons licence CC BY 2.0: china.jpg by danielbuechele, flower.jpg from the page of
+vultilion, both on Flickr (scikit-learn's README beside the files).
 """
 
 import importlib.util

@@ -2,7 +2,8 @@
 
 Weights, biases, activations, the errors that travel back and the updates are all rounded to one ⟨IL, FL⟩. A sum of
 products is not: as in hardware it runs in a wide accumulator, and only its result is rounded. Here float64 is that
-accumulator, and holds such sums exactly up to words of 20 bits or so. The softmax, which sees ten numbers, runs in float64.
+accumulator, and holds such sums exactly up to words of 20 bits or so. The softmax, which sees ten numbers, runs in
+float64.
 
 NumPy only: the point is to see every place where a number is rounded, and automatic differentiation would hide half.
 
@@ -22,7 +23,8 @@ __all__ = ["FixedPointLog", "FixedPointNet", "fixed_point_step", "train_fixed_po
 
 
 class FixedPointLog(NamedTuple):
-    """One number an epoch: mean loss on the training batches; share of the non-zero updates that were rounded to zero."""
+    """One number an epoch: mean loss on the training batches;
+    share of the non-zero updates that were rounded to zero."""
 
     loss: list
     lost: list
@@ -62,7 +64,8 @@ def train_fixed_point(dataset, fixed, *, rounding=Rounding.NEAREST, update_round
                       batch_size=100, lr=0.1, seed=0, progress=True):
     """Train a fully connected network by plain gradient descent on batches, all in one fixed-point format.
 
-    The same arguments give the same network on the same kind of processor: sums run on one thread. Images left over after the last whole batch of an epoch are skipped.
+    The same arguments give the same network on the same kind of processor: sums run on one thread. Images left over
+    after the last whole batch of an epoch are skipped.
 
     Parameters
     ----------
@@ -123,8 +126,8 @@ def train_fixed_point(dataset, fixed, *, rounding=Rounding.NEAREST, update_round
 def fixed_point_step(net, x, y, rate, keep_update):
     """One step of gradient descent on a batch, in place.
 
-    ``rate`` is the learning rate over the batch size. Returns the mean loss, how many updates rounding made zero, and how
-    many were not zero before.
+    ``rate`` is the learning rate over the batch size. Returns the mean loss, how many updates rounding made zero, and
+    how many were not zero before.
     """
     keep, outputs = net.keep, net.activations(x)                        # rounded: every layer's output
     odds = np.exp(outputs[-1] - outputs[-1].max(axis=1, keepdims=True))

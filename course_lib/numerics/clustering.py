@@ -20,7 +20,8 @@ from course_lib.machine import ways
 from course_lib.numerics.codebook import nearest_level, nearest_level_one
 
 LARGEST = 1e150                                         # the square of a larger number may not fit float64
-FEW = 2**14                                             # so many numbers NumPy sorts anywhere in less than a millisecond
+# so many numbers NumPy sorts anywhere in less than a millisecond
+FEW = 2**14
 LARGEST_TABLE = 2**26                                   # k · n up to which kmeans_optimal keeps its table: 256 MB
 
 

@@ -147,7 +147,8 @@ def encode(x, format, *, rounding=Rounding.NEAREST, rng=None, saturate=None, out
             format.emin == _EMIN or format.emin >= format.significand_bits - 127):
         layout, nans = _layout(format, grid), []
         past_caches = codes.itemsize > 1 and codes.nbytes >= _PAST_CACHES
-        pool.run(lambda a, b: nans.append(floats.encode(flat[a:b], grid, layout, mode, seed, a, past_caches, codes[a:b])),
+        pool.run(lambda a, b: nans.append(floats.encode(flat[a:b], grid, layout, mode, seed, a, past_caches,
+                                                        codes[a:b])),
                  flat.size, threads=threads, align=elementwise.LANES, grain=_GRAIN)
         if format.nans is Nans.NONE and any(nans):
             real_array(x)                                       # raises, and says where

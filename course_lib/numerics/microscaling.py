@@ -93,8 +93,8 @@ def _quantize_nearest(rows, format, group, scale, shape, threads):
     codes = np.empty(rows.shape, np.uint8)
     layout = (format.bits, 23 - format.significand_bits, format.max_code, format.emax,
               int(np.float32(format.min_normal).view(np.uint32)))
-    _share(lambda x, scale, codes: microscaling.encode_blocks(x, group, layout, scale, codes), rows, scale, codes, group,
-           threads)
+    _share(lambda x, scale, codes: microscaling.encode_blocks(x, group, layout, scale, codes),
+           rows, scale, codes, group, threads)
     return MXCodes(codes.reshape(shape), scale)
 
 

@@ -44,8 +44,8 @@ def uniform_one(seed, i, dtype=np.float64):
     """Element ``i`` of the random stream ``seed``, in [0, 1): SplitMix64 (Steele, Lea, Flood 2014). The definition.
 
     The number depends on ``seed`` and ``i`` alone: an array may be rounded in any order, by any number of threads.
-    For float64 it is a multiple of 2⁻⁵³. Two neighbours in float32 share one 64-bit number: the low half and the high half
-    give each a multiple of 2⁻²⁴.
+    For float64 it is a multiple of 2⁻⁵³. Two neighbours in float32 share one 64-bit number: the low half and the high
+    half give each a multiple of 2⁻²⁴.
     """
     single = dtype == np.float32
     z = (seed + ((i // 2 if single else i) + 1) * 0x9E3779B97F4A7C15) % 2**64

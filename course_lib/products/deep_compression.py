@@ -201,7 +201,8 @@ def _try(way):
 
 @lru_cache
 def _trial():
-    """Sixteen groups of 256 steps, a weight in each lane with 0 to 15 zeros before it: entries, starts, rows, table, x."""
+    """Sixteen groups of 256 steps, a weight in each lane with 0 to 15 zeros before it:
+    entries, starts, rows, table, x."""
     entries = np.random.default_rng(0).integers(0, 256, 16 * 256 * LANES).astype(np.uint8) | np.uint8(1)
     return (entries, np.arange(0, 16 * 256 + 1, 256), np.arange(256, dtype=np.int32), np.ones(32, np.float32),
             np.ones(4096, np.float32))

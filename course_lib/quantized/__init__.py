@@ -1,4 +1,7 @@
-"""What holds codes and runs: a quantized model, its file, and its engines. A saved one runs on integers without PyTorch."""
+"""What holds codes and runs: a quantized model, its file, and its engines.
+
+A saved one runs on integers without PyTorch.
+"""
 
 from course_lib.lazy import room
 

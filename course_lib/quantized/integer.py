@@ -234,8 +234,8 @@ def split_shape(layers, shape):
     raise ValueError(f"x has shape {shape}; this network takes {wanted}")
 
 
-UNSIGNED = ("the engine reads unsigned codes of at most 8 bits: calibrate activations with scheme='affine', signed=False, "
-            "bits=8 or fewer (the zero point makes room for negative numbers), or use simulated()")
+UNSIGNED = ("the engine reads unsigned codes of at most 8 bits: calibrate activations with scheme='affine', "
+            "signed=False, bits=8 or fewer (the zero point makes room for negative numbers), or use simulated()")
 
 
 def check_model(model):

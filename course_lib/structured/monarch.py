@@ -85,7 +85,8 @@ def _for_the_kernel(*tensors):
 
 
 def _is_wrapped(tensor):
-    """Whether torch.func (vmap, jvp, …) is at work on it, or it carries a tangent: its numbers alone are not all of it."""
+    """Whether torch.func (vmap, jvp, …) is at work on it, or it carries a tangent:
+    its numbers alone are not all of it."""
     if torch._C._functorch.is_functorch_wrapped_tensor(tensor):
         return True
     return torch.autograd.forward_ad.unpack_dual(tensor).tangent is not None
