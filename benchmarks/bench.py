@@ -56,7 +56,10 @@ def chosen(rows, texts):
 
 
 def each(things, run, word):
-    """(results, {name: error}) of ``run`` on every row, with a progress bar. One that breaks does not stop the others."""
+    """(results, {name: error}) of ``run`` on every row, with a progress bar.
+
+    One that breaks does not stop the others.
+    """
     results, broken = [], {}
     with tqdm(things, desc=word, disable=None) as bar:
         for one in bar:
@@ -125,7 +128,8 @@ def write(path, report):
 
 
 def draw(path, report):
-    """Beside the file of results: the rows under the roofs, and how much of its limit each reaches; each picture holds its own description."""
+    """Beside the file of results: the rows under the roofs, and how much of its limit each reaches;
+    each picture holds its own description."""
     with cl.plots.style():
         tall = 1.3 + 0.28 * len(report["rows"])
         for name, height, left, width in (("roofline", 6.5, 0.08, 0.58), ("limits_reached", tall, 0.32, 0.65)):
@@ -161,7 +165,8 @@ def main(arguments=None):
         return 0
     everything = not (options.names or options.growth or options.cold)
     began, load_before = time.perf_counter(), load_average()
-    report = {"date": date.today().isoformat(), "versions": versions(), "machine": machine(), "threads": options.threads}
+    report = {"date": date.today().isoformat(), "versions": versions(), "machine": machine(),
+              "threads": options.threads}
     results, grown, start, broken = [], [], None, {}
 
     if everything:

@@ -3,9 +3,9 @@
     python benchmarks/panel_latency.py [--presses 40] [--panel QuantizerPanel]
 
 It starts the students' JupyterLab and a headless Chromium (as the browser tests do), focuses each control in turn and
-presses a key: an arrow on a slider's handle and on its number box, an arrow on a drop-down list, the space bar on a button
-that turns a bit, Enter on the reset button. The browser's own clock runs from the key's event to the first frame after the picture has loaded. Needs a quiet
-computer: the table ends with the load.
+presses a key: an arrow on a slider's handle and on its number box, an arrow on a drop-down list, the space bar on a
+button that turns a bit, Enter on the reset button. The browser's own clock runs from the key's event to the first frame
+after the picture has loaded. Needs a quiet computer: the table ends with the load.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """Mean average precision of Euclidean and Poincaré embeddings against dimension, for lecture 02.
 
-    python experiments/embedding_dimension.py        writes embedding_dimension.csv beside this file, in about half an hour
-                                                 on one core; stopped, it goes on where it was
+    python experiments/embedding_dimension.py        writes embedding_dimension.csv beside this file, in about half
+                                                 an hour on one core; stopped, it goes on where it was
 
 Two graphs in dimensions 2 to 10: a full tree, and every exception class that a list of standard-library modules names,
 with its bases. Then full trees of other depths in dimension 2. Each geometry gets two learning rates, and three
@@ -18,11 +18,11 @@ import torch
 
 import course_lib as cl
 
-MODULES = """builtins argparse ast asyncio binascii calendar codecs concurrent.futures configparser copy csv dataclasses decimal
-email.errors ftplib getopt gzip http.client http.cookies http.cookiejar imaplib ipaddress json locale mailbox netrc optparse
-pickle plistlib poplib queue re sched shelve shutil smtplib socket statistics string struct subprocess tarfile tempfile
-threading tokenize unittest urllib.error urllib.request uuid wave weakref xml.dom xml.sax xmlrpc.client zipfile
-zipimport zlib""".split()
+MODULES = """builtins argparse ast asyncio binascii calendar codecs concurrent.futures configparser copy csv dataclasses
+decimal email.errors ftplib getopt gzip http.client http.cookies http.cookiejar imaplib ipaddress json locale mailbox
+netrc optparse pickle plistlib poplib queue re sched shelve shutil smtplib socket statistics string struct subprocess
+tarfile tempfile threading tokenize unittest urllib.error urllib.request uuid wave weakref xml.dom xml.sax xmlrpc.client
+zipfile zipimport zlib""".split()
 RATES = {"poincare": (0.05, 0.1), "euclidean": (0.3, 1.0)}
 STEPS = 300
 
@@ -36,14 +36,21 @@ def exceptions_of_the_standard_library():
 
 def graphs():
     """{name: graph}."""
-    return {graph.name: graph for graph in (exceptions_of_the_standard_library(),
-                                            *(cl.embeddings.full_tree(3, depth) for depth in (2, 3, 4, 5, 6)))}  # fmt: skip
+    return {
+        graph.name: graph for graph in (exceptions_of_the_standard_library(),
+                                        *(cl.embeddings.full_tree(3, depth) for depth in (2, 3, 4, 5, 6)))
+    }  # fmt: skip
 
 
 def settings():
     """Everything to train, the slowest last."""
     exceptions, *trees = graphs().values()
-    runs = [(graph, dimension, seed) for seed in range(3) for graph in (exceptions, trees[3]) for dimension in range(2, 11)]
+    runs = [
+        (graph, dimension, seed)
+        for seed in range(3)
+        for graph in (exceptions, trees[3])
+        for dimension in range(2, 11)
+    ]
     runs += [(tree, 2, seed) for tree in trees[:3] for seed in range(3)] + [(trees[4], 2, 0)]
     for graph, dimension, seed in runs:
         for geometry, rates in RATES.items():

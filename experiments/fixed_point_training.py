@@ -1,10 +1,11 @@
 """MNIST trained in fixed point, to the nearest against stochastic, over word lengths: for lecture 04.
 
-    python experiments/fixed_point_training.py       writes fixed_point_training.csv beside this file, in about ten minutes;
-                                                     stopped, it goes on where it was
+    python experiments/fixed_point_training.py       writes fixed_point_training.csv beside this file, in about ten
+                                                     minutes; stopped, it goes on where it was
 
-Two sweeps of a 784-100-10 network. "length" keeps IL = 8 bits before the point and shortens the fraction; a third arm rounds
-everything to the nearest but the updates, which it rounds stochastically. "split" keeps 16 bits and moves the point.
+Two sweeps of a 784-100-10 network. "length" keeps IL = 8 bits before the point and shortens the fraction; a third arm
+rounds everything to the nearest but the updates, which it rounds stochastically. "split" keeps 16 bits and moves the
+point.
 """
 
 from concurrent.futures import ProcessPoolExecutor
@@ -15,7 +16,8 @@ import course_lib as cl
 
 EPOCHS = 3
 SEEDS = range(5)
-ARMS = {"nearest": ("nearest", "nearest"), "stochastic": ("stochastic", "stochastic"), "updates": ("nearest", "stochastic")}
+ARMS = {"nearest": ("nearest", "nearest"), "stochastic": ("stochastic", "stochastic"),
+        "updates": ("nearest", "stochastic")}  # fmt: skip
 
 
 def settings():
@@ -29,8 +31,8 @@ def settings():
             for arm in ("nearest", "stochastic"):
                 runs.append(("split", integer_bits, 16 - integer_bits, arm))
         for sweep, integer_bits, fraction_bits, arm in runs:
-            yield {"sweep": sweep, "integer_bits": integer_bits, "fraction_bits": fraction_bits, "arm": arm, "seed": seed,
-                   "epochs": EPOCHS}  # fmt: skip
+            yield {"sweep": sweep, "integer_bits": integer_bits, "fraction_bits": fraction_bits, "arm": arm,
+                   "seed": seed, "epochs": EPOCHS}  # fmt: skip
 
 
 @cache
@@ -42,8 +44,8 @@ def compute(sweep, integer_bits, fraction_bits, arm, seed, epochs):
     dataset = mnist()
     fixed = None if integer_bits is None else cl.numerics.FixedPoint(integer_bits, fraction_bits)
     rounding, update_rounding = ARMS[arm]
-    net, log = cl.mixed.train_fixed_point(dataset, fixed, rounding=rounding, update_rounding=update_rounding, epochs=epochs,
-                                         seed=seed, progress=False)
+    net, log = cl.mixed.train_fixed_point(dataset, fixed, rounding=rounding, update_rounding=update_rounding,
+                                         epochs=epochs, seed=seed, progress=False)
     accuracy = net.evaluate(dataset.test_x(), dataset.test_y()).value
     return {"accuracy": f"{accuracy:.4f}", "loss": f"{log.loss[-1]:.4f}", "lost": f"{log.lost[-1]:.6f}"}
 
