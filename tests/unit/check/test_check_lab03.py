@@ -721,8 +721,8 @@ def groups_maximum(w, bits, group_size):
 
 @wrong(lab03.group_scales, "above zero")
 def groups_of_zeros(w, bits, group_size):
-    return np.stack([np.abs(w[:, i : i + group_size]).max(axis=1) for i in range(0, w.shape[1], group_size)], axis=1) / (
-        2 ** (bits - 1) - 1)
+    return np.stack([np.abs(w[:, i : i + group_size]).max(axis=1) for i in range(0, w.shape[1], group_size)],
+                    axis=1) / (2 ** (bits - 1) - 1)
 
 
 @wrong(lab03.group_scales, "off by one")

@@ -4,7 +4,8 @@ from course_lib.embeddings import poincare_distance
 
 # Source 004's photograph: bytes (1 KB = 1000), and the two sides in pixels
 SERIES = {
-    "1.4mb": (1.4e6, 756, 1008), "400kb": (400e3, 378, 504), "100kb": (100e3, 189, 252), "38kb": (38e3, 95, 126), "16kb": (16e3, 48, 63),
+    "1.4mb": (1.4e6, 756, 1008), "400kb": (400e3, 378, 504), "100kb": (100e3, 189, 252), "38kb": (38e3, 95, 126),
+    "16kb": (16e3, 48, 63),
 }  # fmt: skip
 
 

@@ -61,7 +61,8 @@ def test_tree_and_words():
     assert huffman_tree_plain([5, 1, 1, 3]) == (0, ((1, 2), 3))
     assert HuffmanCode.from_counts([5, 1, 1, 3]).words == ["0", "110", "111", "10"]
     for counts in ({0: 5, 3: 3}, Counter([0, 0, 3])):
-        with pytest.raises(TypeError, match=r"counts is a (dict|Counter); it should be a list, .*counts.get\(s, 0\) for s"):
+        with pytest.raises(TypeError, match=r"counts is a (dict|Counter); it should be a list, "
+                                            r".*counts.get\(s, 0\) for s"):  # fmt: skip
             HuffmanCode.from_counts(counts)
     assert HuffmanCode.from_counts([0, 7, 0]).words == ["", "0", ""]
     assert HuffmanCode.from_counts([]).words == [] and HuffmanCode([]).longest == 0

@@ -18,7 +18,8 @@ COLOUR = RNG.integers(0, 256, (19, 21, 3), dtype=np.uint8)
 
 # ---- entropy
 
-@pytest.mark.parametrize("symbols", [[0], [1, 1, 1], [0, 1], [0, 0, 0, 5], list(range(-7, 9)), RNG.integers(-3, 50, 500)])
+@pytest.mark.parametrize("symbols", [[0], [1, 1, 1], [0, 1], [0, 0, 0, 5], list(range(-7, 9)),
+                                     RNG.integers(-3, 50, 500)])  # fmt: skip
 def test_entropy_is_that_of_the_definition_and_of_scipy(symbols):
     symbols = np.asarray(symbols)
     counts = np.unique(symbols, return_counts=True)[1]
@@ -59,7 +60,8 @@ def test_ties_go_away_from_zero_as_in_libjpeg(value, code):
     """At quality 50 the DC step is 16, and 8 · (±1) is half of it."""
     flat = np.full((8, 8), value, np.uint8)
     assert coding.jpeg_codes(flat, 50)[0, 0, 0, 0] == code
-    assert np.array_equal(coding.jpeg_pixels(coding.jpeg_codes(flat, 50), 50, (8, 8)), coding.read_image(coding.jpeg_bytes(flat, 50)))
+    assert np.array_equal(coding.jpeg_pixels(coding.jpeg_codes(flat, 50), 50, (8, 8)),
+                          coding.read_image(coding.jpeg_bytes(flat, 50)))  # fmt: skip
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (8, 8), (7, 9), (16, 17)])
@@ -68,7 +70,8 @@ def test_any_size_comes_back_close_at_full_quality(shape):
     codes = coding.jpeg_codes(grey, 100)
     assert codes.shape == (-(-shape[0] // 8), -(-shape[1] // 8), 8, 8)
     back = coding.jpeg_pixels(codes, 100, shape)
-    assert back.shape == shape and np.abs(back.astype(int) - grey).max() <= 4  # steps of 1: 64 errors of at most ½, orthogonal
+    # steps of 1: 64 errors of at most ½, orthogonal
+    assert back.shape == shape and np.abs(back.astype(int) - grey).max() <= 4
 
 
 @pytest.mark.parametrize("quality", range(1, 101))
@@ -92,7 +95,8 @@ def test_a_file_is_read_from_a_path_or_from_its_bytes(tmp_path):
     assert np.array_equal(coding.read_image(path), COLOUR)
 
 
-@pytest.mark.parametrize("mode, shape", [("1", (4, 5)), ("L", (4, 5)), ("LA", (4, 5)), ("P", (4, 5, 3)), ("RGBA", (4, 5, 3))])
+@pytest.mark.parametrize("mode, shape", [("1", (4, 5)), ("L", (4, 5)), ("LA", (4, 5)), ("P", (4, 5, 3)),
+                                         ("RGBA", (4, 5, 3))])  # fmt: skip
 def test_other_kinds_of_picture_become_grey_or_colour(mode, shape):
     buffer = io.BytesIO()
     Image.new("RGB", (5, 4), (255, 0, 0)).convert(mode).save(buffer, "png")
@@ -253,14 +257,16 @@ def test_a_missing_file_is_missing():
 ])  # fmt: skip
 def test_arrays_that_are_no_image_are_refused_by_name(image, words):
     for use in (lambda: coding.jpeg_bytes(image, 50), lambda: coding.png_bytes(image), lambda: coding.shrink(image, 2),
-                lambda: coding.luminance(image), lambda: coding.jpeg_codes(image, 50), lambda: coding.psnr_db(image, image)):  # fmt: skip
+                lambda: coding.luminance(image), lambda: coding.jpeg_codes(image, 50),
+                lambda: coding.psnr_db(image, image)):  # fmt: skip
         with pytest.raises(coding.ImageError, match=words):
             use()
 
 
 @pytest.mark.parametrize("quality", [0, 101, -1, 50.0, True, "50", None])
 def test_a_quality_that_is_none_is_refused(quality):
-    for use in (lambda: coding.quantization_table(quality), lambda: coding.jpeg_bytes(GREY, quality), lambda: coding.jpeg_codes(GREY, quality)):
+    for use in (lambda: coding.quantization_table(quality), lambda: coding.jpeg_bytes(GREY, quality),
+                lambda: coding.jpeg_codes(GREY, quality)):  # fmt: skip
         with pytest.raises(ValueError, match="quality is .* from 1"):
             use()
 

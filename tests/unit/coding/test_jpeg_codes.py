@@ -1,4 +1,5 @@
-"""Our 8×8 quantization against the codes inside files that Pillow wrote, read by a small baseline decoder of our own."""
+"""Our 8×8 quantization against the codes inside files that Pillow wrote,
+read by a small baseline decoder of our own."""
 
 import numpy as np
 import pytest

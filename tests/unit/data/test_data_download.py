@@ -283,7 +283,8 @@ def test_a_refused_certificate_is_not_called_no_network(monkeypatch, tmp_path):
         mirror.socket = context.wrap_socket(mirror.socket, server_side=True)
         mirror.handle_error = lambda *_: None
         address = mirror.address.replace("http:", "https:")
-        with pytest.raises(data.MnistUnavailable, match="its certificate was refused .*self.signed.*REQUESTS_CA_BUNDLE"):
+        refused = "its certificate was refused .*self.signed.*REQUESTS_CA_BUNDLE"
+        with pytest.raises(data.MnistUnavailable, match=refused):
             data.load("mnist", mirrors=[address])
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "nowhere"))
         with pytest.raises(data.MnistUnavailable, match="invalid path: .*nowhere; correct or unset REQUESTS_CA_BUNDLE"):

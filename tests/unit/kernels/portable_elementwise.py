@@ -30,7 +30,8 @@ def quantizers(dtype, mode):
     x = np.concatenate([np.arange(-40, 41, dtype=dtype) / dtype(8), [np.inf, -np.inf, -0.0]]).astype(dtype)
     for q in (QParams(dtype(0.3), np.int32(3), 0, 15), QParams(dtype(0.3), np.int32(-2), -300, 299)):
         codes = quantize(x, q, **run)
-        wanted = [quantize_one(r, q.scale[()], int(q.zero_point), q.qmin, q.qmax, mode.value, uniform_one(seed, i, dtype))
+        wanted = [quantize_one(r, q.scale[()], int(q.zero_point), q.qmin, q.qmax, mode.value,
+                               uniform_one(seed, i, dtype))
                   for i, r in enumerate(x)]
         assert codes.tolist() == wanted
         run["rng"] = np.random.default_rng(5)

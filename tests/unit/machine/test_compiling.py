@@ -195,7 +195,9 @@ def files_of(cache, kind):
         lambda content: pickle.dumps(numba.__version__) + pickle.dumps(None),
         lambda content: pickle.dumps("0.1.0") + b"of another Numba",
     ],
-    ids=["empty", "half", "one byte less", "rubbish", "no pickle", "one byte changed", "another thing", "another Numba"],
+    ids=[
+        "empty", "half", "one byte less", "rubbish", "no pickle", "one byte changed", "another thing", "another Numba",
+    ],  # fmt: skip
 )
 def test_damaged_compiled_code_is_made_again_once_and_kept(small, kind, damage):
     session, cache = small

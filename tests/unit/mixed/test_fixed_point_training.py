@@ -1,4 +1,5 @@
-"""Training in fixed point: every stored number on the grid, reproducible, the float64 twin equal to torch's autograd."""
+"""Training in fixed point: every stored number on the grid, reproducible,
+the float64 twin equal to torch's autograd."""
 
 import subprocess
 import sys
