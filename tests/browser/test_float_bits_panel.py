@@ -50,7 +50,8 @@ def test_a_bit_is_found_by_its_name_and_flips_by_keyboard(bits):
 
 
 def test_every_format_shows_as_many_bits_as_it_has(bits):
-    widths = {"fp32": 32, "tf32": 19, "fp16": 16, "bfloat16": 16, "e5m2": 8, "e4m3": 8, "e4m3_ieee": 8, "e3m2": 6, "e2m3": 6, "e2m1": 4}
+    widths = {"fp32": 32, "tf32": 19, "fp16": 16, "bfloat16": 16, "e5m2": 8, "e4m3": 8, "e4m3_ieee": 8, "e3m2": 6,
+              "e2m3": 6, "e2m1": 4}  # fmt: skip
     options = bits.control("format").locator("option").all()
     names = [option.get_attribute("value") for option in options]
     assert [name.split(":")[0] for name in names] == list(widths)

@@ -86,7 +86,9 @@ def test_fits_a_laptop_beside_the_file_browser(quantizer):
 
 
 def test_a_readers_own_array_with_nan_is_named(open_panel):
-    panel = open_panel("cl.panels.QuantizerPanel(x=np.array([[1.0, np.nan], [0.5, 2.0]]))", "quantizer", "import numpy as np")
+    panel = open_panel(
+        "cl.panels.QuantizerPanel(x=np.array([[1.0, np.nan], [0.5, 2.0]]))", "quantizer", "import numpy as np"
+    )
     assert "NaN" in panel.alert()
     panel.changes(lambda: panel.choose("data", "weights, 16 channels"), "the example")
     assert not panel.alert() and "SQNR" in panel.words()

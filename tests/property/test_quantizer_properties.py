@@ -179,7 +179,9 @@ def test_round_to_integer_is_the_definition(data, mode, seed):
     x = data.draw(arrays())
     drawn = int(np.random.default_rng(seed).integers(0, 2**64, dtype=np.uint64))
     got = round_to_integer(x, mode, rng=np.random.default_rng(seed))
-    assert got.ravel().tolist() == [round_one(r, mode.value, uniform_one(drawn, i, x.dtype)) for i, r in enumerate(x.ravel())]
+    assert got.ravel().tolist() == [
+        round_one(r, mode.value, uniform_one(drawn, i, x.dtype)) for i, r in enumerate(x.ravel())
+    ]
 
 
 @given(arrays(finite=False), st.integers(0, 200))

@@ -35,7 +35,8 @@ def test_everything_below_nets_loads_nothing_heavy():
 
 def test_rooms_load_when_touched():
     assert course_lib.numerics is numerics
-    with pytest.raises(AttributeError, match="course_lib has no 'numeric'; it has set_threads, show, table, threads, warm_up, machine, kernels"):
+    with pytest.raises(AttributeError, match="course_lib has no 'numeric'; it has set_threads, show, table, threads, "
+                                             "warm_up, machine, kernels"):  # fmt: skip
         _ = course_lib.numeric
     assert {"numerics", "panels", "show", "warm_up", "__version__"} <= set(dir(course_lib))
 
@@ -75,7 +76,8 @@ def test_table(monkeypatch):
 
 
 @pytest.mark.parametrize("thing, words", [
-    (numerics.FORMATS["e4m3"], r"got a FloatFormat, which has no source; .*: show its class, cl.show\(cl.numerics.FloatFormat\)"),
+    (numerics.FORMATS["e4m3"], r"got a FloatFormat, which has no source; .*: show its class, "
+                               r"cl.show\(cl.numerics.FloatFormat\)"),
     (7, "got 7, which has no source; it takes functions, classes"),
     (len, "built-in function len"),
     (numerics.FORMATS, "got a dict, which has no source"),

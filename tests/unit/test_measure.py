@@ -213,7 +213,8 @@ def test_compare_names_the_wrong_argument(calls, wrong, message):
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(1.62e-5, "16.2 µs"), (4.713e-3, "4.71 ms"), (2.3, "2.3 s"), (123.4, "123 s"), (5e-8, "50 ns"), (2e-12, "0.002 ns"), (0, "0 ns")],
+    [(1.62e-5, "16.2 µs"), (4.713e-3, "4.71 ms"), (2.3, "2.3 s"), (123.4, "123 s"), (5e-8, "50 ns"),
+     (2e-12, "0.002 ns"), (0, "0 ns")],  # fmt: skip
 )
 def test_time_text(seconds, text):
     assert measure.time_text(seconds) == text

@@ -58,7 +58,8 @@ def test_the_style_lies_over_matplotlibs_defaults_and_not_over_a_readers_own(tmp
 
 @pytest.mark.parametrize("before", ["", "import matplotlib.pyplot as plt; plt.switch_backend('svg')"])
 def test_figures_of_a_notebook_are_on_its_page_whatever_the_surroundings_say(tmp_path, monkeypatch, before):
-    """A variable that sends figures nowhere, and a file that wants LaTeX; but what the notebook chooses itself stays."""
+    """A variable that sends figures nowhere, and a file that wants LaTeX;
+    but what the notebook chooses itself stays."""
     (tmp_path / "matplotlibrc").write_text(READERS_OWN)
     monkeypatch.setenv("MATPLOTLIBRC", str(tmp_path))
     monkeypatch.setenv("MPLBACKEND", "agg")
@@ -177,9 +178,11 @@ def results():
             "best_peer": "peer", "limit_ms": limit_ms, "of_limit": limit_ms / ours_ms,
         }  # fmt: skip
 
-    rows = [row("int8 product", 64e6, 0.1, 0.3, 0.05), row("dense", 2e6, 0.2, 0.1, 0.05), row("copy", 0, 0.1, 0.2, 0.09)]
+    rows = [row("int8 product", 64e6, 0.1, 0.3, 0.05), row("dense", 2e6, 0.2, 0.1, 0.05),
+            row("copy", 0, 0.1, 0.2, 0.09)]  # fmt: skip
     peaks = {"float32": {"rate": 4e11}, "int8": {"rate": 2e12}}
-    return {"machine": {"name": "Wright X1"}, "threads": 2, "rows": rows, "roofs": {"peaks": peaks, "bandwidth": {str(1 << 24): 2e10}}}
+    return {"machine": {"name": "Wright X1"}, "threads": 2, "rows": rows,
+            "roofs": {"peaks": peaks, "bandwidth": {str(1 << 24): 2e10}}}  # fmt: skip
 
 
 def test_the_roofline_of_a_benchmark(ax, results):
@@ -188,10 +191,14 @@ def test_the_roofline_of_a_benchmark(ax, results):
     assert "measured on Wright X1, 2 threads" in alt
     assert "1 of 2 lie above the fastest peer" in alt and "1 of 2 reach at least half" in alt
     texts = [text.get_text() for text in ax.texts]
-    assert {"1", "2", "1  dense\n2  int8 product", "peak: float32", "peak: int8", "Wright X1, 2 threads"} == set(texts)  # ordered by intensity
+    # ordered by intensity
+    assert {"1", "2", "1  dense\n2  int8 product", "peak: float32", "peak: int8", "Wright X1, 2 threads"} == set(texts)
     (ours,) = [line for line in ax.lines if line.get_color() == plots.QUANTIZED]
     assert ours.get_xdata().tolist() == [2, 64] and ours.get_ydata() == pytest.approx([10, 640])
-    roof = [line for line in ax.lines if line.get_color() == plots.INK and len(line.get_xdata()) == 2 and line.get_marker() == "None"]
+    roof = [
+        line for line in ax.lines
+        if line.get_color() == plots.INK and len(line.get_xdata()) == 2 and line.get_marker() == "None"
+    ]  # fmt: skip
     assert [line.get_xdata()[0] for line in roof] == pytest.approx([20, 100])  # the ridges
 
 

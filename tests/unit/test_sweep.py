@@ -115,7 +115,8 @@ def test_a_row_that_fails_is_named_and_the_finished_ones_are_kept(tmp_path, work
 
     pool = ThreadPoolExecutor(workers) if workers else None
     broken = True
-    with pytest.raises(sweep.SweepFailed, match=r"bits=8, name='a', seed=1 ended with ZeroDivisionError: by zero") as failed:
+    words = r"bits=8, name='a', seed=1 ended with ZeroDivisionError: by zero"
+    with pytest.raises(sweep.SweepFailed, match=words) as failed:
         table(tmp_path, fails_once, executor=pool)
     assert isinstance(failed.value.__cause__, ZeroDivisionError)
     broken, before = False, len(called)

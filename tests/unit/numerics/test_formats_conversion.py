@@ -347,7 +347,8 @@ def test_a_given_result_is_filled_and_a_wrong_one_refused():
     assert decode(codes, "fp16", out=out) is out and same(out, decode(codes, "fp16"))
     kept = x.copy()
     assert to_format(x, "e5m2", out=x) is x and same(x, to_format(kept, "e5m2"))
-    with pytest.raises(ValueError, match=r"out has shape \(3, 70\) and dtype uint16; the result has \(3, 70\) and uint8"):
+    with pytest.raises(ValueError, match=r"out has shape \(3, 70\) and dtype uint16; "
+                                         r"the result has \(3, 70\) and uint8"):  # fmt: skip
         encode(x, "e5m2", out=codes)
     with pytest.raises(ValueError, match="out must be C-contiguous and writeable"):
         to_format(x.T, "e5m2", out=out.T)

@@ -226,7 +226,8 @@ def test_fixed_point_is_its_definition_and_whole_steps_stay(fixed, dtype, mode):
     seed = int(np.random.default_rng(5).integers(0, 2**64, dtype=np.uint64))
     got = to_fixed(x, fixed, rounding=mode, rng=np.random.default_rng(5))
     assert got.dtype == dtype
-    assert got.tolist() == [to_fixed_one(r, fixed, mode.value, uniform_one(seed, i, x.dtype)) for i, r in enumerate(x.tolist())]
+    assert got.tolist() == [to_fixed_one(r, fixed, mode.value, uniform_one(seed, i, x.dtype))
+                            for i, r in enumerate(x.tolist())]  # fmt: skip
     steps = np.arange(fixed.min, fixed.max + fixed.epsilon, fixed.epsilon).astype(dtype)
     assert len(steps) == 2**fixed.bits
     assert (to_fixed(steps, fixed, rounding=mode, rng=np.random.default_rng(0)) == steps).all()

@@ -31,7 +31,8 @@ def test_a_quick_answer_trains_less_and_says_so_until_the_full_one_is_there():
     panel = EmbeddingPanel(SMALL)
     state = EmbeddingState(which="yours", dimension=4)
     quick = panel.compute(state, quick=True)
-    assert quick.quick and len(quick.course[Geometry.POINCARE][0]) == QUICK // 10 + 1 and not quick.visited[Geometry.POINCARE]
+    assert quick.quick and len(quick.course[Geometry.POINCARE][0]) == QUICK // 10 + 1
+    assert not quick.visited[Geometry.POINCARE]
     assert "first" in panel.describe(quick)
     assert not panel.compute(state).quick
     assert not panel.compute(state, quick=True).quick, "what is trained is at hand"

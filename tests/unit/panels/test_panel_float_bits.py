@@ -1,4 +1,5 @@
-"""The float-bits panel and its controls without a browser: the bits, the number typed, what is shown, what is refused."""
+"""The float-bits panel and its controls without a browser:
+the bits, the number typed, what is shown, what is refused."""
 
 import math
 
@@ -150,7 +151,8 @@ def test_each_bit_has_a_name_and_says_its_state():
     panel = FloatBitsPanel(format="e4m3", number="1.5")
     assert [button.tooltip for button in buttons(panel)] == [
         "sign bit: 0", "exponent bit, worth 8: 0", "exponent bit, worth 4: 1", "exponent bit, worth 2: 1",
-        "exponent bit, worth 1: 1", "fraction bit, worth 1/2: 1", "fraction bit, worth 1/4: 0", "fraction bit, worth 1/8: 0",
+        "exponent bit, worth 1: 1", "fraction bit, worth 1/2: 1", "fraction bit, worth 1/4: 0",
+        "fraction bit, worth 1/8: 0",
     ]  # fmt: skip
 
 

@@ -40,7 +40,8 @@ def test_a_worse_quality_is_a_smaller_file_with_more_zeros(panel):
     assert [result.zeros for result in results] == sorted((result.zeros for result in results), reverse=True)
 
 
-@pytest.mark.parametrize("start", [{}, {"quality": 1}, {"quality": 100, "subsampling": "4:4:4"}, {"factor": 64, "across": 100, "down": 100},
+@pytest.mark.parametrize("start", [{}, {"quality": 1}, {"quality": 100, "subsampling": "4:4:4"},
+                                   {"factor": 64, "across": 100, "down": 100},
                                    {"picture": "flower", "factor": 8, "across": 0, "down": 0}])  # fmt: skip
 def test_draws_and_says_what_it_shows(start):
     shown = ImagesPanel(**start).shown
@@ -65,7 +66,8 @@ def test_takes_a_file(tmp_path):
     assert ImagesPanel(path).shown.result.raw == data.photo("flower").size
 
 
-@pytest.mark.parametrize("image, words", [(np.zeros((4, 4)), "dtype float64"), (b"GIF?", "not an image"), (np.zeros((2, 2, 2), np.uint8), "shape")])
+@pytest.mark.parametrize("image, words", [(np.zeros((4, 4)), "dtype float64"), (b"GIF?", "not an image"),
+                                          (np.zeros((2, 2, 2), np.uint8), "shape")])  # fmt: skip
 def test_refuses_what_is_no_image_by_name(image, words):
     with pytest.raises(coding.ImageError, match=words):
         ImagesPanel(image)

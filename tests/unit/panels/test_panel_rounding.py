@@ -34,7 +34,8 @@ def test_stochastic_runs_move_and_their_mean_follows_exact_arithmetic(panel):
     assert np.all(np.abs(error) <= 5 * np.maximum(result.path.std(axis=1), 1) / np.sqrt(RUNS))
 
 
-@pytest.mark.parametrize("state", [{}, {"rounding": "stochastic"}, {"format": "fp16", "rounding": "down", "start": 2000}])
+@pytest.mark.parametrize("state", [{}, {"rounding": "stochastic"},
+                                   {"format": "fp16", "rounding": "down", "start": 2000}])  # fmt: skip
 def test_what_rounding_added_makes_the_difference_of_every_step(panel, state):
     result = compute(panel, **state)
     step = result.path[:-1] - result.lr * 2 * (result.path[:-1] - 1024)

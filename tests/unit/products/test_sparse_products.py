@@ -327,7 +327,8 @@ def test_damaged_two_four_weights_are_refused(field, value):
 
 @pytest.mark.parametrize("shape", [(5, 16), (3, 7), (2, 3, 9), (6,), (0, 4), (4, 0), (2, 1)])
 def test_mask_and_predicate_of_two_four(shape):
-    """The mask keeps two of every four, the largest, and its product is what pruning gives; the predicate knows both."""
+    """The mask keeps two of every four, the largest, and its product is what pruning gives;
+    the predicate knows both."""
     w = np.random.default_rng(0).integers(-3, 4, shape).astype(f32)
     mask, pruned = two_four_mask(w), prune_two_four(w)
     assert mask.dtype == bool and mask.shape == w.shape

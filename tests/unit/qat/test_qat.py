@@ -69,7 +69,8 @@ def test_every_granularity(shape, options):
 @pytest.mark.parametrize("scale_dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("granularity", ["per_tensor", "per_channel", "per_group"])
 def test_the_dtypes_of_numbers_and_scale_decide_as_in_the_quantizer(granularity, scale_dtype, x_dtype):
-    """At ties the last bit of the division decides, so that it has to run in the same dtype; the tensor keeps its own."""
+    """At ties the last bit of the division decides,
+    so that it has to run in the same dtype; the tensor keeps its own."""
     x = np.concatenate([[0.05, 0.15, 0.25, 0.35, 0.45], np.arange(-60, 60) / 20, [1e30]]).astype(x_dtype)[None]
     shape = {"per_tensor": (), "per_channel": (1,), "per_group": (1, 1)}[granularity]
     where = {"per_channel": {"axis": 0}, "per_group": {"group_size": 200}}.get(granularity, {})
@@ -82,7 +83,8 @@ def test_the_dtypes_of_numbers_and_scale_decide_as_in_the_quantizer(granularity,
 
 def test_what_is_no_tensor_of_real_numbers_is_refused_in_words():
     q = QPARAMS["affine 3 bits"]
-    with pytest.raises(TypeError, match="x is a ndarray; it must be a tensor: for arrays take cl.numerics.fake_quantize"):
+    with pytest.raises(TypeError, match="x is a ndarray; it must be a tensor: "
+                                        "for arrays take cl.numerics.fake_quantize"):  # fmt: skip
         fake_quantize_ste(np.zeros(3, np.float32), q)
     with pytest.raises(TypeError, match="x has dtype torch.int64; it must be torch.float32 or torch.float64"):
         fake_quantize_ste(torch.arange(3), q)

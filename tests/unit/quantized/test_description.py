@@ -136,7 +136,8 @@ def test_every_array_with_hostile_contents(tmp_path, name):
     for key, array in tensors.items():
         changes = [None, array[:-1].copy() if array.ndim else array.reshape(1), array.reshape(-1, 1),
                    array.astype(np.float16), array.astype(np.int64), array.reshape(-1).view(np.int8),
-                   np.zeros(0, array.dtype), np.zeros_like(array), np.full_like(array, 255 if array.dtype == np.uint8 else -1), array[..., None].copy()]
+                   np.zeros(0, array.dtype), np.zeros_like(array),
+                   np.full_like(array, 255 if array.dtype == np.uint8 else -1), array[..., None].copy()]
         if array.dtype.kind == "f":
             changes += [np.full_like(array, value) for value in (np.nan, np.inf, -1.0, 1e-45, 3e38)]
         for changed in changes:

@@ -549,7 +549,8 @@ def test_what_is_no_array_of_images_is_refused(images, few):
     nan[1, 0, 2, 2] = np.nan
     for call in (lambda x: predict(model, x), lambda x: quantize_model(model, x)):
         for x, message in (((images, few.train_y()), "x is a tuple of unlike parts"), (few, "x has dtype object"),
-                           (0.5, "x is one number"), (nan, "x has 1 (NaN|values that are NaN)"), ("x", "x has dtype <U1")):
+                           (0.5, "x is one number"), (nan, "x has 1 (NaN|values that are NaN)"),
+                           ("x", "x has dtype <U1")):
             with pytest.raises(ValueError, match=message):
                 call(x)
 

@@ -40,7 +40,8 @@ def found(folder, *paths, text=None):
     (["tuesday/anna.ipynb", "tuesday/bert.ipynb"], ["anna", "bert"]),
     (["tue/anna.ipynb", "tue/bert.ipynb", "fri/carl.ipynb", "fri/dora.ipynb"], ["anna", "bert", "carl", "dora"]),
     ([f"smith_12_345_{LAB}-1.ipynb", f"jones_67_890_{LAB}.ipynb"], ["jones_67_890", "smith_12_345"]),
-    ([f"Anna M_1_assignsubmission_file_/{LAB}.ipynb", f"Bo_2_assignsubmission_file_/{LAB}.ipynb"], ["Anna M_1", "Bo_2"]),
+    ([f"Anna M_1_assignsubmission_file_/{LAB}.ipynb", f"Bo_2_assignsubmission_file_/{LAB}.ipynb"],
+     ["Anna M_1", "Bo_2"]),
     (["anna lab01.ipynb", "bert_lab01 (1).ipynb"], ["anna", "bert"]),
     (["anna/lab01.ipynb.txt"], ["anna"]),
 ])  # fmt: skip
