@@ -14,8 +14,9 @@ estimate, not a measurement: control, leakage, and the wires inside a chip are n
     51
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import NamedTuple
 
 
@@ -52,6 +53,13 @@ class Layer:
     inputs: int
     outputs: int
 
+    def __post_init__(self):
+        for field in ("multiply_adds", "weights", "inputs", "outputs"):
+            value = getattr(self, field)
+            if not isinstance(value, Integral) or isinstance(value, bool) or value < 0:
+                raise ValueError(f"layer {self.name!r}: {field} comes to {value!r}; it should be a whole number, "
+                                 "0 or more")
+
 
 def linear(name, inputs, outputs):
     """A fully connected layer: every weight meets one number, once. (Biases are left out: one for each output.)"""
@@ -63,6 +71,9 @@ def conv2d(name, channels, filters, kernel, image, outcome, *, groups=1):
 
     Every weight is used once for each place of the outcome. (Biases are left out.)
     """
+    if not isinstance(groups, Integral) or groups < 1 or channels % groups or filters % groups:
+        raise ValueError(f"layer {name!r}: groups={groups!r} should be a whole number that divides the {channels} "
+                         f"channels and the {filters} filters")
     weights = filters * (channels // groups) * kernel**2
     return Layer(name, weights * outcome**2, weights, channels * image**2, filters * outcome**2)
 
@@ -153,17 +164,24 @@ def estimate(layers: Sequence[Layer], *, bits=32, batch=1, sparsity=0.0, index_b
 
     Raises
     ------
+    TypeError
+        Something else than layers.
     ValueError
         An argument out of its range, or no layers.
     """
+    layers = tuple(layers) if isinstance(layers, Iterable) else (layers,)
     if not layers:
         raise ValueError("layers is empty; pass for instance NETWORKS['LeNet-5']")
-    if batch < 1:
-        raise ValueError(f"batch={batch!r}; it should be at least 1")
-    if not 0 <= sparsity < 1:
+    for layer in layers:
+        if not isinstance(layer, Layer):
+            raise TypeError(f"layers holds a {type(layer).__name__}; it should hold Layers, as energy.linear and "
+                            "energy.conv2d make them, or be for instance NETWORKS['LeNet-5']")
+    if not isinstance(batch, Integral) or isinstance(batch, bool) or batch < 1:
+        raise ValueError(f"batch={batch!r}; it should be a whole number, at least 1")
+    if not isinstance(sparsity, Real) or not 0 <= sparsity < 1:
         raise ValueError(f"sparsity={sparsity!r}; it is the share of zeros, from 0 up to but not including 1")
-    if index_bits < 0:
-        raise ValueError(f"index_bits={index_bits!r}; it should be at least 0")
+    if not isinstance(index_bits, Real) or not 0 <= index_bits < float("inf"):
+        raise ValueError(f"index_bits={index_bits!r}; it should be a number, at least 0")
     number, _ = _arithmetic(bits)
     kept = 1 - sparsity
     weight_bytes = kept * (bits + (index_bits if sparsity else 0)) / 8
@@ -186,7 +204,7 @@ def estimate(layers: Sequence[Layer], *, bits=32, batch=1, sparsity=0.0, index_b
 
 
 def _arithmetic(bits):
-    if bits not in (*range(1, 9), 16, 32):
+    if isinstance(bits, bool) or not isinstance(bits, Integral) or bits not in (*range(1, 9), 16, 32):
         raise ValueError(f"bits={bits!r}; the table knows 1 to 8 (multiplied as int8), 16 and 32")
     return ARITHMETIC[max(bits, 8)]
 

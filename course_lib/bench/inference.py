@@ -3,6 +3,7 @@
 import torch
 
 from course_lib import data
+from course_lib.arguments import whole_number
 from course_lib.measure import Case, Goal, Row
 from course_lib.nets.store import trained
 from course_lib.ptq.post_training import quantize_model
@@ -30,6 +31,8 @@ def inference_row(name="lenet_300_100", *, batch=1, goal=None, dataset=None, pro
     -------
     measure.Row
     """
+
+    batch = whole_number(batch, "batch", 1, 2**31)
 
     def prepare():
         images = dataset or data.load()

@@ -86,6 +86,7 @@ def quantize_blocks(x, *, block_size=2048, signed=True):
 def dequantize_blocks(codes, scales, *, block_size=2048, signed=True):
     """The numbers that codes and scales of :func:`quantize_blocks` stand for: float32 ndarray, shaped as ``codes``."""
     codes, scales = np.asarray(codes), np.asarray(scales)
+    block_size = whole_number(block_size, "block_size", 1, 2**31)
     if codes.dtype != np.uint8 or scales.shape != (-(-codes.size // block_size),):
         raise ValueError(f"codes are {codes.dtype} {codes.shape} and scales {scales.shape}; they should be uint8 and "
                          f"one scale for each {block_size} codes")
@@ -146,7 +147,7 @@ class Adam8bit(torch.optim.Optimizer):
 
     def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, *, decoupled=False,
                  block_size=2048, smallest=4096):
-        super().__init__(params, {"lr": lr, "betas": tuple(betas), "eps": eps, "weight_decay": weight_decay,
+        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay,
                                   "decoupled": decoupled, "block_size": block_size, "smallest": smallest})
 
     def add_param_group(self, param_group):
@@ -174,6 +175,7 @@ class Adam8bit(torch.optim.Optimizer):
     def _move(self, p, group):
         if p.grad.is_sparse:
             raise ValueError("a gradient is sparse; Adam8bit takes dense ones")
+        _check_parameter(p)                                     # model.double() may have come after __init__
         state = self.state[p]
         if not state:
             state["step"] = 0
@@ -183,6 +185,9 @@ class Adam8bit(torch.optim.Optimizer):
         if _M_CODES not in state:
             _step32(p, p.grad, state["exp_avg"], state["exp_avg_sq"], numbers)
             return
+        if state[_M_CODES].numel() != p.numel():                # the kernel would write beyond the codes
+            raise ValueError(f"a parameter has shape {tuple(p.shape)} now, and had {state[_M_CODES].numel()} numbers "
+                             "at its first step: make a new Adam8bit for it")
         flat, gradient = (t.detach().contiguous().view(-1) for t in (p, p.grad))     # a copy only if p has gaps
         _step8(flat.numpy(), gradient.numpy(), state, group["block_size"], numbers)
         if flat.data_ptr() != p.data_ptr():
@@ -190,8 +195,25 @@ class Adam8bit(torch.optim.Optimizer):
         torch.autograd.graph.increment_version(p)               # autograd notices a change that NumPy made
 
     def load_state_dict(self, state_dict):
-        """As in torch, which turns all state into the parameters' dtype: codes are turned back."""
+        """As in torch, which turns all state into the parameters' dtype: codes are turned back.
+
+        ValueError where the state is that of another optimizer, or of parameters of other sizes.
+        """
+        for group in state_dict["param_groups"]:
+            missing = [name for name in self.defaults if name not in group]
+            if missing:
+                raise ValueError(f"state_dict has no {missing[0]!r} among its settings; it is that of another "
+                                 "optimizer than Adam8bit, whose moments have another form")
+        before = self.__getstate__()
         super().load_state_dict(state_dict)
+        try:
+            for group in self.param_groups:
+                _check(group)
+                for p in group["params"]:
+                    _check_state(p, self.state.get(p, {}), group["block_size"])
+        except (TypeError, ValueError):
+            self.__setstate__(before)                           # the optimizer is as it was
+            raise
         for state in self.state.values():
             for name in {_M_CODES, _V_CODES} & state.keys():
                 state[name] = state[name].to(torch.uint8)
@@ -210,11 +232,24 @@ def _zeros(p, group):
         return {"exp_avg": torch.zeros_like(p), "exp_avg_sq": torch.zeros_like(p)}
     blocks = -(-p.numel() // group["block_size"])
     return {
-        _M_CODES: torch.full((p.numel(),), kernels.ZERO, dtype=torch.uint8),
-        _V_CODES: torch.zeros(p.numel(), dtype=torch.uint8),
-        _M_SCALES: torch.zeros(blocks),
-        _V_SCALES: torch.zeros(blocks),
+        _M_CODES: torch.full((p.numel(),), kernels.ZERO, dtype=torch.uint8, device="cpu"),
+        _V_CODES: torch.zeros(p.numel(), dtype=torch.uint8, device="cpu"),
+        _M_SCALES: torch.zeros(blocks, dtype=torch.float32, device="cpu"),      # whatever torch's defaults are
+        _V_SCALES: torch.zeros(blocks, dtype=torch.float32, device="cpu"),
     }
+
+
+def _check_state(p, state, block):
+    """Refuse loaded moments that are not those of a parameter of this size: the kernel would write beyond them."""
+    blocks = -(-p.numel() // block)
+    sizes = {_M_CODES: (p.numel(),), _V_CODES: (p.numel(),), _M_SCALES: (blocks,), _V_SCALES: (blocks,)}
+    if _M_CODES not in state:
+        sizes = {"exp_avg": p.shape, "exp_avg_sq": p.shape}
+    for name, shape in (sizes if state else {}).items():
+        there = tuple(state[name].shape) if name in state else "missing"
+        if there != tuple(shape):
+            raise ValueError(f"state_dict has {name!r} of shape {there} for a parameter of shape {tuple(p.shape)}, "
+                             f"which needs {tuple(shape)}; it was saved for another model")
 
 
 def _step8(p, g, state, block, numbers):
@@ -251,16 +286,26 @@ def _inverse(scales):
 
 def _check(group):
     """Refuse numbers out of range and tensors that the kernel cannot work on."""
-    b1, b2 = group["betas"]
-    for name, value, right in [("lr", group["lr"], group["lr"] >= 0), ("eps", group["eps"], group["eps"] >= 0),
-                               ("betas", group["betas"], 0 <= b1 < 1 and 0 <= b2 < 1),
-                               ("weight_decay", group["weight_decay"], group["weight_decay"] >= 0)]:
-        if not right:
-            range_ = "numbers from 0 to below 1" if name == "betas" else "a number that is not negative"
-            raise ValueError(f"{name}={value!r} must be {range_}")
+    betas = group["betas"]
+    if not isinstance(betas, (tuple, list)) or len(betas) != 2 or not all(_is_number(b) and b < 1 for b in betas):
+        raise ValueError(f"betas={betas!r} must be numbers from 0 to below 1, two of them")
+    for name in ("lr", "eps", "weight_decay"):
+        if not _is_number(group[name]):
+            raise ValueError(f"{name}={group[name]!r} must be a number that is not negative, and finite")
     if whole_number(group["block_size"], "block_size", 16, 2**16) % 16:
         raise ValueError(f"block_size={group['block_size']} must be a multiple of 16")
     whole_number(group["smallest"], "smallest", 0, 2**62)
     for p in group["params"]:
-        if p.dtype != torch.float32 or p.device.type != "cpu":
-            raise TypeError(f"a parameter is {p.dtype} on {p.device}; Adam8bit takes float32 in main memory (cpu)")
+        _check_parameter(p)
+
+
+def _is_number(value):
+    """Finite and not negative; a learning rate may also be a tensor of one number."""
+    if torch.is_tensor(value) and value.numel() == 1:
+        value = value.item()
+    return isinstance(value, (int, float, np.integer, np.floating)) and 0 <= value < math.inf
+
+
+def _check_parameter(p):
+    if p.dtype != torch.float32 or p.device.type != "cpu":
+        raise TypeError(f"a parameter is {p.dtype} on {p.device}; Adam8bit takes float32 in main memory (cpu)")

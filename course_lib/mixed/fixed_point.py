@@ -16,6 +16,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from course_lib.measure import accuracy
+from course_lib.nets.inputs import not_negative, refuse_integers, whole
 from course_lib.nets.threads import one_thread
 from course_lib.numerics import Rounding, to_fixed
 
@@ -44,7 +45,11 @@ class FixedPointNet:
 
     def activations(self, x):
         """The input, each hidden layer's output, the logits: a list of (n, width) arrays."""
-        outputs = [self.keep(np.asarray(x, np.float64).reshape(len(x), -1))]
+        refuse_integers(np.asarray(x))                                  # bytes would saturate, and say nothing
+        x = np.asarray(x, np.float64).reshape(len(x), -1)
+        if x.shape[1] != len(self.weights[0]):
+            raise ValueError(f"x has {x.shape[1]} numbers an image, and the network takes {len(self.weights[0])}")
+        outputs = [self.keep(x)]
         for layer, (w, b) in enumerate(zip(self.weights, self.biases), start=1):
             z = outputs[-1] @ w + b                                     # the wide accumulator
             outputs.append(self.keep(z if layer == len(self.weights) else np.maximum(z, 0)))
@@ -89,9 +94,16 @@ def train_fixed_point(dataset, fixed, *, rounding=Rounding.NEAREST, update_round
     Raises
     ------
     ValueError
-        ``batch_size`` is not between 1 and the number of training images; ``epochs`` is negative.
+        ``batch_size`` is not between 1 and the number of training images; ``epochs``, ``lr`` or ``seed`` is negative; a
+        width is below 1.
     """
     labels = dataset.train_y()
+    epochs, batch_size, seed = whole(epochs, "epochs"), whole(batch_size, "batch_size"), whole(seed, "seed")
+    lr = not_negative(lr, "lr")
+    if not isinstance(hidden, (tuple, list)) or any(whole(width, "a width of hidden") < 1 for width in hidden):
+        raise ValueError(f"hidden is {hidden!r}; it should be a tuple of widths, each 1 or more")
+    if seed < 0:
+        raise ValueError(f"seed is {seed}; it should be 0 or more")
     if not 1 <= batch_size <= len(labels):
         raise ValueError(f"batch_size is {batch_size}; it should be from 1 to {len(labels)}, the number of images")
     if epochs < 0:

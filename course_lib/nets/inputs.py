@@ -20,24 +20,58 @@ def as_images(x, name="x"):
     ValueError
         Integers (bytes): whether the network wants them as they are or divided by 255 only its maker knows. No axis.
     """
-    if hasattr(x, "detach"):                                # a torch tensor
-        x = x.detach()
-        x = (x.float() if x.is_floating_point() else x).cpu().numpy()
+    if isinstance(x, (list, tuple)):
+        x = type(x)(map(_plain, x)) if type(x) in (list, tuple) else x
+    x, given = _plain(x), type(x).__name__
+    if np.ma.is_masked(x):
+        raise ValueError(f"{name} has masked values, which no network knows: fill them, {name}.filled(0)")
     try:
         x = np.asarray(x)
     except ValueError as error:                             # a list of unlike things, (images, labels) for one
         raise ValueError(f"{name} is a {type(x).__name__} of unlike parts; it should be one array of images, "
                          "(n, …) float32") from error
-    if x.dtype.kind in "iub":
-        raise ValueError(f"{name} has dtype {x.dtype}; it should be float32, in the unit that the network was trained "
-                         f"on: {name}.astype(np.float32) / 255 for pixels from 0 to 1, as the course has them, or "
-                         f"{name}.astype(np.float32) as they are")
+    refuse_integers(x, name)
+    if x.dtype.kind == "O":
+        raise ValueError(f"{name} has dtype object, which {given} gives; it should be one array of images, (n, …) float32"
+                         ", as dataset.train_x() is: of a loader np.concatenate([images for images, _ in loader])")
     if x.dtype.kind != "f":
         raise ValueError(f"{name} has dtype {x.dtype}; it should be float32, as dataset.train_x() gives it")
     if x.ndim == 0:
         raise ValueError(f"{name} is one number; it should be images, (n, …)")
     with np.errstate(over="ignore"):                        # becomes infinite, which those who mind refuse
         return np.require(x, np.float32, ["C", "W"])
+
+
+def refuse_integers(x, name="x"):
+    """Bytes come as they are or divided by 255, and only the maker of a network knows which it wants."""
+    if x.dtype.kind in "iub":
+        raise ValueError(f"{name} has dtype {x.dtype}; it should be float32, in the unit that the network was trained "
+                         f"on: {name}.astype(np.float32) / 255 for pixels from 0 to 1, as the course has them, or "
+                         f"{name}.astype(np.float32) as they are")
+
+
+def whole(value, name):
+    """``value`` as Python's int, if it is a whole number of any kind."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
+        raise ValueError(f"{name} is {value!r}; it should be a whole number")
+    return int(value)
+
+
+def not_negative(value, name):
+    """``value`` as Python's float, if it is a number from 0 that is finite."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.number)) or not 0 <= value < np.inf:
+        raise ValueError(f"{name} is {value!r}; it should be a number, 0 or more")
+    return float(value)
+
+
+def _plain(x):
+    """A tensor as an array; everything else as it is."""
+    if not hasattr(x, "detach"):
+        return x
+    if x.is_meta:
+        raise ValueError("x is a tensor on the device 'meta', where it has no values")
+    x = x.detach().to_dense().cpu()
+    return (x.float() if x.is_floating_point() else x).numpy()
 
 
 def channel_hint(shape, channels, name="x"):

@@ -65,7 +65,10 @@ def LeNet5(*, generator=None):
 
 def _fresh(generator, layers):
     """Build on the "meta" device, where nothing is drawn, then draw every weight from ``generator``."""
-    generator = generator or torch.Generator().manual_seed(0)
+    generator = torch.Generator("cpu").manual_seed(0) if generator is None else generator
+    if not isinstance(generator, torch.Generator):
+        raise TypeError(f"generator is {generator!r}; it should be a torch.Generator, which a seed makes: "
+                        "torch.Generator().manual_seed(seed)")
     with torch.inference_mode(False):  # its weights can be trained wherever it was built
         with torch.device("meta"):
             model = nn.Sequential(layers()).float()  # whatever the default dtype is

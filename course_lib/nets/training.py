@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 
 from course_lib import measure
 from course_lib.arguments import whole_number
-from course_lib.nets.inputs import as_images
+from course_lib.nets.inputs import as_images, not_negative, whole
 from course_lib.nets.threads import one_thread
 
 __all__ = ["TrainingLog", "evaluate", "evaluating", "predict", "train"]
@@ -34,6 +34,8 @@ class TrainingLog(NamedTuple):
 
 
 @one_thread()
+@torch.inference_mode(False)
+@torch.enable_grad()
 def train(model, dataset, *, epochs, batch_size=128, lr=2e-3, weight_decay=0.0, seed=0, progress=True,
           before_epoch=None, label="training"):
     """Train ``model`` in place to classify the images of ``dataset``.
@@ -71,13 +73,20 @@ def train(model, dataset, *, epochs, batch_size=128, lr=2e-3, weight_decay=0.0, 
     ValueError
         ``batch_size`` is not between 1 and the number of training images; ``epochs`` is negative.
     """
+    if not isinstance(model, torch.nn.Module):
+        raise TypeError(f"model is a {type(model).__name__}; it should be an nn.Module (a quantized model is trained "
+                        "by train_qat, from the real one)")
     images, labels = torch.from_numpy(dataset.train_images), torch.from_numpy(dataset.train_y())
+    epochs, batch_size, seed = whole(epochs, "epochs"), whole(batch_size, "batch_size"), whole(seed, "seed")
+    lr, weight_decay = not_negative(lr, "lr"), not_negative(weight_decay, "weight_decay")
     if not 1 <= batch_size <= len(labels):
         raise ValueError(f"batch_size is {batch_size}; it should be from 1 to {len(labels)}, the number of images")
     if epochs < 0:
         raise ValueError(f"epochs is {epochs}; it should be 0 or more")
-    steps = len(labels) // batch_size
-    generator = torch.Generator().manual_seed(seed)
+    if epochs:
+        _check_parameters(model)
+    steps, highest = len(labels) // batch_size, int(labels.max())
+    generator = torch.Generator("cpu").manual_seed(seed)
     model.to(memory_format=torch.channels_last)  # an order in memory in which convolutions train sooner
     optimizer = _optimizer(model, lr, weight_decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, epochs * steps))
@@ -87,10 +96,11 @@ def train(model, dataset, *, epochs, batch_size=128, lr=2e-3, weight_decay=0.0, 
         for epoch in range(epochs):
             if before_epoch is not None:
                 before_epoch(epoch)
-            loss_sum, right = torch.zeros(()), torch.zeros((), dtype=torch.int64)
-            for chosen in torch.randperm(len(labels), generator=generator)[: steps * batch_size].split(batch_size):
+            loss_sum, right = torch.zeros((), device="cpu"), torch.zeros((), dtype=torch.int64, device="cpu")
+            order = torch.randperm(len(labels), generator=generator, device="cpu")
+            for chosen in order[: steps * batch_size].split(batch_size):
                 x, y = images[chosen][:, None].float().div_(255), labels[chosen]  # (batch, 1, 28, 28), (batch,)
-                logits = model(x)
+                logits = _forward(model, x, highest)
                 loss = cross_entropy(logits, y)
                 optimizer.zero_grad()
                 loss.backward()
@@ -141,7 +151,8 @@ def predict(model, x, *, batch_size=1000):
     TypeError
         ``model`` cannot be called.
     ValueError
-        ``x`` has integers, a NaN, or a shape that the model cannot take; ``batch_size`` is not a whole number from 1.
+        ``x`` has integers, a NaN, or a shape that the model cannot take; ``batch_size`` is not a whole number from 1;
+        the model gives something else than logits, or NaN.
     """
     if not callable(model):
         raise TypeError(f"model is a {type(model).__name__}, which cannot be called; pass a module, a function, "
@@ -158,19 +169,55 @@ def evaluate(model, x, y, *, batch_size=1000):
 
     ``model`` and ``x`` as in ``predict``; ``y`` is (n,) integers.
     """
-    return measure.accuracy(predict(model, x, batch_size=batch_size), np.asarray(y))
+    labels = y.detach().cpu().numpy() if torch.is_tensor(y) else np.asarray(y)
+    return measure.accuracy(predict(model, x, batch_size=batch_size), labels)
 
 
 def _logits(model, x):
-    if not isinstance(model, torch.nn.Module):
-        return np.asarray(model(x))
-    like = next((value for value in model.parameters() if value.is_floating_point()), SINGLE)
-    images = torch.tensor(x, dtype=like.dtype, device=like.device)  # a copy: a layer may work in place
-    with evaluating(model), torch.inference_mode():
-        try:
-            return model(images).float().cpu().numpy()
-        except (RuntimeError, IndexError) as error:
-            raise ValueError(f"model cannot run on x of shape {x.shape} (n = {len(x)}): {error}") from error
+    if isinstance(model, torch.nn.Module):
+        like = next((value for value in model.parameters() if value.is_floating_point()), SINGLE)
+        images = torch.tensor(x, dtype=like.dtype, device=like.device)  # a copy: a layer may work in place
+        with evaluating(model), torch.inference_mode():
+            try:
+                answer = model(images)
+                answer = answer.float().cpu() if torch.is_tensor(answer) else answer
+            except (RuntimeError, IndexError) as error:
+                raise ValueError(f"model cannot run on x of shape {x.shape} (n = {len(x)}): {error}") from error
+    else:
+        answer = model(x)
+    if torch.is_tensor(answer):
+        answer = answer.detach().float().cpu().numpy()
+    logits = answer if isinstance(answer, (tuple, dict)) else np.asarray(answer)
+    numbers = getattr(logits, "dtype", np.dtype(object)).kind in "fiu"
+    if not numbers or logits.ndim != 2 or len(logits) != len(x):
+        gives = f"shape {logits.shape}" if isinstance(logits, np.ndarray) else f"a {type(answer).__name__}"
+        raise ValueError(f"model gives {gives} for {len(x)} images; it should be their logits, ({len(x)}, classes)")
+    if np.isnan(logits).any():
+        raise ValueError("model makes NaN of x, of which no class can be told; look for NaN in its weights")
+    return logits
+
+
+def _check_parameters(model):
+    for name, value in model.named_parameters():
+        if value.is_floating_point() and value.dtype != torch.float32 or value.device.type != "cpu":
+            raise TypeError(f"model has {name!r} in {value.dtype} on {value.device}; training runs in float32 in main "
+                            "memory: pass model.float().cpu()")
+    if not any(p.requires_grad for p in model.parameters()):
+        raise ValueError("every weight of model is frozen (requires_grad is False), or it has none, so there is "
+                         "nothing to train: call model.requires_grad_(True), or pass epochs=0")
+
+
+def _forward(model, x, highest):
+    """The logits of a batch, or words about a model that does not make any for these images and classes."""
+    try:
+        logits = model(x)
+    except RuntimeError as error:
+        raise ValueError(f"model cannot run on images of shape {tuple(x.shape)}: {error}") from error
+    shape = tuple(logits.shape) if torch.is_tensor(logits) else f"a {type(logits).__name__}"
+    if not torch.is_tensor(logits) or logits.ndim != 2 or logits.shape[1] <= highest:
+        raise ValueError(f"model gives {shape} for {len(x)} images, and the data have classes from 0 to {highest}; it "
+                         f"should give logits, ({len(x)}, {highest + 1})")
+    return logits
 
 
 def _optimizer(model, lr, weight_decay):

@@ -42,7 +42,7 @@ class Activations:
     input_qparams : QParams
         With which the images themselves are turned into codes (``input_range``).
     checksum : int
-        Of the weights that made these values: the record of one network is refused for another.
+        Of the layers and weights that made these values: the record of one network is refused for another.
     """
 
     values: dict = field(repr=False)
@@ -80,14 +80,20 @@ def record_activations(model, x):
     return _recorded(model, follow(model), x)[0]
 
 
-def _recorded(model, steps, x):
-    """The record of these images, and the weights that it was made with."""
+def calibration_images(x):
+    """As ``as_images``, and refused where no range can be chosen from them."""
     x = as_images(x)
     if len(x) == 0:
         raise ValueError("x has no image; calibration needs some, for example dataset.train_x(512)")
     if not np.isfinite(x).all():
         raise ValueError(f"x has {np.count_nonzero(~np.isfinite(x))} values that are NaN or infinite; "
                          "calibration images should be finite")
+    return x
+
+
+def _recorded(model, steps, x):
+    """The record of these images, and the weights that it was made with."""
+    x = calibration_images(x)
     values, source = {}, None
     with evaluating(model), torch.no_grad():
         weights = weights_of(steps)
@@ -99,7 +105,7 @@ def _recorded(model, steps, x):
             if not np.isfinite(seen).all():
                 raise ValueError(f"layer {name!r} makes NaN or infinity of the calibration images; the model is broken")
         compare(model, steps, weights, x)
-    return Activations(values, len(x), input_range(x), _checksum(weights)), weights
+    return Activations(values, len(x), input_range(x), _checksum(steps, weights)), weights
 
 
 def quantize_model(model, calibration_x, *, weight_bits=8, activation_bits=8, weight_calibration=Calibration.MINMAX,
@@ -157,9 +163,9 @@ def quantize_model(model, calibration_x, *, weight_bits=8, activation_bits=8, we
         if missing:
             raise ValueError(f"calibration_x holds no activations of layer {missing[0]!r}; "
                              "it was recorded from another model")
-        if record.checksum != _checksum(weights):
-            raise ValueError("calibration_x was recorded from other weights than model has now; record it again: "
-                             "record_activations(model, images)")
+        if record.checksum != _checksum(steps, weights):
+            raise ValueError("calibration_x was recorded from other weights or layers than model has now; record it "
+                             "again: record_activations(model, images)")
         activation_qparams = activation_ranges(record, bits=activation_bits, method=activation_calibration)
         input_qparams = record.input_qparams
     meta = {
@@ -188,8 +194,9 @@ def input_range(x):
     return qparams_from_range(min(0.0, low), max(0.0, high), bits=8, scheme=Scheme.AFFINE)
 
 
-def _checksum(weights):
-    total = 0
+def _checksum(steps, weights):
+    """Of everything that decides what the layers hand on: kinds, options and order too, not the weights alone."""
+    total = zlib.crc32(repr([(name, kind, options) for name, kind, _, options in steps if kind != IDENTITY]).encode())
     for array in (array for pair in weights.values() for array in pair if array is not None):
         total = zlib.crc32(array, total)
     return total

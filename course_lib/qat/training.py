@@ -14,13 +14,22 @@ import numpy as np
 import torch
 from torch import nn
 
-from course_lib.nets.inputs import as_images
+from course_lib.arguments import whole_number
+from course_lib.nets.inputs import as_images, not_negative, whole
 from course_lib.nets.store import cached, recipe_of, trained
 from course_lib.nets.threads import one_thread
 from course_lib.nets.training import evaluating, train
 from course_lib.numerics import Calibration, Granularity, QParams
 from course_lib.ptq import post_training as ptq
-from course_lib.quantized.following import IDENTITY, compare, follow, fresh_weight, weights_of
+from course_lib.quantized.following import (
+    IDENTITY,
+    check_trainable,
+    compare,
+    follow,
+    fresh_weight,
+    run,
+    weights_of,
+)
 from course_lib.quantized.kinds import WEIGHTED
 from course_lib.quantized.model import QuantizedModel
 from course_lib.quantized.simulated import apply
@@ -83,16 +92,16 @@ def fake_quantize_ste(x, qparams):
         raise TypeError(f"x has dtype {x.dtype}; it must be torch.float32 or torch.float64: use x.float()")
     if not isinstance(qparams, QParams):
         raise TypeError(f"qparams is a {type(qparams).__name__}; it must be QParams, as cl.numerics.calibrate makes")
-    return _FakeQuantize.apply(x, *_steps_of(qparams, x.shape))
+    return _FakeQuantize.apply(x, *_steps_of(qparams, x.shape, x.device))
 
 
-def _steps_of(qparams, shape):
+def _steps_of(qparams, shape, device):
     """(S, qmin − Z, qmax − Z): S a tensor that broadcasts against ``shape``, the others too, or numbers."""
     if qparams.granularity is Granularity.PER_TENSOR:
         zero_point = int(qparams.zero_point)
-        return torch.tensor(qparams.scale), qparams.qmin - zero_point, qparams.qmax - zero_point
+        return torch.tensor(qparams.scale, device=device), qparams.qmin - zero_point, qparams.qmax - zero_point
     qparams.rows(np.empty(shape, np.uint8))  # raises where the shapes do not match
-    scale, zero_point = torch.tensor(qparams.scale), torch.tensor(qparams.zero_point)
+    scale, zero_point = (torch.tensor(value, device=device) for value in (qparams.scale, qparams.zero_point))
     if qparams.granularity is Granularity.PER_CHANNEL:
         spread = [1] * len(shape)
         spread[qparams.axis] = -1
@@ -123,7 +132,7 @@ class FakeQuantNet(nn.Module):
     Raises
     ------
     TypeError
-        A layer that cannot be quantized, or a weight of another dtype; the message names it.
+        A layer that cannot be quantized, or a weight of another dtype or that cannot be trained; the message names it.
     """
 
     def __init__(self, model, *, weight_bits, activation_bits, weight_calibration=Calibration.MSE,
@@ -131,6 +140,7 @@ class FakeQuantNet(nn.Module):
         super().__init__()
         self.weight_bits, self.activation_bits = ptq.check_bits(weight_bits, activation_bits)
         self.model, self.steps = model, follow(model)
+        check_trainable(self.steps)
         for name, value in model.named_parameters():
             if value.dtype != torch.float32:
                 raise TypeError(f"model has {name!r} in {value.dtype}; training runs in float32: pass model.float()")
@@ -147,11 +157,14 @@ class FakeQuantNet(nn.Module):
 
         Layer by layer: each range is chosen for what arrives when everything before it is rounded already.
         """
-        x = as_images(x)
+        x = ptq.calibration_images(x)
+        weights = weights_of(self.steps)
+        for _ in run(self.steps, weights, x[:1]):  # words where a layer cannot take their shape
+            pass
         self.input_qparams = None if self.activation_bits is None else ptq.input_range(x)
         self.rounds_input = self.input_qparams not in (None, ptq.PIXELS)
         with evaluating(self), torch.no_grad():
-            self.weight_qparams = ptq.weight_ranges(weights_of(self.steps), bits=self.weight_bits,
+            self.weight_qparams = ptq.weight_ranges(weights, bits=self.weight_bits,
                                                     method=self.weight_calibration)
             self.activation_qparams = {}
             self._run(torch.from_numpy(x), choose=True)
@@ -165,6 +178,8 @@ class FakeQuantNet(nn.Module):
         return ptq.assemble(self.steps, weights, self.weight_qparams, self.input_qparams, ranges, meta or {})
 
     def _run(self, a, choose=False):
+        if not self.weight_qparams:
+            raise ValueError("the net has no clipping ranges yet; choose them first: net.calibrate(images)")
         source = None  # the last layer with weights
         if self.rounds_input:
             a = fake_quantize_ste(a, self.input_qparams)
@@ -220,7 +235,9 @@ def train_qat(model, dataset, *, weight_bits, activation_bits, epochs=5, batch_s
         after the other.
     """
     ptq.check_bits(weight_bits, activation_bits)
-    x = dataset.train_x(calibration_images)
+    epochs, batch_size, seed = whole(epochs, "epochs"), whole(batch_size, "batch_size"), whole(seed, "seed")
+    lr = not_negative(lr, "lr")
+    x = dataset.train_x(whole_number(calibration_images, "calibration_images", 1, 2**31))
     with torch.inference_mode(False), torch.enable_grad(), torch.autocast("cpu", enabled=False):
         net = FakeQuantNet(_copy_of(model, x), weight_bits=weight_bits, activation_bits=activation_bits,
                            weight_calibration=weight_calibration, activation_calibration=activation_calibration)
@@ -237,6 +254,7 @@ def train_qat(model, dataset, *, weight_bits, activation_bits, epochs=5, batch_s
 def _copy_of(model, x):
     """A copy of the model in float32 that can be trained; a model that cannot be followed is refused."""
     steps = follow(model)
+    check_trainable(steps)
     with evaluating(model), torch.no_grad():
         compare(model, steps, weights_of(steps), as_images(x))  # weights that hooks make are plain numbers afterwards
     return copy.deepcopy(model).float().cpu()

@@ -54,7 +54,10 @@ def write_model(model, path):
         layers.append(entry)
     inputs = None if model.input_qparams is None else _activation_entry(model.input_qparams)
     description = {"format": FORMAT, "version": VERSION, "meta": model.meta, "input_qparams": inputs, "layers": layers}
-    description["checksum"] = _checksum(description, tensors)
+    try:
+        description["checksum"] = _checksum(description, tensors)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"meta should be what JSON can hold, numbers as Python has them ({error})") from error
     return write_aside(path, to_bytes(tensors, {KEY: _json(description)}))
 
 
@@ -68,8 +71,11 @@ def read_model(path):
     QuantizedFileError
         The file is damaged, or is something else.
     """
+    path = os.fsdecode(path)
     if not os.path.exists(path):
-        raise FileNotFoundError(f"there is no file {os.fspath(path)!r}")
+        raise FileNotFoundError(f"there is no file {path!r}")
+    if os.path.isdir(path):
+        raise QuantizedFileError(f"{path}: a folder, not a file")
     try:
         tensors, text = _read_safetensors(path)
         description = _parse(text)
@@ -92,6 +98,12 @@ def save_float(model, path):
     A weight pruned by ``torch.nn.utils.prune``, which keeps it as ``*_orig`` and ``*_mask``, is written once, as it is
     used.
     """
+    if not hasattr(model, "state_dict"):
+        raise TypeError(f"model is a {type(model).__name__}; it should be a PyTorch module (a quantized model has "
+                        "model.save)")
+    for name, value in model.state_dict().items():
+        if value.is_meta:
+            raise ValueError(f"model has {name!r} on the device 'meta', where it has no values: load them first")
     state = {name: value.detach().float().cpu().numpy() for name, value in model.state_dict().items()}
     for name in [name.removesuffix("_mask") for name in state if name.endswith("_mask")]:
         if f"{name}_orig" in state:
@@ -102,7 +114,10 @@ def save_float(model, path):
 
 def write_aside(path, content):
     """Write bytes under another name and rename: a reader finds the old file or the new one, never half of one."""
-    os.stat(os.path.dirname(os.fspath(path)) or ".")  # a folder that is missing is a mistake; it is not made here
+    path = os.path.realpath(os.fsdecode(path))  # the file that a link leads to, not the link
+    os.stat(os.path.dirname(path))  # a folder that is missing is a mistake; it is not made here
+    if os.path.isdir(path):
+        raise IsADirectoryError(f"{path!r} is a folder; the path should end in the name of a file")
     with written_aside(path) as aside:
         aside.write_bytes(content)
     return os.path.getsize(path)
@@ -134,7 +149,7 @@ def _checksum(description, tensors):
 
 def _weight_entry(q):
     entry = {"qmin": q.qmin, "qmax": q.qmax, "granularity": q.granularity.value}
-    return entry | {key: getattr(q, key) for key in ("axis", "group_size") if getattr(q, key) is not None}
+    return entry | {key: int(getattr(q, key)) for key in ("axis", "group_size") if getattr(q, key) is not None}
 
 
 def _activation_entry(q):

@@ -34,6 +34,7 @@ REMEDIES = {
     "OptimizedModule": "pass the model that was compiled, model._orig_mod",
     "RecursiveScriptModule": "pass the model that it was made from",
     "TopLevelTracedModule": "pass the model that it was made from",
+    "GraphModule": "pass the model that it was made from",
     "DataParallel": "pass what it wraps, model.module",
     "DistributedDataParallel": "pass what it wraps, model.module",
 }
@@ -60,7 +61,7 @@ def follow(model):
         Something that cannot be followed; the message names the place and says what to do.
     """
     if not isinstance(model, nn.Sequential):
-        raise TypeError(f"model is a {type(model).__name__}; it should be an nn.Sequential of {SUPPORTED}"
+        raise TypeError(f"model is a {_type_name(model)}; it should be an nn.Sequential of {SUPPORTED}"
                         f"{_remedy(model)}")
     if torch_module._global_forward_hooks or torch_module._global_forward_pre_hooks:
         raise TypeError("a hook for every module is registered (torch.nn.modules.module.register_module_forward_hook); "
@@ -98,7 +99,7 @@ def _steps(container, prefix):
             continue
         base = next((base for base in (*KINDS, *SKIPPED) if isinstance(layer, base)), None)
         if base is None:
-            raise TypeError(f"{where} is a {type(layer).__name__}, which cannot be quantized; supported are "
+            raise TypeError(f"{where} is a {_type_name(layer)}, which cannot be quantized; supported are "
                             f"{SUPPORTED}{_remedy(layer)}")
         if isinstance(layer, nn.modules.lazy.LazyModuleMixin):
             raise TypeError(f"{where} is a {type(layer).__name__} that has not seen its shape yet: run the model once, "
@@ -121,12 +122,20 @@ def _check_calls(module, base, where):
             raise TypeError(f"{where} is a {type(module).__name__} with a {method} of its own, which cannot be "
                             f"quantized; it should be a plain nn.{base.__name__}, or an nn.Sequential of layers that "
                             "compute the same")
+        if not _is_torchs(getattr(base, method, None)):
+            raise TypeError(f"nn.{base.__name__}.{method} is not PyTorch's any more: something replaced it by "
+                            f"{getattr(base, method)!r}, and what that computes cannot be quantized")
     for hooks in (module._forward_pre_hooks, module._forward_hooks):
         for hook in hooks.values():
             if not isinstance(hook, RECOMPUTES):
                 name = getattr(hook, "__name__", type(hook).__name__)
                 raise TypeError(f"{where} has a forward hook ({name}), and what it changes cannot be quantized: "
                                 "remove it, by handle.remove() of the handle that registering it gave")
+
+
+def _is_torchs(function):
+    """Whether a method is PyTorch's own; a decorator may copy its name and its module, not where it was written."""
+    return getattr(function, "__globals__", {}).get("__name__", "torch").partition(".")[0] == "torch"
 
 
 def _check_options(layer, where):
@@ -140,8 +149,10 @@ def _check_options(layer, where):
 
 def _check_weights(layer, where):
     for name in ("weight", "bias"):
-        value = getattr(layer, name)
+        value = getattr(layer, name, None)
         if value is None:
+            if name == "weight":
+                raise TypeError(f"{where} has no weight any more; it should be a plain nn.{type(layer).__name__}")
             continue
         if not value.is_floating_point():
             raise TypeError(f"{where} has a {name} of {value.dtype}; it should be of real floating-point numbers")
@@ -175,8 +186,18 @@ def _plain(value):
     return tuple(map(int, value)) if isinstance(value, (tuple, list)) else int(value)
 
 
+def _type_name(module):
+    """With its home where the name alone would be that of a layer that is taken: torch.ao has a Linear too."""
+    kind = type(module)
+    if kind.__module__.startswith("torch.nn.modules"):
+        return kind.__name__
+    alike = kind.__name__ in ("Sequential", *(known.__name__ for known in (*KINDS, *SKIPPED)))
+    return f"{kind.__module__}.{kind.__name__}" if alike else kind.__name__
+
+
 def _remedy(module):
-    remedy = REMEDIES.get(type(module).__name__)
+    traced = isinstance(module, torch.fx.GraphModule)       # its class has the name of what was traced
+    remedy = REMEDIES.get("GraphModule" if traced else type(module).__name__)
     return f". {remedy[0].upper()}{remedy[1:]}" if remedy else ""
 
 
@@ -185,6 +206,24 @@ def fresh_weight(layer):
     for hook in layer._forward_pre_hooks.values():
         hook(layer, ())
     return layer.weight
+
+
+def check_trainable(steps):
+    """Refuse weights that training a copy of the model would leave where they are, or move where a hook forbids it."""
+    for name, kind, layer, _ in steps:
+        if kind not in WEIGHTED:
+            continue
+        hooks = layer._forward_pre_hooks.values()
+        made = {getattr(hook, "_tensor_name", getattr(hook, "name", None)) for hook in hooks}
+        for part in ("weight", "bias"):
+            if vars(layer).get(part) is not None and part not in made:
+                raise TypeError(f"layer {name!r} has a {part} that is no parameter, so training cannot move it: "
+                                f"w = layer.{part}.detach(); del layer.{part}; layer.{part} = nn.Parameter(w)")
+        for part, value in layer.named_parameters():
+            if value._backward_hooks or getattr(value, "_post_accumulate_grad_hooks", None):
+                raise TypeError(f"layer {name!r} has a hook on the gradient of its {part}, which a copy of the model "
+                                "does not keep: remove it, by handle.remove(). To keep weights at zero use "
+                                "torch.nn.utils.prune; to keep all as they are, layer.requires_grad_(False)")
 
 
 def weights_of(steps):

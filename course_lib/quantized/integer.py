@@ -6,6 +6,7 @@ codes. The pixels are turned into codes as part of the call, the codes of the lo
 """
 
 import math
+from threading import get_ident
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +21,7 @@ from course_lib.quantized.requantization import fixed_point
 
 CHUNK = 64                  # images computed at a time: their codes stay in the processor's cache
 FLOAT32 = np.dtype(np.float32)
+DONE_BEFORE = (*WEIGHTED, "relu")       # what leaves a ReLU behind it nothing to do: it is done there already
 
 
 class Linear:
@@ -112,7 +114,7 @@ class IntegerNet:
     """A quantized network that computes with integer codes alone; made by ``QuantizedModel.integer_only()``.
 
     Weights of fewer than 8 bits are unpacked to one byte each when the network is made, and multipliers are derived
-    then. A call runs one kernel per layer, into buffers that exist already (so one ``IntegerNet`` serves one thread).
+    then. A call runs one kernel per layer, into buffers that exist already, some for each thread that calls.
 
     Parameters
     ----------
@@ -133,7 +135,7 @@ class IntegerNet:
         kinds = [layer.kind for layer in model.layers] + [None]
         self._layers = [LAYERS[layer.kind](layer, after == "relu") for layer, after in zip(model.layers, kinds[1:])]
         self._run = [layer for layer, kind, before in zip(self._layers, kinds, [None] + kinds)
-                     if not (kind == "relu" and before in WEIGHTED)]       # such a ReLU is done by the layer before
+                     if not (kind == "relu" and before in DONE_BEFORE)]
         self._plans = {}
 
     def __call__(self, x):
@@ -156,7 +158,7 @@ class IntegerNet:
         if not isinstance(x, np.ndarray) or x.dtype != FLOAT32:
             raise TypeError(f"x must be a float32 array, not {getattr(x, 'dtype', type(x).__name__)}; numbers in the "
                             "network's unit become one by np.asarray(x, np.float32)")
-        plan = self._plans.get(x.shape)
+        plan = self._plans.get((get_ident(), x.shape))
         if plan is None:
             if len(x) > CHUNK and split_shape(self.model.layers, x.shape)[0]:
                 return np.concatenate([self(x[i : i + CHUNK]) for i in range(0, len(x), CHUNK)])
@@ -171,7 +173,11 @@ class IntegerNet:
 
     def predict(self, x):
         """The class of each image: the index of its largest logit.   (n, …) -> (n,) int64"""
-        return self(x).argmax(axis=-1)
+        logits = self(x)
+        if logits.ndim > 2:
+            raise ValueError(f"the network gives {logits.shape}, and a class needs logits (n, classes); it should end "
+                             "in a linear or flatten layer")
+        return logits.argmax(axis=-1)
 
     def run_codes(self, layer_index, input_codes):
         """One layer alone, on codes: what it writes when it reads ``input_codes``.
@@ -210,9 +216,10 @@ class IntegerNet:
         q = self.model.layers[-1].output_qparams
         if len(self._plans) >= 8:                           # shapes seen once should not keep their memory for ever
             self._plans.clear()
-        self._plans[x_shape] = Plan(input_arguments, steps, codes.reshape(-1), (q.scale.item(), int(q.zero_point)),
-                                    batch_shape + codes.shape[1:])
-        return self._plans[x_shape]
+        plan = Plan(input_arguments, steps, codes.reshape(-1), (q.scale.item(), int(q.zero_point)),
+                    batch_shape + codes.shape[1:])
+        self._plans[get_ident(), x_shape] = plan
+        return plan
 
 
 def split_shape(layers, shape):
@@ -250,7 +257,7 @@ def check_model(model):
     if code_array(q) != np.uint8:
         raise ValueError(f"the input has codes from {q.qmin} to {q.qmax}; {UNSIGNED}")
     for before, layer in zip((None, *model.layers), model.layers):
-        done_before = layer.kind == "relu" and before is not None and before.kind in WEIGHTED
+        done_before = layer.kind == "relu" and before is not None and before.kind in DONE_BEFORE
         if layer.kind != "flatten" and not done_before and code_array(layer.input_qparams) != np.uint8:
             q = layer.input_qparams
             raise ValueError(f"layer {layer.name!r} reads codes from {q.qmin} to {q.qmax}; {UNSIGNED}")

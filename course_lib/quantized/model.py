@@ -121,6 +121,8 @@ class QuantizedModel:
 
     def __post_init__(self):
         object.__setattr__(self, "layers", tuple(self.layers))
+        if not isinstance(self.meta, dict):
+            raise ValueError(f"meta is a {type(self.meta).__name__}; it should be a dict")
         if self.input_qparams is not None:
             check_activation(self.input_qparams, "input_qparams")
         check_chain(self.layers, self.input_qparams)

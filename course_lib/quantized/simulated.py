@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from course_lib.nets.inputs import as_images
 from course_lib.numerics import dequantize
 
 
@@ -70,7 +71,13 @@ class SimulatedNet(nn.Sequential):
         super().__init__(*layers)
         self.eval()
 
+    def __getitem__(self, index):
+        """One layer, or a plain Sequential of some: what the first few hand on is ``net[:3](x)``."""
+        return nn.Sequential(*list(self)[index]) if isinstance(index, slice) else super().__getitem__(index)
+
     def forward(self, x):
+        if not torch.is_tensor(x):
+            x = torch.from_numpy(as_images(x))
         try:
             return super().forward(x)
         except (RuntimeError, IndexError) as error:

@@ -12,6 +12,7 @@ Source: Dao et al. 2022, "Monarch: expressive structured matrices for efficient 
 
 import math
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -55,9 +56,15 @@ def monarch_matmul(x, left, right):
 
     Raises
     ------
+    TypeError
+        Something else than tensors of one float dtype.
     ValueError
         Shapes that do not match.
     """
+    for name, value in (("x", x), ("left", left), ("right", right)):
+        found = value.dtype if torch.is_tensor(value) else type(value).__name__
+        if not torch.is_tensor(value) or value.dtype != left.dtype or not (found.is_floating_point or found.is_complex):
+            raise TypeError(f"{name} is {found}; x, left and right should be tensors of one float dtype")
     if left.ndim != 3 or right.ndim != 3 or left.shape[0] != right.shape[1] or left.shape[2] != right.shape[0]:
         raise ValueError(f"left has shape {tuple(left.shape)} and right {tuple(right.shape)}; they should be (s, r, p) "
                          "and (p, s, q)")
@@ -96,7 +103,7 @@ def _by_kernel(x, left, right):
     """The same, in one pass over pieces of sixteen j and eight images."""
     s, r, p = left.shape
     q, batch = right.shape[2], len(x)
-    y = torch.empty(batch, r * s)
+    y = torch.empty(batch, r * s, dtype=torch.float32, device="cpu")     # whatever torch's defaults are
     flat = [t.detach().contiguous().view(-1).numpy() for t in (x, left, right, y)]
 
     def part(start, stop):
@@ -122,8 +129,15 @@ def project_monarch(matrix, *, blocks=None):
     -------
     left, right : tensors, (s, m/s, p) and (p, s, n/p)
     """
-    if matrix.ndim != 2 or not matrix.is_floating_point() or not matrix.numel():
-        raise ValueError(f"matrix is {matrix.dtype}, shape {tuple(matrix.shape)}; it should be real numbers, (m, n)")
+    if not torch.is_tensor(matrix):
+        raise TypeError(f"matrix is a {type(matrix).__name__}; it should be a tensor, (m, n)")
+    if matrix.ndim != 2 or not matrix.is_floating_point() or not matrix.numel() or matrix.is_meta:
+        raise ValueError(f"matrix is {matrix.dtype}, shape {tuple(matrix.shape)} on {matrix.device}; it should be real "
+                         "numbers, (m, n)")
+    if not matrix.isfinite().all():
+        raise ValueError("matrix has a NaN or an infinity; nothing is nearest to it")
+    if matrix.dtype.itemsize < 4:                                                   # no SVD in 16 bits
+        return tuple(factor.to(matrix.dtype) for factor in project_monarch(matrix.float(), blocks=blocks))
     m, n = matrix.shape
     p, s = _blocks(n, m, blocks)
     slices = matrix.reshape(m // s, s, p, n // p).permute(1, 2, 0, 3)               # (s, p, r, q)
@@ -149,6 +163,7 @@ class MonarchLinear(nn.Module):
         super().__init__()
         n, m = in_features, in_features if out_features is None else out_features
         p, s = _blocks(n, m, blocks)
+        n, m = int(n), int(m)
         self.in_features, self.out_features = n, m
         self.left = nn.Parameter(torch.empty(s, m // s, p))
         self.right = nn.Parameter(torch.empty(p, s, n // p))
@@ -165,10 +180,14 @@ class MonarchLinear(nn.Module):
 
     @classmethod
     def from_linear(cls, linear, *, blocks=None):
-        """The nearest layer of this kind to an ``nn.Linear``: its weight projected, its bias kept."""
+        """The nearest layer of this kind to an ``nn.Linear``: its weight projected, its bias and dtype kept."""
+        if not isinstance(linear, nn.Linear):
+            raise TypeError(f"linear is a {type(linear).__name__}; it should be an nn.Linear")
+        factors = project_monarch(linear.weight.detach(), blocks=blocks)
         layer = cls(linear.in_features, linear.out_features, blocks=blocks, bias=linear.bias is not None)
+        layer.to(linear.weight)                                                     # its dtype, its device
         with torch.no_grad():
-            for own, new in zip((layer.left, layer.right), project_monarch(linear.weight.detach(), blocks=blocks)):
+            for own, new in zip((layer.left, layer.right), factors):
                 own.copy_(new)
             if linear.bias is not None:
                 layer.bias.copy_(linear.bias)
@@ -188,13 +207,20 @@ class MonarchLinear(nn.Module):
 def _blocks(n, m, blocks):
     """(p, s), checked, or the divisors nearest to the square roots."""
     for name, size in (("in_features", n), ("out_features", m)):
-        if not isinstance(size, int) or size < 1:
+        if not _is_count(size):
             raise ValueError(f"{name} is {size!r}; it should be a whole number from 1")
-    p, s = (_near_root(n), m // _near_root(m)) if blocks is None else blocks
-    for name, count, size in (("in_features", p, n), ("out_features", s, m)):
-        if not isinstance(count, int) or count < 1 or size % count:
+    if blocks is None:
+        return _near_root(n), m // _near_root(m)
+    if not isinstance(blocks, (tuple, list)) or len(blocks) != 2:
+        raise ValueError(f"blocks={blocks!r} should be two numbers, in how many pieces inputs and outputs are cut")
+    for name, count, size in zip(("in_features", "out_features"), blocks, (n, m)):
+        if not _is_count(count) or size % count:
             raise ValueError(f"blocks={blocks!r}: {count!r} should be a whole number that divides {name} = {size}")
-    return p, s
+    return tuple(map(int, blocks))
+
+
+def _is_count(value):
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and value >= 1
 
 
 def _near_root(n):

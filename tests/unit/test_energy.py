@@ -112,3 +112,28 @@ def test_what_it_refuses(arguments, message):
 def test_no_layers():
     with pytest.raises(ValueError, match="layers is empty"):
         estimate([])
+
+
+@pytest.mark.parametrize("wrong", [{"bits": True}, {"bits": 8.0}, {"batch": 2.5}, {"batch": float("nan")}, {"batch": "1"},
+                                   {"sparsity": "0.5"}, {"sparsity": None}, {"index_bits": float("nan")},
+                                   {"index_bits": "4"}])
+def test_what_is_no_number_is_refused_by_name(wrong):
+    with pytest.raises(ValueError, match=f"^{next(iter(wrong))}="):
+        energy.estimate(energy.NETWORKS["LeNet-5"], **wrong)
+
+
+def test_layers_of_any_sequence_and_nothing_else():
+    layers = energy.NETWORKS["LeNet-5"]
+    assert energy.estimate(iter(layers)) == energy.estimate(list(layers)) == energy.estimate(layers)
+    for wrong in ("LeNet-5", energy.NETWORKS, [1], None):
+        with pytest.raises(TypeError, match="layers holds a .*NETWORKS"):
+            energy.estimate(wrong)
+
+
+@pytest.mark.parametrize("make", [
+    lambda: energy.conv2d("c", 4, 8, 3, 28, 26, groups=0), lambda: energy.conv2d("c", 4, 8, 3, 28, 26, groups=3),
+    lambda: energy.conv2d("c", 4, 3, 3, 28, 26, groups=2), lambda: energy.conv2d("c", -3, 8, 3, 28, 26),
+    lambda: energy.linear("c", 3.5, 2), lambda: energy.linear("c", 3, -2)])
+def test_layers_that_cannot_be(make):
+    with pytest.raises(ValueError, match="layer 'c': "):
+        make()

@@ -2,6 +2,7 @@
 
 import copy
 import io
+import math
 
 import numpy as np
 import pytest
@@ -359,3 +360,71 @@ def test_tensors_that_are_refused():
 def test_errors_of_blocks(call, words):
     with pytest.raises(ValueError, match=words):
         call()
+
+
+def stepped(optimizer, steps=2):
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(steps):
+        for p in optimizer.param_groups[0]["params"]:
+            p.grad = torch.randn(p.shape, generator=generator, device="cpu", dtype=torch.float32)
+        optimizer.step()
+    return optimizer
+
+
+@pytest.mark.parametrize("saved, wanted", [((5000,), (9000,)), ((9000,), (5000,)), ((1,), (9,)), ((100,), (9000,)),
+                                           ((9000,), (100,))])
+def test_the_state_of_another_model_is_refused_and_nothing_is_overwritten(saved, wanted):
+    """Before, the kernel wrote beyond the codes."""
+    state = stepped(Adam8bit(parameters(saved))).state_dict()
+    optimizer = stepped(Adam8bit(parameters(wanted)))
+    before = optimizer.state_dict()
+    with pytest.raises(ValueError, match="state_dict has 'exp_avg.* of shape .*; it was saved for another model"):
+        optimizer.load_state_dict(state)
+    after = optimizer.state_dict()
+    assert after["param_groups"] == before["param_groups"]
+    assert all(torch.equal(after["state"][0][key], value) for key, value in before["state"][0].items()
+               if torch.is_tensor(value))
+    stepped(optimizer)
+
+
+def test_the_state_of_another_optimizer_is_refused():
+    state = stepped(torch.optim.Adam(parameters((5000,)))).state_dict()
+    with pytest.raises(ValueError, match="no 'decoupled' among its settings; it is that of another optimizer"):
+        Adam8bit(parameters((5000,))).load_state_dict(state)
+
+
+def test_a_parameter_that_changed_after_the_first_step_is_refused():
+    layer = torch.nn.Linear(100, 100)
+    optimizer = stepped(Adam8bit(layer.parameters()))
+    layer.weight.data = torch.zeros(200, 100)
+    with pytest.raises(ValueError, match=r"has shape \(200, 100\) now, and had 10000 numbers"):
+        stepped(optimizer)
+    for size in (10, 100):
+        layer = torch.nn.Linear(size, size)
+        optimizer = Adam8bit(layer.parameters())
+        layer.double()(torch.ones(1, size, dtype=torch.float64)).sum().backward()
+        with pytest.raises(TypeError, match="torch.float64 on cpu"):
+            optimizer.step()
+
+
+@pytest.mark.parametrize("set_default, other, usual", [
+    (torch.set_default_dtype, torch.float64, torch.float32), (torch.set_default_device, "meta", None)])
+def test_torchs_defaults_change_nothing(set_default, other, usual):
+    (plain,), (inside,) = parameters((5000,)), parameters((5000,))
+    stepped(Adam8bit([plain]))
+    set_default(other)
+    try:
+        stepped(Adam8bit([inside]))
+    finally:
+        set_default(usual)
+    assert torch.equal(plain, inside)
+
+
+@pytest.mark.parametrize("options", [{"lr": "1e-3"}, {"lr": math.inf}, {"eps": None}, {"eps": math.nan}, {"betas": 0.9},
+                                     {"betas": (0.9,)}, {"betas": ("a", "b")}, {"weight_decay": "0"},
+                                     {"block_size": 2048.0}])
+def test_what_is_no_number_is_refused_by_name(options):
+    (name, value), = options.items()
+    with pytest.raises(ValueError, match=rf"^{name}="):
+        Adam8bit(parameters((10,)), **options)
+    assert Adam8bit(parameters((10,)), lr=torch.tensor(1e-3)).param_groups[0]["lr"] == torch.tensor(1e-3)

@@ -119,3 +119,20 @@ def test_errors_say_what_would_be_right(digits, wrong, words):
 def test_needs_no_torch():
     code = "import sys; from course_lib.mixed import train_fixed_point; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"
+
+
+@pytest.mark.parametrize("wrong", [{"epochs": 1.5}, {"epochs": "1"}, {"batch_size": 10.5}, {"hidden": 16}, {"lr": "a"},
+                                   {"hidden": (0,)}, {"hidden": (2.5,)}, {"lr": -1}, {"lr": float("nan")}, {"seed": -1},
+                                   {"seed": 1.5}])
+def test_wrong_arguments_are_named(digits, wrong):
+    with pytest.raises(ValueError, match=rf"{next(iter(wrong))}.* is .*; it should be"):
+        train_fixed_point(digits, FixedPoint(4, 12), progress=False, **wrong)
+
+
+def test_bytes_and_other_sizes_are_refused_and_do_not_saturate(digits):
+    net, _ = train_fixed_point(digits, FixedPoint(4, 12), hidden=(8,), epochs=0, progress=False)
+    x = digits.test_x(5)
+    with pytest.raises(ValueError, match=r"x has dtype uint8; .*x.astype\(np.float32\) / 255"):
+        net((255 * x).astype(np.uint8))
+    with pytest.raises(ValueError, match="x has 756 numbers an image, and the network takes 784"):
+        net(x[:, :, 1:])

@@ -1,5 +1,6 @@
 """The two networks: their sizes, their layers, and where their first weights come from."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -55,3 +56,9 @@ def test_first_weights_have_the_scale_they_should():
     assert weight.std().item() == pytest.approx((2 / 784) ** 0.5, rel=0.02)  # He et al. 2015, for a ReLU after it
     assert weight.abs().max() <= (6 / 784) ** 0.5
     assert not LeNet300100().fc1.bias.any()
+
+
+def test_a_seed_is_no_generator():
+    for wrong in (0, 5, np.random.default_rng(0)):
+        with pytest.raises(TypeError, match="it should be a torch.Generator, which a seed makes"):
+            LeNet5(generator=wrong)

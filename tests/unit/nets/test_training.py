@@ -233,3 +233,67 @@ def test_predict_runs_the_model_as_it_is_used_and_not_as_it_is_trained(few):
     with torch.no_grad():
         logits = model.eval()(torch.from_numpy(x)).numpy()
     assert np.isclose(logits[np.arange(64), answer], logits.max(1), atol=1e-4).all()
+
+
+def gives(answer):
+    class Net(torch.nn.Module):
+        def forward(self, x):
+            return answer(x)
+    return Net()
+
+
+@pytest.mark.parametrize(("answer", "message"), [
+    (lambda x: (x, x), r"model gives a tuple for 5 images; it should be their logits, \(5, classes\)"),
+    (lambda x: {"logits": x}, "model gives a dict"),
+    (lambda x: None, r"model gives shape \(\)"),
+    (lambda x: x, r"model gives shape \(5, 1, 28, 28\)"),
+    (lambda x: x[:, 0, 0, 0], r"model gives shape \(5,\)"),
+    (lambda x: x[:3, 0, 0], r"model gives shape \(3, 28\)"),
+    (lambda x: x[:, 0, 0] * float("nan"), "model makes NaN of x"),
+])
+def test_answers_that_are_no_logits(few, answer, message):
+    for form in (gives(answer), answer):
+        with pytest.raises(ValueError, match=message):
+            predict(form, few.test_x(5))
+
+
+def test_functions_may_give_tensors_and_lists(few):
+    model, x, y = LeNet300100(), few.test_x(20), few.test_y()[:20]
+    expected = predict(model, x)
+    assert np.array_equal(predict(lambda x: model(torch.from_numpy(x)), x), expected)       # with a gradient
+    assert np.array_equal(predict(lambda x: model(torch.from_numpy(x)).tolist(), x), expected)
+    assert evaluate(model, torch.from_numpy(x), torch.from_numpy(y)) == evaluate(model, x, y)
+
+
+@pytest.mark.parametrize(("make", "kind", "message"), [
+    (lambda: LeNet300100().double(), TypeError, r"model has 'fc1.weight' in torch.float64 .* model.float\(\).cpu\(\)"),
+    (lambda: LeNet300100().requires_grad_(False), ValueError, "every weight of model is frozen"),
+    (torch.nn.Flatten, ValueError, "every weight of model is frozen .*or it has none"),
+    (lambda: lambda x: x, TypeError, "model is a function; it should be an nn.Module"),
+    (lambda: torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, 5)), ValueError,
+     r"model gives \(128, 5\) for 128 images, and the data have classes from 0 to 9"),
+    (lambda: torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(100, 10)), ValueError,
+     r"model cannot run on images of shape \(128, 1, 28, 28\)"),
+])
+def test_models_that_cannot_learn_say_why(few, make, kind, message):
+    with pytest.raises(kind, match=message):
+        train(make(), few, epochs=1, progress=False)
+
+
+@pytest.mark.parametrize("wrong", [{"epochs": 1.5}, {"epochs": "2"}, {"epochs": True}, {"batch_size": 2.5},
+                                   {"batch_size": "32"}, {"lr": "1e-3"}, {"lr": -1}, {"lr": float("nan")},
+                                   {"weight_decay": -1}, {"seed": 1.5}, {"seed": None}])
+def test_what_is_no_number_is_refused_by_name(few, wrong):
+    (name, value), = wrong.items()
+    with pytest.raises(ValueError, match=f"^{name} is {value!r}; it should be a"):
+        train(LeNet300100(), few, **{"epochs": 1, "progress": False, **wrong})
+
+
+@pytest.mark.parametrize("around", [torch.no_grad, lambda: torch.device("meta")])
+def test_training_is_the_same_inside(few, around):
+    plain, _ = trained_on(few, epochs=1)
+    with around():
+        inside, _ = trained_on(few, epochs=1)
+    numpy_seed = LeNet300100()
+    train(numpy_seed, few, epochs=1, batch_size=np.int64(32), seed=np.int64(0), progress=False)
+    assert torch.equal(weights(plain), weights(inside)) and torch.equal(weights(plain), weights(numpy_seed))

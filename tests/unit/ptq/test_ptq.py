@@ -237,7 +237,7 @@ def test_a_record_of_another_model_is_refused(images):
     with pytest.raises(ValueError, match="no activations of layer 'fc1'"):
         quantize_model(LeNet300100(), record)
     other = LeNet300100(generator=torch.Generator().manual_seed(1))  # the same names, other weights
-    with pytest.raises(ValueError, match="recorded from other weights than model has now"):
+    with pytest.raises(ValueError, match="recorded from other weights or layers than model"):
         quantize_model(other, record_activations(LeNet300100(), images))
     with pytest.raises(ValueError, match="calibration_x is None"):
         quantize_model(other, None)

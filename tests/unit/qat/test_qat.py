@@ -261,3 +261,24 @@ def test_two_bits_on_mnist_want_training(mnist):
     aware = trained_qat("lenet_300_100", mnist, 2, 2, progress=False)
     after, aware = evaluate(after.simulated(), x, y), evaluate(aware.simulated(), x, y)
     assert aware.value >= 0.975 and aware.value > after.value + 0.01, f"{aware} against {after}"
+
+
+def test_a_net_without_ranges_and_images_without_any_are_refused(digits):
+    net, x = FakeQuantNet(LeNet300100(), weight_bits=4, activation_bits=4), digits.train_x(5)
+    for call in (lambda: net(torch.from_numpy(x)), lambda: net.quantized(x)):
+        with pytest.raises(ValueError, match=r"no clipping ranges yet; .* net.calibrate\(images\)"):
+            call()
+    for images, message in ((x[:0], "x has no image"), (x * np.float32(np.nan), "x has 3920 values that are NaN"),
+                            (x[:, :, 1:], r"layer 'fc1' takes \(n, 784\)")):
+        with pytest.raises(ValueError, match=message):
+            net.calibrate(images)
+
+
+def test_numbers_of_numpy_are_kept_in_the_file(few, tmp_path):
+    twin = train_qat(LeNet300100(), few, weight_bits=4, activation_bits=4, epochs=np.int64(1), batch_size=np.uint8(64),
+                     lr=np.float32(0.001), seed=np.int64(3), progress=False)
+    twin.save(tmp_path / "twin")
+    assert QuantizedModel.load(tmp_path / "twin").meta == twin.meta
+    for images in (0, -5, 2.5):
+        with pytest.raises(ValueError, match="calibration_images="):
+            train_qat(LeNet300100(), few, weight_bits=4, activation_bits=4, calibration_images=images)

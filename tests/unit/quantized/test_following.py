@@ -1,6 +1,7 @@
 """Models and pixels as people have them: the quantized net computes what the model does, or an error says why not."""
 
 import copy
+import functools
 import warnings
 from collections import OrderedDict
 from dataclasses import replace
@@ -561,3 +562,123 @@ def test_flat_nets_take_images_without_a_channel(images):
     assert all(a.output_qparams == b.output_qparams for a, b in zip(plain.layers, flat.layers))
     for form in (model, plain.simulated(), plain.integer_only()):
         assert np.array_equal(predict(form, images[:, 0]), predict(form, images))
+
+
+# -- what changes a model behind its back --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("change", [
+    lambda m: m.__setitem__(2, nn.Identity()), lambda m: m.__setitem__(2, nn.MaxPool2d(2)),
+    lambda m: setattr(m[3], "stride", 1), lambda m: setattr(m[0], "padding", (0, 0))])
+def test_a_record_is_of_layers_and_not_of_weights_alone(images, change):
+    """Before, the ranges of a net with a ReLU clipped the same net without it."""
+    model = drawn(nn.Conv2d(1, 3, 5, padding=1), nn.Dropout(), nn.ReLU(), nn.MaxPool2d(3, 2), nn.Flatten(),
+                  nn.Linear(432, 10))
+    record = record_activations(model, images)
+    model[1] = nn.Identity()                                # computes the same
+    quantize_model(model, record)
+    change(model)
+    with pytest.raises(ValueError, match="recorded from other weights or layers than model has now"):
+        quantize_model(model, record)
+
+
+def test_a_method_that_was_replaced_for_all_layers(images, monkeypatch):
+    forward = nn.Linear.forward
+
+    @functools.wraps(forward)
+    def doubled(self, x):
+        return 2 * forward(self, x)
+
+    monkeypatch.setattr(nn.Linear, "forward", doubled)
+    with pytest.raises(TypeError, match="nn.Linear.forward is not PyTorch's any more"):
+        quantize_model(linear_net(), None, activation_bits=None)
+
+
+def test_names_that_are_not_enough(images):
+    """Another Linear, another Sequential: the message says whose."""
+    with pytest.raises(TypeError, match=r"is a torch.fx.graph_module.Sequential; .* Pass the model that it was made"):
+        quantize_model(torch.fx.symbolic_trace(linear_net()), images)
+
+    class Linear(nn.Module):
+        pass
+
+    with pytest.raises(TypeError, match=r"'1' is a .*test_following.Linear, which cannot be quantized"):
+        quantize_model(nn.Sequential(nn.Flatten(), Linear()), images)
+    model = linear_net()
+    del model[1].weight
+    with pytest.raises(TypeError, match="layer '1' has no weight any more"):
+        quantize_model(model, images)
+
+
+def unhooked():
+    """Pruned, and the hook that would make the weight taken away: it is a number that nothing trains."""
+    model = linear_net()
+    prune.l1_unstructured(model[1], "weight", 0.5)
+    model[1]._forward_pre_hooks.clear()
+    return model
+
+
+def plain_tensor():
+    model = linear_net()
+    weight = model[1].weight.detach()
+    del model[1].weight
+    model[1].weight = weight
+    return model
+
+
+def masked_gradients():
+    model = linear_net()
+    model[1].weight.register_hook(lambda gradient: gradient * 0)
+    return model
+
+
+@pytest.mark.parametrize(("make", "message"), [
+    (unhooked, "layer '1' has a weight that is no parameter, so training cannot move it.*nn.Parameter"),
+    (plain_tensor, "layer '1' has a weight that is no parameter"),
+    (masked_gradients, "layer '1' has a hook on the gradient of its weight, which a copy .* torch.nn.utils.prune"),
+])
+def test_weights_that_training_would_not_move_or_would_move_unasked(few, images, make, message):
+    with pytest.raises(TypeError, match=message):
+        quantized_of(make(), few)
+    with pytest.raises(TypeError, match=message):
+        FakeQuantNet(make(), weight_bits=4, activation_bits=4)
+    assert_follows(make(), images, expected=predict_logits(make(), images))     # without training it is a net as others
+
+
+def test_another_default_device_changes_nothing(few, images):
+    plain, trained_plainly = quantize_model(LeNet5(), images[:20]), quantized_of(LeNet300100(), few)
+    torch.set_default_device("meta")
+    try:
+        model = LeNet5()
+        inside, trained_inside = quantize_model(model, images[:20]), quantized_of(LeNet300100(), few)
+        classes = predict(inside.simulated(), images)
+    finally:
+        torch.set_default_device(None)
+    assert np.array_equal(classes, predict(plain.simulated(), images))
+    for ours, theirs in zip((*plain.layers, *trained_plainly.layers), (*inside.layers, *trained_inside.layers)):
+        assert ours.output_qparams == theirs.output_qparams
+        assert ours.weight_codes is None or np.array_equal(ours.weight_codes, theirs.weight_codes)
+
+
+def test_images_in_other_wrappings(images):
+    model = LeNet300100()
+    expected = predict(model, images)
+    tensors = [torch.tensor(image, requires_grad=True) for image in images]
+    for form in (model, quantize_model(model, images).simulated()):
+        assert np.array_equal(predict(form, tensors), predict(form, images))
+    assert np.array_equal(predict(model, torch.tensor(images).to_sparse()), expected)
+    with pytest.raises(ValueError, match=r"x has masked values.*x.filled\(0\)"):
+        predict(model, np.ma.masked_array(images, images > 0.5))
+    with pytest.raises(ValueError, match="device 'meta', where it has no values"):
+        predict(model, torch.tensor(images).to("meta"))
+    loader = torch.utils.data.DataLoader(torch.tensor(images))
+    with pytest.raises(ValueError, match="which DataLoader gives; .* np.concatenate"):
+        predict(model, loader)
+
+
+def test_a_simulated_net_takes_arrays_and_gives_its_first_layers(images):
+    net = quantize_model(LeNet300100(), images).simulated()
+    x = torch.from_numpy(images)
+    assert torch.equal(net(images), net(x)) and torch.equal(net[3:](net[:3](x)), net(x))
+    with pytest.raises(ValueError, match="x has dtype uint8"):
+        net((255 * images).astype(np.uint8))

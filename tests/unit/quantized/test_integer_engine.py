@@ -1,11 +1,13 @@
 """The integer engine: exactly its definition, at most one code from the simulation, and clear about what it refuses."""
 
 import itertools
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import torch
 from numba import types
+from torch import nn
 from torch.nn import functional
 
 from course_lib.kernels import amx
@@ -356,3 +358,29 @@ def test_wrong_inputs_are_named(images):
     low = quantize_model(LeNet300100(), images[:8], activation_bits=2).integer_only()
     with pytest.raises(ValueError, match="none above 3"):
         low.run_codes(3, np.full((1, 300), 4, np.uint8))
+
+
+def test_threads_share_one_engine(images):
+    """Before, they wrote into the same buffers, and a few answers were those of other images."""
+    engine = quantize_model(LeNet300100(), images).integer_only()
+    parts = [images[i : i + 20] for i in (0, 20, 40)]
+    expected = [engine(part) for part in parts]
+
+    def wrong(part, logits):
+        return sum(not np.array_equal(engine(part), logits) for _ in range(400))
+
+    with ThreadPoolExecutor(3) as pool:
+        assert sum(pool.map(wrong, parts, expected)) == 0
+
+
+def test_a_relu_after_a_relu_is_done_already(images):
+    model = nn.Sequential(nn.ReLU(), nn.ReLU(), nn.Flatten(), nn.Linear(784, 10), nn.ReLU(), nn.Dropout(), nn.ReLU())
+    once = nn.Sequential(*list(model)[1:5])
+    x = images - np.float32(0.25)
+    assert np.array_equal(quantize_model(model, x).integer_only()(x), quantize_model(once, x).integer_only()(x))
+
+
+def test_maps_are_no_classes(images):
+    engine = quantize_model(nn.Sequential(nn.Conv2d(1, 4, 3)), images).integer_only()
+    with pytest.raises(ValueError, match=r"gives \(\d+, 4, 26, 26\), and a class needs logits"):
+        engine.predict(images)

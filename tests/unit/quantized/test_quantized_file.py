@@ -5,9 +5,11 @@ import os
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
@@ -293,3 +295,40 @@ def layer(**changes):
 def test_layers_check_themselves(changes, message):
     with pytest.raises(ValueError, match=message):
         layer(**changes)
+
+
+def test_paths_of_any_kind(tmp_path):
+    model = small_model()
+    for path in (str(tmp_path / "text"), tmp_path / "path", os.fsencode(tmp_path / "bytes"), tmp_path / "ü 模型"):
+        assert model.save(path) == os.path.getsize(path)
+        assert [layer.name for layer in QuantizedModel.load(path).layers] == [layer.name for layer in model.layers]
+    (tmp_path / "link").symlink_to(tmp_path / "path")
+    (tmp_path / "path").write_bytes(b"old")
+    model.save(tmp_path / "link")
+    assert (tmp_path / "link").is_symlink() and QuantizedModel.load(tmp_path / "path").layers
+    with pytest.raises(IsADirectoryError, match="is a folder; the path should end in the name of a file"):
+        model.save(tmp_path)
+    with pytest.raises(QuantizedFileError, match="a folder, not a file"):
+        QuantizedModel.load(tmp_path)
+    assert not [path for path in tmp_path.parent.iterdir() if path.name.endswith(".part")]
+
+
+def test_what_cannot_be_kept_is_refused_before_anything_is_written(tmp_path):
+    model = small_model()
+    for meta in ({"a": np.float32(1)}, {"a": np.arange(3)}, {(1, 2): 3}):
+        with pytest.raises(TypeError, match="meta should be what JSON can hold"):
+            replace(model, meta=meta).save(tmp_path / "file")
+    with pytest.raises(ValueError, match="meta is a NoneType"):
+        replace(model, meta=None)
+    for wrong in (model, {"weight": 1}):
+        with pytest.raises(TypeError, match="it should be a PyTorch module"):
+            save_float(wrong, tmp_path / "file")
+    with pytest.raises(ValueError, match="'weight' on the device 'meta'"):
+        save_float(torch.nn.Linear(3, 3, device="meta"), tmp_path / "file")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_group_size_of_numpy_is_kept(tmp_path):
+    model = quantize_model(LeNet300100(), None, activation_bits=None, granularity="per_group", group_size=np.int64(16))
+    model.save(tmp_path / "file")
+    assert QuantizedModel.load(tmp_path / "file").layers[1].weight_qparams.group_size == 16

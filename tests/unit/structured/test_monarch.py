@@ -242,3 +242,53 @@ def test_what_looks_like_numbers_and_is_more_goes_through_pytorch():
         torch.testing.assert_close(derivative, monarch_matmul(tangent, left, right), rtol=1e-4, atol=1e-3)
         stacked = torch.vmap(lambda x: monarch_matmul(x, left, right))(torch.stack([x, tangent]))
         torch.testing.assert_close(stacked[1], monarch_matmul(tangent, left, right), rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("set_default, other, usual", [
+    (torch.set_default_dtype, torch.float64, torch.float32), (torch.set_default_device, "meta", None)])
+def test_torchs_defaults_change_nothing(set_default, other, usual):
+    layer, x = MonarchLinear(256), torch.ones(64, 256)
+    with torch.no_grad():
+        plain = layer(x)
+        set_default(other)
+        try:
+            inside = layer(x)
+        finally:
+            set_default(usual)
+    assert inside.dtype == torch.float32 and torch.equal(plain, inside)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_from_linear_keeps_the_dtype(dtype):
+    linear = torch.nn.Linear(16, 24).to(dtype)
+    layer = MonarchLinear.from_linear(linear, blocks=(np.int64(4), 4))
+    assert {p.dtype for p in layer.parameters()} == {dtype}
+    left, right = project_monarch(linear.weight.detach().double(), blocks=(4, 4))
+    expected = monarch_dense_plain(left, right).to(dtype)
+    off = (monarch_dense_plain(layer.left.double(), layer.right.double()) - expected.double()).abs().max()
+    assert off <= 4 * torch.finfo(dtype).eps * expected.abs().max()
+    assert layer(torch.ones(3, 16, dtype=dtype)).dtype == dtype
+
+
+@pytest.mark.parametrize("call, kind, words", [
+    (lambda: MonarchLinear(16, blocks=4), ValueError, "blocks=4 should be two numbers"),
+    (lambda: MonarchLinear(16, blocks=(2,)), ValueError, r"blocks=\(2,\) should be two numbers"),
+    (lambda: MonarchLinear(True), ValueError, "in_features is True"),
+    (lambda: MonarchLinear.from_linear(torch.nn.Conv2d(1, 1, 1)), TypeError, "linear is a Conv2d"),
+    (lambda: MonarchLinear.from_linear(torch.nn.Linear(4, 4, device="meta")), ValueError, "on meta"),
+    (lambda: project_monarch(torch.full((4, 4), float("nan"))), ValueError, "NaN or an infinity"),
+    (lambda: project_monarch(np.ones((4, 4))), TypeError, "matrix is a ndarray"),
+    (lambda: MonarchLinear(16)(np.ones((2, 16), np.float32)), TypeError, "x is ndarray"),
+    (lambda: MonarchLinear(16)(torch.ones(2, 16, dtype=torch.float64)), TypeError, "x is torch.float64"),
+])
+def test_what_people_pass_is_refused_in_words(call, kind, words):
+    with pytest.raises(kind, match=words):
+        call()
+
+
+def test_biases_are_drawn_as_those_of_a_linear_layer():
+    """Evenly between ±1/√n: both ends are nearly reached, and the middle is 0 within four standard errors."""
+    torch.manual_seed(0)
+    bias = MonarchLinear(64, 4096).bias.detach()
+    assert -1 / 8 <= bias.min() < -0.124 and 0.124 < bias.max() <= 1 / 8
+    assert bias.mean().abs() < 4 * (2 / 8) / 12**0.5 / 4096**0.5
