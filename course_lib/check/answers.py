@@ -1,10 +1,12 @@
 """What a check makes of a student's return value: numbers in any form, compared and shown."""
 
+import decimal
 import numbers
 
 import numpy as np
 
 RED, PLAIN = "\x1b[31m", "\x1b[0m"
+_EXACT = (numbers.Real, decimal.Decimal)
 
 
 class CheckFailed(AssertionError):
@@ -27,8 +29,9 @@ def as_array(answer, kinds="iuf"):
         if isinstance(answer, bytes | bytearray):
             answer = np.frombuffer(bytes(answer), np.uint8)
         array = np.asarray(answer)
-        if array.dtype == object and all(isinstance(v, numbers.Real) and not isinstance(v, bool) for v in array.flat):
-            array = array.astype(float)         # whole numbers beyond 64 bits, fractions
+        if array.dtype == object and all(isinstance(v, _EXACT) and not isinstance(v, bool) for v in array.flat):
+            whole = all(isinstance(v, numbers.Integral) and -(2**63) <= v < 2**63 for v in array.flat)
+            array = array.astype(np.int64 if whole else float)  # Python's own numbers: ints, fractions, decimals
     except Exception:
         array = None
     if array is None or array.dtype.kind not in kinds:

@@ -16,7 +16,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,7 +41,7 @@ from course_lib.check.answers import (
 from course_lib.check.shrink import shrink
 
 __all__ = ["CheckFailed", "Property", "Suspect", "Task", "as_array", "as_number", "as_pair", "close", "equal",
-           "integers", "same_shape"]
+           "in_order", "integers", "same_shape"]
 
 OURS = Path(__file__).parents[1]  # course_lib
 EVIDENCE = 3  # wrong answers that a usual mistake must explain before a message names it
@@ -104,7 +104,8 @@ class Task:
     valid : whether arguments (after shrinking) still have one clear answer
     read : turns the student's return value into what the properties take
     quote : whether messages show the whole answer; where it is long, the trouble in words must do
-    builds_on : earlier tasks whose functions a student may well call; a mistake in one of them costs nothing here
+    builds_on : earlier tasks, whose functions a student may well call; a mistake in one of them costs nothing here.
+        A lab's `in_order` fills it in
     """
 
     title: str
@@ -156,14 +157,15 @@ class Task:
         called = set()
 
         def stand_in(task):
+            theirs = namespace[task.name]
+
             def right(*arguments, **named):
                 called.add(task.name)
-                rest = list(task.shapes)[len(arguments):]
-                return plain(task.expected(*arguments, *(named[name] for name in rest)))
+                return plain(task._answer(*_as_called(theirs, arguments, named, task.shapes)))
 
             return right
 
-        right = {task.name: stand_in(task) for task in self.builds_on if task.name in namespace}
+        right = {task.name: stand_in(task) for task in self.builds_on if callable(namespace.get(task.name))}
 
         def run(*arguments):
             theirs = {name: namespace[name] for name in right}
@@ -174,6 +176,14 @@ class Task:
                 namespace.update(theirs)
 
         return run, called
+
+    def _answer(self, *arguments):
+        """The right answer to arguments as a student's later task hands them over: lists, or codes by the array."""
+        arguments = [np.asarray(value) if letters and isinstance(value, list) else value
+                     for value, letters in zip(arguments, self.shapes.values())]
+        if not any(self.shapes.values()) and any(np.ndim(value) for value in arguments):
+            return np.vectorize(lambda *each: plain(self.expected(*each)))(*arguments)
+        return self.expected(*arguments)
 
     def _cases(self, seed, also):
         """The inputs to try, each with its right answer."""
@@ -217,6 +227,10 @@ class Task:
         if answer is None:
             return Problem(case, "the function must return its answer, but it returned None",
                            detail="Is there a `return` at the end?"), None
+        if inspect.isgenerator(answer) or inspect.iscoroutine(answer):
+            answer.close()
+            return Problem(case, f"the function must return its answer, but it returned a {type(answer).__name__}",
+                           detail="Write `return`, not `yield`, and `def` without `async`."), None
         try:
             answer = self.read(answer)
         except CheckFailed as trouble:
@@ -287,6 +301,25 @@ class Task:
             return None
         words = list(dict.fromkeys(suspect.words for suspect in missed if missed[suspect] <= 0.1 * wrong))
         return ", or as if ".join(words) if wrong >= EVIDENCE and len(words) <= 2 else None
+
+
+def in_order(*tasks):
+    """The tasks of a lab: each builds on all before it."""
+    done = ()
+    for task in tasks:
+        done += (replace(task, builds_on=done),)
+    return done
+
+
+def _as_called(function, arguments, named, names):
+    """The arguments of a call in the order of `names`, by the parameters and defaults of the student's `function`."""
+    try:
+        bound = inspect.signature(function).bind(*arguments, **named)
+        bound.apply_defaults()
+        arguments = (*bound.args, *bound.kwargs.values())
+    except (TypeError, ValueError):                             # no signature, or a stub that takes anything else
+        arguments = (*arguments, *(named[name] for name in list(names)[len(arguments):] if name in named))
+    return arguments[: len(names)]
 
 
 def _call(function, arguments):

@@ -139,6 +139,7 @@ def _dequantize_inputs(rng):
     yield np.array([0, 255], np.uint8), 1.0, 255
     yield np.array([[-128, 127, 0]], np.int8), 0.25, -128
     yield np.array([[1, 2], [3, 4]], np.uint8), 1e-12, 2
+    yield np.array([[1, 2], [3, 4]], np.uint8), 3e6, 2
     for k in range(60):
         rows, columns = rng.integers(1, 5), rng.integers(1, 9)
         if k % 2:

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from course_lib.check.base import Property, Suspect, Task, as_array, close, same_shape
-from course_lib.check.lab02.rounding import directed
+from course_lib.check.base import Property, Suspect, Task, as_array, same_shape
+from course_lib.check.quantizer import close_scales
 
 TARGET = 1024.0
 
@@ -27,7 +27,6 @@ def _gaps(x, m):
 
 gaps = Task(
     title="Task 5 · gaps",
-    builds_on=(directed,),
     shapes={"x": "n", "m": ""},
     expected=_gaps,
     inputs=_positive,
@@ -35,7 +34,7 @@ gaps = Task(
     properties=(
         Property("there is one gap for each number", same_shape),
         Property("every gap is a power of two", lambda a, *_: bool(np.all(a > 0) and np.all(np.frexp(a)[0] == 0.5))),
-        Property("the gap at x is 2^(e − m), where 2^e ≤ x < 2^(e + 1)", close),
+        Property("the gap at x is 2^(e − m), where 2^e ≤ x < 2^(e + 1)", close_scales),
     ),
     suspects=(
         Suspect("frexp gives a number between ½ and 1, so its exponent is one more than e",
@@ -144,6 +143,9 @@ def _places(rng):
         edge = gap * rng.choice([1 / (4 * lr), 1 / 4, 1 / 2], n)        # of the band, and of what mistakes make of it
         side = rng.choice([-1, 0, 1], n, p=[0.45, 0.1, 0.45])
         yield TARGET + np.round(side * edge * rng.uniform(0.2, 2, n), 1), lr, gap
+    for lr in 2.0 ** -np.arange(2, 6):                      # exactly half a gap, in numbers that have no rounding error
+        gap = 2.0 ** rng.integers(0, 9, 3)
+        yield TARGET + np.array([-1, 1, 0]) * gap / (4 * lr), float(lr), gap
     for _ in range(20):
         n, lr = rng.integers(1, 5), round(float(rng.uniform(0.01, 0.4)), 3)
         gap = 2.0 ** rng.integers(-6, 12, n) * rng.choice([1, 1.25], n)
@@ -159,8 +161,10 @@ def _stuck(x, lr, gap):
 
 
 def _no_tie(x, lr, gap):
-    """At exactly half a gap the tie rule would decide."""
-    return bool(x.shape == gap.shape and np.all(gap > 0) and np.all(np.abs(_half_gaps(x, lr, gap) - 1) > 1e-6))
+    """Exactly half a gap only where a rounding error cannot decide."""
+    exact = np.frexp(lr)[0] == 0.5 and np.all(8 * x == np.rint(8 * x))
+    return bool(x.shape == gap.shape and np.all(gap > 0)
+                and (exact or np.all(np.abs(_half_gaps(x, lr, gap) - 1) > 1e-6)))
 
 
 def _booleans(answer):
@@ -182,10 +186,13 @@ stuck = Task(
         Property("at the minimum itself there is nothing to do, so x stays: True",
                  lambda a, e, x, *_: bool(np.all(a[x == TARGET] == 1))),
         Property("it is True exactly where the step is shorter than half the gap, on both sides of 1024",
-                 lambda a, e, *_: bool(np.array_equal(a.astype(bool), e))),
+                 lambda a, e, x, lr, gap: bool(np.all((a == e) | (_half_gaps(x, lr, gap) == 1)))),
+        Property("a step of exactly half the gap is not shorter than it: False",
+                 lambda a, e, *_: bool(np.all(a == e))),
     ),
     suspects=(
         Suspect("the step was compared with the gap, not with half of it", lambda x, lr, g: _half_gaps(x, lr, g) < 2),
+        Suspect("≤ stands for <: exactly half the gap is not shorter", lambda x, lr, g: _half_gaps(x, lr, g) <= 1),
         Suspect("the step was compared with a quarter of the gap, not with half of it",
                 lambda x, lr, g: _half_gaps(x, lr, g) < 0.5),
         Suspect("the answers are turned round: True stands for what moves", lambda x, lr, g: _half_gaps(x, lr, g) >= 1),
@@ -198,5 +205,5 @@ stuck = Task(
         Suspect("the distance to 1024 was compared, not the step", lambda x, lr, g: np.abs(x - TARGET) < g / 2),
         Suspect("the slope was tested for zero; it is the update that vanishes", lambda x, lr, g: x == TARGET),
     ),
-    tried="both sides of 1024, the minimum itself, steps just above and below half a gap, gaps from 1/64 to 2560",
+    tried="both sides of 1024, the minimum itself, steps just above and below half a gap, and of just that, gaps from 1/64 to 2560",
 )

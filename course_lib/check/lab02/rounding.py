@@ -69,7 +69,6 @@ def _directed(x, mode):
 
 directed = Task(
     title="Task 2 · directed",
-    builds_on=(to_nearest,),
     shapes={"x": "n", "mode": ""},
     expected=_directed,
     inputs=_with_modes,
@@ -106,6 +105,8 @@ def _with_coins(rng):
     yield np.array([1.7, 1.7, -1.3, 4.0]), np.array([0.2, 0.9, 0.6, 0.0])
     yield np.array([0.25, 0.25, -0.25, -0.25]), np.array([0.1, 0.5, 0.1, 0.9])
     yield np.array([0.25, -0.25, 5.5]), np.array([0.25, 0.75, 0.5])                   # u = f: not less, so down
+    for x in (BESIDE, -BESIDE, 3 + BESIDE, 1 - BESIDE):                               # hardly above a whole number:
+        yield x, np.zeros(x.size)                                                     # the coin 0 takes them up
     for x in _numbers(rng):
         yield x, rng.random(x.size)
         yield x, rng.random(x.size) * 0.5 * (x - np.floor(x))
@@ -119,13 +120,12 @@ def _clear_coins(x, u):
     """No coin so close to the fraction that a rounding error decides; eighths have none."""
     f = x - np.floor(x)
     exact = (8 * x == np.rint(8 * x)) & (8 * u == np.rint(8 * u))
-    clear = (np.abs(u - f) > 1e-9) | (f == 0) | exact
+    clear = (np.abs(u - f) > 1e-9) | (f == 0) | (u == 0) | exact
     return bool(x.shape == u.shape and np.all(clear) and np.all((0 <= u) & (u < 1)) and np.all(np.abs(x) < 1e5))
 
 
 stochastic = Task(
     title="Task 3 · stochastic",
-    builds_on=(to_nearest, directed),
     shapes={"x": "n", "u": "n"},
     expected=lambda x, u: np.floor(x) + (u < x - np.floor(x)),
     inputs=_with_coins,
@@ -180,7 +180,6 @@ def _off(draws, x):
 
 standard_errors_off = Task(
     title="Task 4 · standard_errors_off",
-    builds_on=(directed,),
     shapes={"draws": "n", "x": ""},
     expected=_off,
     inputs=_samples,

@@ -1,11 +1,16 @@
 """Checks of lab 03, the quantizer itself. One callable a task, in the order of the lab."""
 
+from course_lib.check.base import in_order
 from course_lib.check.lab03.channels import bits_per_weight, channel_scales, group_scales
 from course_lib.check.lab03.clipping import best_clip, sqnr_db
 from course_lib.check.lab03.ranges import affine_params, code_range, dequantize, quantize
 
-TASKS = (code_range, affine_params, quantize, dequantize, sqnr_db, channel_scales, best_clip, group_scales,
-         bits_per_weight)
+TASKS = in_order(
+    code_range, affine_params, quantize, dequantize, sqnr_db, channel_scales, best_clip, group_scales,
+    bits_per_weight)
+(
+    code_range, affine_params, quantize, dequantize, sqnr_db, channel_scales, best_clip, group_scales,
+    bits_per_weight) = TASKS
 
 __all__ = [
     "TASKS",

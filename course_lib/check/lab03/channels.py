@@ -5,7 +5,6 @@ import math
 import numpy as np
 
 from course_lib.check.base import Property, Suspect, Task, close, same_shape
-from course_lib.check.lab03.ranges import code_range
 from course_lib.check.quantizer import awkward_rows, close_scales, symmetric, symmetric_suspects
 
 _ABOVE_ZERO = "every scale is a finite number above zero (where all weights are 0, the scale is 1)"
@@ -70,7 +69,6 @@ channel_scales = Task(
         *symmetric_suspects(lambda of, w, axis: of(w, axis=_others(w, axis), keepdims=True), "channel"),
     ),
     fixed=("bits", "axis"),
-    builds_on=(code_range,),
     valid=lambda w, bits, axis: w.size > 0,
     tried="2, 3 and 4 axes, channels on each of them, zeros in channels and channels of zeros, constant and tiny ones, "
           "2 to 8 bits",
@@ -135,7 +133,6 @@ group_scales = Task(
         *symmetric_suspects(_over_groups, "group"),
     ),
     fixed=("bits", "group_size"),
-    builds_on=(code_range, channel_scales),
     valid=lambda w, bits, group_size: w.size > 0,
     tried="groups that fill the row, a short last one, groups longer than the row, zeros in groups and groups of "
           "zeros, tiny ones, 2 to 8 bits",

@@ -3,7 +3,6 @@
 import numpy as np
 
 from course_lib.check.base import Property, Suspect, Task
-from course_lib.check.lab03.ranges import code_range, dequantize, quantize
 
 # ------------------------------------------------------------------------------------------------- signal to noise
 
@@ -154,7 +153,6 @@ best_clip = Task(
                     SHARES * x.max(), key=lambda t: _squared_error(x.astype(np.float64), float(t), bits)))),
     ),
     fixed=("bits",),
-    builds_on=(code_range, quantize, dequantize, sqnr_db),
     valid=lambda x, bits: bool(x.any()),
     tried="bell-shaped and heavy-tailed data, far outliers on either side, one-sided data, one number, 2 to 8 bits",
 )

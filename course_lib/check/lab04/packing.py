@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from course_lib.check.base import Property, Suspect, Task, equal, same_shape
+from course_lib.check.base import Property, Suspect, Task, as_array, equal, same_shape
 
 
 def _packed(codes, bits):
@@ -29,11 +29,19 @@ def _bits(codes, bits, order):
     return ((codes.astype(int) & (2**bits - 1))[:, None] >> np.arange(bits)[::order]) & 1
 
 
+def _bytes(answer):
+    """A list of whole numbers has no dtype of its own: if each fits into a byte, they are bytes."""
+    array = as_array(answer)
+    bare = isinstance(answer, list | tuple) and all(isinstance(v, int) and 0 <= v < 256 for v in answer)
+    return array.astype(np.uint8) if bare else array
+
+
 pack_codes = Task(
     title="Task 6 · pack_codes",
     shapes={"codes": "n", "bits": ""},
     expected=_packed,
     inputs=_pack_inputs,
+    read=_bytes,
     properties=(
         Property("n codes of b bits take ceil(n b / 8) bytes", same_shape),
         Property("bytes have the dtype uint8", lambda p, *_: p.dtype == np.uint8 or f"Your dtype is {p.dtype}."),

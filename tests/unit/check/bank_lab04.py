@@ -164,6 +164,10 @@ def pack_codes(codes, bits):
             out.append(held & 255)
             held, count = held >> 8, count - 8
     return bytes(out + bytes([held] if count else []))
+""", """
+def pack_codes(codes, bits):
+    stream = "".join(format(int(code) % 2**bits, f"0{bits}b")[::-1] for code in codes)
+    return [int(stream[i : i + 8][::-1], 2) for i in range(0, len(stream), 8)]
 """]
 PACK_WRONG = variants(PACK, {
     'bitorder="little"': [('bitorder="big"', "packbits needs")],
@@ -330,6 +334,10 @@ def requantize(acc, multiplier, shift, zero_point, qmin, qmax):
     half = 2 ** (shift - 1)
     return [[min(qmax, max(qmin, (a * m + half) // (2 * half) + zero_point)) for a, m in zip(row, multiplier.tolist())]
             for row in acc.tolist()]
+""", """
+def requantize(acc, multiplier, shift, zero_point, qmin, qmax):
+    scaled = acc.astype(object) * multiplier.astype(object) + (1 << (shift - 1))
+    return np.clip(scaled // (1 << shift) + zero_point, qmin, qmax)
 """]
 NEXT_WRONG = variants(NEXT, {
     "(product + (1 << (shift - 1))) >> shift": [

@@ -97,6 +97,11 @@ class Trial:
                 if isinstance(node, ast.Name)}
         assert used & {other.name for other in self.answers.lab.TASKS} == {task.name}
 
+    def test_each_task_builds_on_all_before_it(self, task):
+        """A student may call any of them, and a mistake in one costs the points of that one alone."""
+        tasks = self.answers.lab.TASKS
+        assert [earlier.name for earlier in task.builds_on] == [one.name for one in tasks[: tasks.index(task)]]
+
     def test_wrong_answers_are_refused_in_words(self, task, wrong_one, said):
         message = refusal(task, wrong_one)
         assert said in message, message

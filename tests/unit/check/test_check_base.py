@@ -7,13 +7,14 @@ import threading
 import time
 import warnings
 from dataclasses import replace
+from decimal import Decimal
 from fractions import Fraction
 
 import numpy as np
 import pytest
 from tqdm import tqdm
 
-from course_lib.check.base import CheckFailed, Property, Suspect, Task, as_array, as_pair, equal, same_shape
+from course_lib.check.base import CheckFailed, Property, Suspect, Task, as_array, as_pair, equal, in_order, same_shape
 from course_lib.check.shrink import shrink
 
 
@@ -266,6 +267,17 @@ def test_an_interrupt_while_the_input_shrinks_leaves_what_was_found():
     assert "Broken: each is x times factor" in _message(interrupted(lambda x, factor: x - factor, 10))
 
 
+def test_what_only_promises_an_answer_is_told_in_words():
+    def gives(x, factor):
+        yield x * factor
+
+    async def waits(x, factor):
+        return x * factor
+
+    assert "returned a generator" in _message(gives) and "`return`, not `yield`" in _message(gives)
+    assert "returned a coroutine" in _message(waits) and "without `async`" in _message(waits)
+
+
 def test_leaving_python_is_told_like_an_error():
     assert "must not stop with SystemExit" in _message(lambda x, factor: sys.exit())
 
@@ -310,6 +322,23 @@ def test_a_mistake_in_an_earlier_task_costs_that_one_alone(call, capsys):
 def test_a_reference_stands_in_as_a_student_s_function_would():
     """It gives Python's numbers, not arrays without axes."""
     TWICE(notebook(NO_PLUS + "def twice(x): return [plus(x, x)][0] if type(plus(x, x)) is float else None\n")["twice"])
+
+
+FORMS = {
+    "an array of them": ("plus(x, y)", "plus(np.array([x, x]), x)[1]"),
+    "a list for an array": ("double(x)", "double([x, 1.0])[0]"),
+    "a parameter more": ("plus(x, y, quick=True)", "plus(x, x, quick=False)"),
+    "a default": ("plus(x, y=None)", "plus(x, y=x)"),
+    "names of their own": ("plus(one, other)", "plus(other=x, one=x)"),
+}
+
+
+@pytest.mark.parametrize("defined, called", FORMS.values(), ids=FORMS)
+def test_a_reference_is_called_as_the_student_calls(defined, called, capsys):
+    double = replace(SCALE, title="Task 1 · double", shapes={"x": "n"}, expected=lambda x: x.astype(float) * 2)
+    source = f"import numpy as np\ndef {defined}: return 0.0\ndef twice(x): return {called}\n"
+    in_order(OFFSET, double, TWICE)[-1](notebook(source.replace("return 0.0", "return np.zeros(2)"))["twice"])
+    assert "passed, with a right `" in capsys.readouterr().out
 
 
 def test_a_mistake_of_its_own_is_told_whatever_the_earlier_task_is():
@@ -391,6 +420,8 @@ def test_as_array_takes_lists_bytes_numbers_and_tensors():
     assert as_array(torch.tensor([2**62 + 1])).tolist() == [2**62 + 1], "whole numbers stay as they are"
     assert as_array([2**127, Fraction(1, 2)]).tolist() == [2.0**127, 0.5]
     assert as_array(memoryview(b"\x01")).tolist() == [1]
+    assert as_array(np.array([3, -(2**40)], object)).dtype == np.int64
+    assert as_array([Decimal("0.5"), 2]).tolist() == [0.5, 2]
     with pytest.raises(CheckFailed, match="array of numbers"):
         as_array([[1], [1, 2]])
 

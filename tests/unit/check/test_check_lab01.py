@@ -2,6 +2,7 @@
 right answers written in different ways. `said` is what the message must tell the student."""
 
 import math
+from decimal import Decimal
 from fractions import Fraction
 from functools import cache
 
@@ -437,6 +438,7 @@ def where(of, then):
 
 
 ANSWERS.bank(lab01.decode, right={
+    "decode_decimal": lambda code, e, m: Decimal(_decode_as(code, e, m)),
     "decode_list": lambda c, e, m: [decode_shifts(c, e, m)],
     "decode_exact": lambda c, e, m: v if not math.isfinite(v := decode_shifts(c, e, m)) else Fraction(v),
     "decode_float32": lambda c, e, m: np.float32(decode_shifts(c, e, m)),
@@ -673,7 +675,12 @@ for task, add in ((lab01.rounded_sum, sum_loop), (lab01.pairwise_sum, pairs_loop
                  wrong={f"{add.__name__}_{name}": (make(add), SAID.get(name, "Broken:"), LOOKS.get(name, ""))
                         for name, make in SUMS_WRONG.items()})
 
+def sum_of_all_but_one(x, fl):
+    return fl(x[0]) if len(x) == 1 else fl(sum_of_all_but_one(x[:-1], fl) + fl(x[-1]))
+
+
 ANSWERS.bank(lab01.rounded_sum, right={
+    "rounded_sum_recursive": sum_of_all_but_one,
     "sum_accumulate": lambda x, fl: list(__import__("itertools").accumulate(map(fl, x), lambda a, b: fl(a + b)))[-1],
     "sum_recursive": lambda x, fl: fl(x[0]) if len(x) == 1 else fl(sum_loop(x[:-1], fl) + fl(x[-1])),
 }, wrong={

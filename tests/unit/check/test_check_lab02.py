@@ -297,11 +297,6 @@ def stuck_loop(x, lr, gap):
     return [bool(-g < 4 * lr * (v - 1024) < g) for v, g in zip(x, gap)]
 
 
-@right(lab02.stuck)
-def stuck_by_rounding(x, lr, gap):
-    return np.rint(lr * 2 * (x - 1024) / gap) == 0
-
-
 wrong_one(lab02.stuck, "not with half of it", lambda x, lr, g: lr * abs(2 * (x - 1024)) < g, "stuck_whole_gap")
 wrong_one(lab02.stuck, "turned round", lambda x, lr, g: lr * abs(2 * (x - 1024)) > g / 2, "stuck_turned")
 wrong_one(lab02.stuck, "sign of the slope", lambda x, lr, g: lr * 2 * (x - 1024) < g / 2, "stuck_signed")
@@ -597,9 +592,25 @@ bank(lab02.stuck, right={
     "stuck_ragged": (lambda x, lr, gap: [[True], [True, False]], "array of numbers"),
     "stuck_any": (lambda x, lr, gap: bool(np.any(lr * abs(2 * (x - 1024)) < gap / 2)), "one answer for each"),
     "stuck_texts": (lambda x, lr, gap: [str(v) for v in lab02.stuck.expected(x, lr, gap)], "array of numbers"),
+    "stuck_half_a_gap_too": (stuck_if(lambda step, half: step <= half), "exactly half"),
+    "stuck_by_rounding": (lambda x, lr, gap: np.rint(lr * 2 * (x - 1024) / gap) == 0, "exactly half"),
     "stuck_stored_rate": (lambda x, lr, gap: float(to_e5m2(lr)) * abs(2 * (x - 1024)) < gap / 2, "shorter than half"),
 })
 
+
+bank(lab02.gaps, right={
+    "gaps_spacing": lambda x, m: np.spacing(x) * 2.0 ** (52 - m),
+    "gaps_bits": lambda x, m: np.exp2((x.view(np.int64) >> 52) - 1023.0 - m),
+}, wrong={
+    "gaps_a_little_added": (lambda x, m: 2.0 ** (np.floor(np.log2(x + 1e-8)) - m), "2^(e − m)"),
+    "gaps_no_subnormal": (lambda x, m: np.maximum(2.0 ** (np.floor(np.log2(x)) - m), 2.0**-31), "2^(e − m)"),
+})
+
+bank(lab02.stochastic, right={"stochastic_ceiling": lambda x, u: np.ceil(x - u)}, wrong={
+    "stochastic_close_is_whole": (lambda x, u: np.where(np.isclose(x - np.floor(x), 0), np.floor(x),
+                                                        np.floor(x) + (u < x - np.floor(x))), "up exactly where"),
+    "stochastic_not_strict": (lambda x, u: np.floor(x + 1 - u), "", "u ≥ 1 − f"),
+})
 
 # ----------------------------------------------------------------------------------------------------- all of them
 
