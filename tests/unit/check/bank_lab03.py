@@ -215,7 +215,7 @@ DEQUANTIZE_WRONG = variants(DEQUANTIZE, {
         "np.max(scale) * steps", "np.round(scale * steps)", "(scale * steps).astype(np.float16)",
         "np.round(scale * steps, 3)", "(scale * steps).astype(int)", "np.maximum(scale * steps, 0)",
         "scale * steps.ravel()", "scale * steps + 1e-9", "scale * np.clip(steps, -127, 127)",
-        "np.where(steps == 0, scale, scale * steps)",
+        "np.where(steps == 0, scale, scale * steps)", "steps / np.maximum(1 / np.asarray(scale), 1e-6)",
     ],
 })
 

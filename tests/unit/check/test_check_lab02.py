@@ -570,7 +570,7 @@ bank(lab02.stuck, right={
 }, wrong={
     "stuck_a_little_more": (stuck_if(lambda step, half: step < half + 0.01), "shorter than half"),
     "stuck_close_counts": (stuck_if(lambda step, half: (step < half) | np.isclose(step, half, rtol=1e-3)),
-                           "shorter than half"),
+                           "exactly half"),
     "stuck_close_does_not_count": (stuck_if(lambda step, half: (step < half) & ~np.isclose(step, half, rtol=1e-3)),
                                    "shorter than half"),
     "stuck_whole_halves": (lambda x, lr, gap: lr * abs(2 * (x - 1024)) < gap // 2, "shorter than half"),
