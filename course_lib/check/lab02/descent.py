@@ -205,5 +205,6 @@ stuck = Task(
         Suspect("the distance to 1024 was compared, not the step", lambda x, lr, g: np.abs(x - TARGET) < g / 2),
         Suspect("the slope was tested for zero; it is the update that vanishes", lambda x, lr, g: x == TARGET),
     ),
-    tried="both sides of 1024, the minimum itself, steps just above and below half a gap, and of just that, gaps from 1/64 to 2560",
+    tried="both sides of 1024, the minimum itself, steps just above and below half a gap, and of just that, "
+          "gaps from 1/64 to 2560",
 )
