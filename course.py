@@ -21,6 +21,7 @@ changed. Needs nothing but Python 3.11 or later; the same on Linux, macOS and Wi
 # Written so that an old Python can still read this file and say what is wrong: no syntax newer than 3.6, imports of
 # newer modules where they are used.
 import ast
+import contextlib
 import errno
 import glob
 import hashlib
@@ -51,10 +52,12 @@ DISK_GB_CUDA = 9
 STAMP = "set-up-complete"
 CELL_TIMEOUT_S = 600
 # What a reader's own settings must not do to what is started from here: put other packages in front of ours, take the
-# assertions out of it, make warnings fatal, send its figures elsewhere, or pip's packages.
+# assertions out of it, make warnings fatal, send its figures elsewhere, or pip's packages; let pip install nothing.
 UNWANTED = (
     "PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "PYTHONUSERBASE", "PYTHONOPTIMIZE", "PYTHONWARNINGS", "PYTHONINSPECT",
     "MPLBACKEND", "NUMBA_DISABLE_JIT", "NUMBA_NUM_THREADS", "PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_PYTHON",
+    "PIP_DRY_RUN", "PIP_NO_DEPS", "PIP_REQUIREMENT", "PIP_EDITABLE", "PIP_CONSTRAINT", "PIP_REQUIRE_HASHES",
+    "PIP_NO_BINARY", "PIP_NO_BUILD_ISOLATION", "PIP_PLATFORM", "PIP_PYTHON_VERSION", "PIP_IMPLEMENTATION", "PIP_ABI",
 )  # fmt: skip
 
 
@@ -63,10 +66,13 @@ class Problem(Exception):
 
 
 def say(text, stream=None):
-    """Print a line at once, on a pipe too whose code page lacks a letter of it."""
+    """Print a line at once, on a pipe too whose code page lacks a letter of it, or whose reader has gone."""
     stream = stream or sys.stdout
     encoding = getattr(stream, "encoding", None) or "utf-8"
-    print(text.encode(encoding, "replace").decode(encoding), file=stream, flush=True)
+    try:
+        print(text.encode(encoding, "replace").decode(encoding), file=stream, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # or Python complains once more at its end
 
 
 # ---- what can be wrong with the computer, each said in one line
@@ -114,7 +120,7 @@ def check_folder(folder=ROOT):
 
 
 def check_port(port, host="127.0.0.1"):
-    if not str(port).isdigit() or not 0 < int(port) < 65536:
+    if not str(port).isdecimal() or not 0 < int(port) < 65536:
         raise Problem("PORT=%s is not a port: give a number from 1024 to 65535, for example PORT=8889." % port)
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         if os.name != "nt":  # there, this option would let two servers share a port
@@ -131,15 +137,16 @@ def explain_pip(output, log):
     """The one line for a failed pip run, from what it printed."""
     errors = [line for line in output.splitlines() if line.startswith("ERROR:") and "ResolutionImpossible" not in line]
     last = errors[-1][7:].strip() if errors else output.strip().split("\n")[-1]
-    if "No space left on device" in output or "not enough space on the disk" in output:
+    if re.search("No space left on device|not enough space on the disk|Disk quota exceeded", output):
         return "The disk filled up during the installation: free %d GB and run this again." % DISK_GB
     if "CERTIFICATE_VERIFY_FAILED" in output:
         return (
             "The certificate of the package index was refused: set the clock right, or name your network's "
             "certificates in PIP_CERT, and run this again; it goes on."
         )
-    unreachable = "NewConnectionError|name resolution|Network is unreachable|ConnectTimeout|timed out|ProxyError"
-    if re.search(unreachable, output):
+    lost = "NewConnectionError|name resolution|Network is unreachable|ConnectTimeout|timed out|ProxyError"
+    lost += "|Connection (reset|aborted|broken)|Remote end closed|IncompleteRead"
+    if re.search(lost, output):
         return "The package index cannot be reached: check the network (or the proxy) and run this again; it goes on."
     return "pip failed: %s (more in %s). Mend that and run this again; it goes on." % (last, log)
 
@@ -172,7 +179,8 @@ def fingerprint(venv):
 
 def is_set_up(venv):
     stamp = venv / STAMP
-    return venv_version(venv) is not None and stamp.exists() and stamp.read_text() == fingerprint(venv)
+    complete = venv_version(venv) is not None and stamp.exists() and stamp.read_text() == fingerprint(venv)
+    return complete and importable(venv, "course_lib")  # not where the system's Python became another one under it
 
 
 def child_env(**more):
@@ -180,6 +188,9 @@ def child_env(**more):
     env = {name: value for name, value in os.environ.items() if name not in UNWANTED}
     env.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # two spinning torch processes starve each other
     env["PYTHONNOUSERSITE"] = "1"
+    env["JUPYTER_PREFER_ENV_PATH"] = "1"  # a kernel of the same name that the user once installed is another Python
+    if env.get("JUPYTER_PATH"):
+        env["JUPYTER_PATH"] = os.pathsep.join([str(VENV / "share" / "jupyter"), env["JUPYTER_PATH"]])
     encoding, _, errors = env.get("PYTHONIOENCODING", "").partition(":")
     env["PYTHONIOENCODING"] = "%s:%s" % (encoding, errors or "replace")  # a letter that a pipe lacks stops nothing
     if not usable_home():
@@ -259,6 +270,34 @@ def set_up():
     check_python()
     check_folder(ROOT)
     check_disk(shutil.disk_usage(str(ROOT)).free, may_be_cuda())
+    with alone():
+        if not is_set_up(VENV):
+            make_environment()
+
+
+@contextlib.contextmanager
+def alone():
+    """Two set-ups at once would install over each other: the second waits. The system frees the lock of a dead one."""
+    try:
+        import fcntl
+
+        (ROOT / "build").mkdir(exist_ok=True)
+        lock = open(str(ROOT / "build" / "set-up.lock"), "w")
+    except (ImportError, OSError):  # another system, or a folder that cannot be written: what follows will say so
+        yield
+        return
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("Another set-up is at work in this folder: waiting for it.")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        except OSError:
+            pass  # a disk that knows no locks
+        yield
+
+
+def make_environment():
     began = time.time()
     version = venv_version(VENV)
     usable = version is not None and PYTHONS[0] <= version < PYTHONS[1]
@@ -275,9 +314,20 @@ def set_up():
     if may_be_cuda():
         say("  (pip takes PyTorch with CUDA here, some gigabytes; README, 'The small PyTorch', tells how to avoid it)")
     pip_install(VENV, ["-e", "."])
+    check_installed(VENV, "course_lib, numba, jupyterlab")
     quiet_jupyterlab(VENV)
     (VENV / STAMP).write_text(fingerprint(VENV))
     say("Ready after %s" % duration(time.time() - began))
+
+
+def check_installed(venv, modules):
+    """pip's own settings can let it succeed and yet install nothing here: a target folder, no dependencies."""
+    if not importable(venv, modules):
+        command = "%s -m pip config list" % python_of(venv).relative_to(ROOT)
+        raise Problem(
+            "pip says that all is installed, but 'import %s' fails in %s: look at pip's settings (%s), "
+            "correct them and run this again." % (modules, venv.name, command)
+        )
 
 
 def set_up_tests():
@@ -337,7 +387,10 @@ def lab_command(port, extra="", browser=True, root_user=False):
     command += ["--ServerApp.port=%s" % port, "--ServerApp.port_retries=0", "--log-level=WARN"]
     command += ["--allow-root"] if root_user else []
     command += [] if browser else ["--no-browser"]
-    return command + shlex.split(extra, posix=os.name != "nt")
+    try:
+        return command + shlex.split(extra, posix=os.name != "nt")
+    except ValueError as error:
+        raise Problem("LAB_ARGS is %s, which cannot be split into arguments (%s)." % (extra.strip(), error))
 
 
 def lab(arguments, settings):
@@ -371,7 +424,14 @@ def start(name, exercises=ROOT / "exercises", work=ROOT / "work"):
     found = lab_in(exercises, name)
     target = work / found
     shown = target.relative_to(work.parent)
-    work.mkdir(exist_ok=True)
+    try:
+        work.mkdir(exist_ok=True)
+        check_writable(work)
+    except OSError as error:
+        raise Problem(
+            "%s cannot be written (%s): copy the course's folder to a place of your own and work there."
+            % (work, error.strerror)
+        )
     with tempfile.TemporaryDirectory(dir=str(work)) as aside:  # a half copy never looks like a whole one
         try:
             if not target.exists():
@@ -385,6 +445,11 @@ def start(name, exercises=ROOT / "exercises", work=ROOT / "work"):
                 raise
     say("%s is there already, and is left as it is. To begin again, rename it first." % shown)
     return target
+
+
+def check_writable(folder):
+    with tempfile.TemporaryFile(dir=str(folder)):
+        pass
 
 
 def make_writable(folder):
@@ -449,7 +514,9 @@ def execute(arguments, settings):
         began = time.time()
         with tempfile.TemporaryDirectory() as aside:
             result = Path(aside) / path.name
-            if run(convert + [glob.escape(str(path)), "--output-dir=" + aside]) or not result.exists():
+            # away from the user's own settings: what IPython does at its start would come onto the page
+            failed = run(convert + [glob.escape(str(path)), "--output-dir=" + aside], **jupyter_env(aside))
+            if failed or not result.exists():
                 raise Problem("%s did not run to its end; it is left as it was." % path.relative_to(ROOT))
             notebook = tidy(json.loads(result.read_text(encoding="utf-8")))
         text = json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
@@ -471,6 +538,7 @@ def write_whole(path, text):
 def slides(arguments, settings):
     set_up()
     target = ROOT / "build" / "slides"
+    target.mkdir(parents=True, exist_ok=True)
     lectures = [str(path.relative_to(ROOT)) for path in sorted(ROOT.glob("notebooks/*.ipynb"))]
     chosen = [glob.escape(str(path)) for path in notebooks(arguments or lectures)]  # nbconvert takes them for patterns
     return run([python_of(VENV), "-m", "nbconvert", "--to=slides", "--output-dir", target] + chosen)
@@ -495,9 +563,18 @@ def exercises(arguments, settings):
             if subprocess.call(command, cwd=aside, env=child_env(**jupyter_env(aside))):
                 raise Problem("nbgrader refused solutions/%s: mend what it says above." % lab_folder.name)
             made = Path(aside) / "exercises" / lab_folder.name
-            shutil.rmtree(str(target / lab_folder.name), ignore_errors=True)
-            shutil.copytree(str(made), str(target / lab_folder.name))
+            replace_folder(made, target / lab_folder.name)
             say("%s/%s" % (target.name, lab_folder.name))
+
+
+def replace_folder(made, target):
+    """Copy aside, then rename: a disk that fills up leaves the old folder."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=str(target.parent), prefix=".") as aside:
+        shutil.copytree(str(made), str(Path(aside) / "new"))
+        if target.exists():
+            os.rename(str(target), str(Path(aside) / "old"))
+        os.rename(str(Path(aside) / "new"), str(target))
 
 
 def jupyter_env(aside):
@@ -517,6 +594,9 @@ def teachers_env(aside):
 def grade(arguments, settings):
     """The whole of it is in teaching/, which needs nbgrader; LIMIT is seconds a cell, arguments are students' names."""
     name = lab_in(ROOT / "solutions", settings.get("LAB"))
+    limit = settings.get("LIMIT") or "1"
+    if not limit.isdecimal() or int(limit) < 1:
+        raise Problem("LIMIT=%s is no time: give the seconds that a cell may take, for example LIMIT=300." % limit)
     folder = Path(settings.get("SUBMISSIONS") or ROOT / "submitted").expanduser().absolute()
     set_up_tests()
     with tempfile.TemporaryDirectory() as aside:
@@ -604,10 +684,12 @@ def main(argv):
         say("course.py: %s" % problem, sys.stderr)
         return 1
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS):
+        if error.filename is None and error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         what = "%s (%s)" % (error.strerror, error.filename)
-        say("course.py: %s: make room or give yourself the right to write there." % what, sys.stderr)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS):
+            what += ": make room or give yourself the right to use that"
+        say("course.py: %s." % what, sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\ncourse.py: stopped; the same command goes on where it was.", file=sys.stderr)

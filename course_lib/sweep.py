@@ -20,7 +20,7 @@ from pathlib import Path
 
 import filelock
 
-from course_lib.data import written_aside
+from course_lib.data import locked, written_aside
 
 __all__ = ["SweepFailed", "grid", "read", "run"]
 
@@ -91,14 +91,13 @@ def run(path, settings, compute, *, executor=None, progress=True):
         if wanted.setdefault(_key(setting), setting) is not setting:
             raise ValueError(f"settings hold {setting} twice (or values that look the same in a table); "
                              "each should differ")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(f"{path}.lock")
+    lock = Path(f"{path}.lock")
     try:
-        lock.acquire(timeout=0)
+        held = locked(lock, timeout=0)
     except filelock.Timeout:
         raise RuntimeError(f"{path.name} is being computed by another process; wait for it, or stop it") from None
     try:
-        with _Rows(Path(f"{path}.part"), names) as rows:
+        with held, _Rows(Path(f"{path}.part"), names) as rows:
             _compute(rows, [setting for key, setting in wanted.items() if key not in rows.done], len(wanted), compute,
                      executor, progress, path.stem)
             with written_aside(path) as aside, aside.open("w", newline="", encoding="utf-8") as file:
@@ -107,8 +106,7 @@ def run(path, settings, compute, *, executor=None, progress=True):
                 table.writerows((*key, *rows.done[key]) for key in wanted)
         rows.path.unlink()
     finally:
-        lock.release()
-        Path(lock.lock_file).unlink(missing_ok=True)
+        lock.unlink(missing_ok=True)
     return read(path)
 
 
@@ -125,7 +123,7 @@ def read(path, *, text=()):
     list of dict; whole numbers are int, other numbers float ("nan" and "inf" too), True and False are bool, an empty
     cell is None, the rest is str
     """
-    with Path(path).open(newline="", encoding="utf-8") as file:
+    with Path(path).open(newline="", encoding="utf-8-sig") as file:  # a spreadsheet puts a mark in front
         return [{name: cell if name in text else _value(cell) for name, cell in row.items()}
                 for row in csv.DictReader(file)]
 

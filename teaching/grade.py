@@ -132,11 +132,12 @@ def collect(course, folder):
     for one in found:
         try:
             notebook, mended = submissions.mend(submissions.read(one.path), released)
-        except submissions.Unreadable as error:
-            refused[one.student] = "; ".join([*one.notes, str(error)])
+            write(course.handed_in(one.student), nbformat.writes(notebook).encode())
+        except Exception as error:  # whatever is strange in it, the others have a right to their grades
+            why = str(error) if isinstance(error, submissions.Unreadable) else f"{type(error).__name__}: {error}"
+            refused[one.student] = "; ".join([*one.notes, why])
             continue
         notes[one.student] = one.notes + mended
-        write(course.handed_in(one.student), nbformat.writes(notebook).encode())
         when = handed_in_at(one.path).strftime("%Y-%m-%d %H:%M:%S %Z")
         write(course.handed_in(one.student).with_name("timestamp.txt"), when.encode())
     return notes, refused, remarks
@@ -146,8 +147,9 @@ def handed_in_at(path):
     """nbgrader's timestamp.txt where there is one, else the time of the file."""
     try:
         text = path.with_name("timestamp.txt").read_text(encoding="utf-8").strip().removesuffix(" UTC")
-        return datetime.fromisoformat(text).replace(tzinfo=UTC)
-    except (OSError, ValueError):
+        when = datetime.fromisoformat(text)
+        return when.astimezone(UTC) if when.tzinfo else when.replace(tzinfo=UTC)
+    except (OSError, ValueError, OverflowError):
         return datetime.fromtimestamp(path.stat().st_mtime, UTC)
 
 

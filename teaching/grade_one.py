@@ -17,6 +17,7 @@ from nbgrader.converters import Autograde, GenerateFeedback
 from nbgrader.coursedir import CourseDirectory
 from nbgrader.preprocessors import CheckCellMetadata, LimitOutput, NbGraderPreprocessor, SaveAutoGrades
 from nbgrader.utils import determine_grade
+from sqlalchemy.engine import URL
 from tqdm import tqdm
 from traitlets import Float, List
 from traitlets.config import Config
@@ -58,7 +59,9 @@ def course_directory(course):
     config = Config()
     config.CourseDirectory.root = str(course)
     config.CourseDirectory.course_id = "neural-network-compression"
-    config.CourseDirectory.db_url = f"sqlite:///{(Path(course) / 'gradebook.db').as_posix()}?timeout={LOCK_WAIT_S}"
+    book, settings = (Path(course) / "gradebook.db").as_posix(), {"timeout": str(LOCK_WAIT_S)}
+    address = URL.create("sqlite", database=book, query=settings)  # which quotes what means something in an address
+    config.CourseDirectory.db_url = address.render_as_string()
     return config
 
 

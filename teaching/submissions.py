@@ -177,7 +177,12 @@ def read(path):
     if not isinstance(cells, list):
         raise Unreadable("not a notebook: JSON without cells")
     cells = [cell for cell in cells if isinstance(cell, dict) and isinstance(cell.get("source", ""), str | list)]
-    return [{**cell, "source": "".join(map(str, cell.get("source", "")))} for cell in cells]
+    return [{**cell, "source": _written("".join(map(str, cell.get("source", ""))))} for cell in cells]
+
+
+def _written(text):
+    """``text`` without halves of letters: JSON can hold them, a file cannot."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _grade_id(cell):
@@ -240,17 +245,22 @@ def _claims(cell, index, wanted):
             yield counts, 4 * by_name + 2 * by_id + by_text, index, name
 
 
+def _are_pictures(files):
+    """Whether these are files by their kind, {"image/png": base64}, as nbformat has them."""
+    return isinstance(files, dict) and all(isinstance(one, str) and one.isascii() for pair in files.items() for one in pair)
+
+
 def _clean(cell, used, original=None):
     kind, source = cell.get("cell_type"), cell["source"]
     if original is not None:
         kind = original.cell_type
         source = original.source if original.metadata.nbgrader.locked else source
-    made = {"code": new_code_cell, "raw": new_raw_cell}.get(kind, new_markdown_cell)(source)
+    made = {"code": new_code_cell, "raw": new_raw_cell}.get(str(kind), new_markdown_cell)(source)
     if original is not None:
         made.metadata = deepcopy(original.metadata)
     attachments = cell.get("attachments")
     if kind == "markdown" and isinstance(attachments, dict):
-        made.attachments = attachments
+        made.attachments = {_written(name): files for name, files in attachments.items() if _are_pictures(files)}
     wish = original.id if original is not None else cell.get("id")
     if not isinstance(wish, str) or not re.fullmatch(r"[\w-]{1,64}", wish, re.ASCII) or wish in used:
         wish = next(name for at in itertools.count() if (name := f"cell-{at}") not in used)  # the same in every run

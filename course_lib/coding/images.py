@@ -62,19 +62,24 @@ def open_image(file):
     if isinstance(file, (bytes, bytearray, memoryview)):
         name, content = f"these {len(file)} bytes", bytes(file)
     else:
-        if not isinstance(file, (str, os.PathLike)):
-            raise TypeError(f"file is a {type(file).__name__}; it should be a path, or the bytes of a file")
-        name = os.fspath(file)
+        try:
+            name = os.fspath(file)
+        except TypeError:
+            raise ImageError(f"file is a {type(file).__name__}; it should be a path, or the bytes of a file") from None
         with open(file, "rb") as stream:
             content = stream.read()
     try:
         with warnings.catch_warnings(category=UserWarning, action="ignore"):  # of remarks in the file that are damaged
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
             picture = Image.open(io.BytesIO(content))
             picture.load()
     except UnidentifiedImageError as error:
         raise ImageError(f"{name}: not an image; it begins with {content[:8]!r}, and should be a PNG, a JPEG "
                          "or the like") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        most = f"{Image.MAX_IMAGE_PIXELS / 1e6:.0f} million pixels"
+        raise ImageError(f"{name}: too large a picture, with more than {most}; make it smaller first") from error
+    except Exception as error:  # a decoder that meets damaged bytes raises almost anything
         raise ImageError(f"{name}: a damaged image ({error})") from error
     return picture
 

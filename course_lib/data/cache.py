@@ -4,6 +4,7 @@ import os
 import secrets
 import sys
 import tempfile
+import warnings
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
@@ -80,8 +81,9 @@ def written_aside(path):
 def locked(path, timeout):
     """A lock on the file ``path``, held: a context manager. The system frees it if the process dies.
 
-    Where another user made the file and it cannot be opened, but the rest of the folder can be written, nothing is
-    held: doing the same work twice does no harm, as all files are written aside. Creates the folder.
+    Where another user made the file and it cannot be opened, or the disk (of a network, often) knows no locks, but the
+    rest of the folder can be written, nothing is held: doing the same work twice does no harm, as all files are written
+    aside. Creates the folder.
 
     Raises
     ------
@@ -95,7 +97,10 @@ def locked(path, timeout):
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        return filelock.FileLock(path).acquire(timeout=timeout)
-    except PermissionError:
+        with warnings.catch_warnings(action="ignore"):  # of a disk that knows no locks: a file takes their place
+            return filelock.FileLock(path).acquire(timeout=timeout)
+    except filelock.Timeout:
+        raise
+    except (OSError, NotImplementedError):
         with aside(path):  # raises where it is the folder that cannot be written
             return nullcontext()

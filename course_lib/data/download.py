@@ -142,7 +142,7 @@ def _mirror_errors():
     import requests  # late: it costs 0.1 s, and most days nothing is downloaded
     from urllib3.exceptions import HTTPError, LocationValueError
 
-    return (requests.RequestException, HTTPError, LocationValueError, UnicodeError, DataFileError)
+    return (requests.RequestException, HTTPError, LocationValueError, ValueError)  # DataFileError is one
 
 
 def _host(mirror):

@@ -57,10 +57,15 @@ def _read_promised(stream, path):
     return head + sizes + stream.read(promised + 1)
 
 
-def check_sha256(content, expected, path):
-    """Raise ``DataFileError`` unless the SHA-256 of ``content`` is ``expected`` (hexadecimal digits)."""
+def check_sha256(content, expected, path, others=()):
+    """Raise ``DataFileError`` unless the SHA-256 of ``content`` is ``expected`` (hexadecimal digits).
+
+    ``others`` is a dict of file name -> SHA-256: one of these under a wrong name is called what it is.
+    """
     found = hashlib.sha256(content).hexdigest()
     if found != expected:
+        for name in (name for name in others if others[name] == found):
+            raise DataFileError(f"{path}: this is {name} under another's name; give each file its own")
         raise DataFileError(
             f"{path}: not the official file: the SHA-256 of its {len(content)} decompressed bytes "
             f"is {found[:12]}…, it should be {expected[:12]}…"

@@ -51,7 +51,7 @@ def read_folder(folder, sha256=None):
     found = _by_name(folder, sha256)
     if any(name not in found for name in sha256):
         return None
-    return {name: _first_right(found[name], digest) for name, digest in sha256.items()}
+    return {name: _first_right(found[name], digest, sha256) for name, digest in sha256.items()}
 
 
 def _by_name(folder, names):
@@ -71,13 +71,13 @@ def _by_name(folder, names):
     return found
 
 
-def _first_right(paths, digest):
+def _first_right(paths, digest, sha256):
     """The content of the first of these files that passes its check; the first one's fault if none does."""
     fault = None
     for path in paths:
         try:
             content = read_bytes(path)
-            check_sha256(content, digest, path)
+            check_sha256(content, digest, path, sha256)
             return content
         except DataFileError as error:
             fault = fault or error
@@ -105,10 +105,15 @@ def find_mnist(*, insist=False, mirrors=None):
     """
     aside = ""
     if given := os.environ.get("COURSE_DATA"):
+        lacking = []
         for place in PLACES:
-            if files := read_folder(Path(os.path.expanduser(given)) / place):
+            folder = Path(os.path.expanduser(given)) / place
+            if files := read_folder(folder):
                 return files, "COURSE_DATA"
-        aside = f", and COURSE_DATA is {given!r}, where mnist/ with the four files is not"
+            lacking.append(SHA256.keys() - _by_name(folder, SHA256).keys())
+        fewest = sorted(min(lacking, key=len))
+        what = "mnist/ with the four files" if len(fewest) == len(SHA256) else " and ".join(fewest)
+        aside = f", and COURSE_DATA is {given!r}, where {what} is not"
     folder = cache_dir() / "mnist"
     try:
         if files := read_folder(folder):

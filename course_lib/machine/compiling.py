@@ -15,6 +15,8 @@ from pathlib import Path
 import numba
 from numba import types
 
+from course_lib.machine import simd  # noqa: F401  it lets Numba compile
+
 # compiled into kernels of other files
 _SHARED_SOURCES = [Path(__file__).parents[1] / "kernels" / name for name in ("blocks.py", "floats.py", "tiles.py")]
 _SHARED_SOURCES += sorted(Path(__file__).with_name("simd").glob("*.py"))
