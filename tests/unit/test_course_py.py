@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import venv
 from pathlib import Path
 
@@ -141,7 +142,7 @@ def test_a_failing_pip_is_reported_and_leaves_its_story(project, monkeypatch):
 
 # ---- set-up
 
-PIP_INSTALL = course.pip_install
+PIP_INSTALL, IMPORTABLE = course.pip_install, course.importable
 
 
 @pytest.fixture
@@ -323,7 +324,10 @@ def test_pip_in_foreign_packages_is_not_taken_for_installed(tmp_path, monkeypatc
     assert not course.importable(tmp_path / "environment", "pip")
 
 
-@pytest.mark.parametrize("name", ["MPLBACKEND", "PYTHONHOME", "PYTHONSTARTUP", "PYTHONOPTIMIZE", "PIP_TARGET"])
+@pytest.mark.parametrize(
+    "name",
+    ["MPLBACKEND", "PYTHONHOME", "PYTHONSTARTUP", "PYTHONOPTIMIZE", "PIP_TARGET", "PIP_DRY_RUN", "PIP_NO_DEPS"],
+)
 def test_settings_that_change_what_runs_are_left_behind(monkeypatch, name):
     monkeypatch.setenv(name, "agg")
     assert name not in course.child_env() and course.child_env()["PYTHONNOUSERSITE"] == "1"
@@ -616,3 +620,148 @@ def test_a_notebook_that_cannot_be_saved_stays_as_it_was(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("seconds", "text"), [(0.2, "0 s"), (89, "89 s"), (90, "1 min 30 s"), (119.6, "2 min 00 s")])
 def test_duration(seconds, text):
     assert course.duration(seconds) == text
+
+
+# ---- what people bring along
+
+
+def test_pips_settings_cannot_make_an_empty_environment_look_complete(project, monkeypatch):
+    """A target folder in pip's settings, for instance: pip succeeds, and what it installed is elsewhere."""
+    monkeypatch.setattr(course, "importable", lambda environment, modules: modules == "pip")
+    assert "look at pip's settings" in problem(course.set_up)
+    assert not (course.VENV / course.STAMP).exists()
+
+
+@posix
+def test_an_environment_under_which_python_became_another_is_not_complete(project, monkeypatch):
+    course.set_up()
+    assert course.is_set_up(course.VENV)
+    monkeypatch.setattr(course, "importable", IMPORTABLE)
+    python = course.python_of(course.VENV)
+    python.unlink()
+    python.write_text("#!/bin/sh\necho No module named course_lib >&2\nexit 1\n")
+    python.chmod(0o755)
+    assert not course.is_set_up(course.VENV)
+
+
+@posix
+def test_the_second_of_two_set_ups_waits_and_installs_nothing(project, monkeypatch, capsys):
+    going_on, go_on = threading.Event(), threading.Event()
+
+    def install(environment, arguments):
+        project.append(arguments)
+        going_on.set()
+        assert go_on.wait(30)
+
+    monkeypatch.setattr(course, "pip_install", install)
+    both = [threading.Thread(target=course.set_up) for _ in range(2)]
+    both[0].start()
+    assert going_on.wait(30)
+    both[1].start()
+    end = time.monotonic() + 30
+    while "waiting for it" not in (said := capsys.readouterr().out) and time.monotonic() < end:
+        time.sleep(0.01)
+    go_on.set()
+    for one in both:
+        one.join()
+    assert "Another set-up is at work" in said and project == [["-e", "."]]
+
+
+@posix
+def test_a_disk_that_knows_no_locks_sets_up_all_the_same(project, monkeypatch):
+    import fcntl
+
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    course.set_up()
+    assert course.is_set_up(course.VENV)
+
+
+@pytest.mark.parametrize("output", ["OSError: [Errno 122] Disk quota exceeded: 'x'", "No space left on device"])
+def test_a_quota_is_a_full_disk(output):
+    assert "disk filled up" in course.explain_pip(output, "log")
+
+
+@pytest.mark.parametrize("output", ["ConnectionResetError(104, 'Connection reset by peer')", "IncompleteRead(5 bytes)"])
+def test_a_connection_that_is_lost_is_the_networks(output):
+    assert "cannot be reached" in course.explain_pip(output, "log")
+
+
+def test_our_own_kernel_comes_before_those_that_the_user_has(monkeypatch):
+    monkeypatch.setenv("JUPYTER_PATH", "elsewhere")
+    monkeypatch.setenv("JUPYTER_PREFER_ENV_PATH", "0")
+    env = course.child_env()
+    assert env["JUPYTER_PATH"] == f"{course.VENV / 'share' / 'jupyter'}{os.pathsep}elsewhere"
+    assert env["JUPYTER_PREFER_ENV_PATH"] == "1"
+
+
+def test_pages_are_executed_away_from_the_users_settings(project, monkeypatch):
+    (course.ROOT / "a.ipynb").write_text("{}")
+    monkeypatch.setattr(course, "set_up", lambda: None)
+    given = []
+    monkeypatch.setattr(course, "run", lambda command, **more: given.append(more) or 1)
+    with pytest.raises(course.Problem, match="did not run"):
+        course.execute(["a.ipynb"], {})
+    assert {"IPYTHONDIR", "JUPYTER_CONFIG_DIR"} <= given[0].keys()
+
+
+@pytest.mark.parametrize("port", ["²", "٣x", "1e3"])
+def test_a_port_in_other_digits(port):
+    assert f"PORT={port} is not a port" in problem(course.check_port, port)
+
+
+@pytest.mark.parametrize("limit", ["0", "-5", "nan", "soon"])
+def test_a_limit_that_is_no_time(limit):
+    settings = {"LAB": "lab01", "LIMIT": limit}
+    assert f"LIMIT={limit} is no time" in problem(course.grade, [], settings)
+
+
+def test_arguments_that_cannot_be_split():
+    assert "LAB_ARGS is --ip='x" in problem(course.lab_command, 8888, "--ip='x")
+
+
+def test_exercises_that_cannot_be_written_whole_leave_the_old_ones(tmp_path, monkeypatch):
+    for name, text in (("made", "new"), ("target", "old")):
+        (tmp_path / name / "lab01").mkdir(parents=True)
+        (tmp_path / name / "lab01" / "a.txt").write_text(text)
+    target = tmp_path / "target" / "lab01"
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "copytree", full)
+        with pytest.raises(OSError, match="No space"):
+            course.replace_folder(tmp_path / "made" / "lab01", target)
+    assert (target / "a.txt").read_text() == "old"
+    course.replace_folder(tmp_path / "made" / "lab01", target)
+    assert (target / "a.txt").read_text() == "new" and os.listdir(target.parent) == ["lab01"]
+
+
+def test_a_course_that_lies_read_only_says_where_to_work(ordinary_user):
+    (ordinary_user / "exercises" / "lab01_a").mkdir(parents=True)
+    ordinary_user.chmod(0o500)
+    said = problem(course.start, "lab01", ordinary_user / "exercises", ordinary_user / "work")
+    assert "cannot be written" in said and "copy the course's folder" in said
+
+
+@posix
+def test_a_reader_that_has_gone_stops_nothing():
+    read, write = os.pipe()
+    os.close(read)
+    code = "import course\nfor _ in range(3): course.say('x' * 9999)\nimport sys; print('end', file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, stdout=write, stderr=subprocess.PIPE, text=True)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, "end\n")
+
+
+@pytest.mark.parametrize("name", [errno.ESTALE, errno.EIO, errno.ENAMETOOLONG])
+def test_what_the_system_refuses_is_one_line(monkeypatch, capsys, name):
+    def refuse(*_):
+        raise OSError(name, os.strerror(name), "some/file")
+
+    monkeypatch.setitem(course.JOBS, "slides", refuse)
+    assert course.main(["slides"]) == 1
+    assert capsys.readouterr().err == f"course.py: {os.strerror(name)} (some/file).\n"

@@ -1,5 +1,6 @@
 """Long runs: what is finished is kept, whatever happens, and the table is the same in the end."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -184,3 +185,21 @@ def test_reading_what_looks_like_numbers(tmp_path):
     first, second = sweep.read(path, text=["python"])
     assert first == {"a": 1, "b": 0.5, "python": "3.10", "c": "1_0", "d": True} and type(first["a"]) is int
     assert second["a"] is None and second["b"] != second["b"] and second["c"] == float("inf") and second["d"] == "x"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="locks are those of POSIX here")
+def test_a_disk_that_knows_no_locks(tmp_path, monkeypatch):
+    import fcntl
+
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    path = tmp_path / "t.csv"
+    assert sweep.run(path, [{"x": 2}], lambda x: {"y": x * x}, progress=False) == [{"x": 2, "y": 4}]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_table_that_a_spreadsheet_has_saved(tmp_path):
+    (tmp_path / "t.csv").write_bytes("\ufeffbits,psnr\r\n4,31.5\r\n".encode())
+    assert sweep.read(tmp_path / "t.csv") == [{"bits": 4, "psnr": 31.5}]

@@ -298,3 +298,28 @@ def test_photographs_that_are_not_here(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(FileNotFoundError, match="pip install scikit-learn"):
         data.photo("china")
+
+
+def test_a_picture_that_would_fill_the_memory_is_refused_before_it_is_read(monkeypatch):
+    content = coding.png_bytes(np.zeros((20, 30), np.uint8))
+    for most in (400, 100):  # Pillow warns of more than that, and refuses twice as much
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", most)
+        with pytest.raises(coding.ImageError, match="too large a picture"):
+            coding.read_image(content)
+
+
+@pytest.mark.parametrize("error", [RuntimeError, NotImplementedError, IndexError, MemoryError])
+def test_whatever_a_decoder_raises_is_a_damaged_image(monkeypatch, error):
+    content = coding.png_bytes(np.zeros((2, 3), np.uint8))
+
+    def load(picture):
+        raise error("in its own words")
+
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", load)
+    with pytest.raises(coding.ImageError, match="these .* bytes: a damaged image"):
+        coding.read_image(content)
+
+
+def test_what_is_neither_path_nor_bytes_is_named():
+    with pytest.raises(coding.ImageError, match="file is a BytesIO; it should be a path"):
+        coding.read_image(io.BytesIO())

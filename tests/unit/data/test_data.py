@@ -408,3 +408,26 @@ def test_written_aside_leaves_the_old_file_or_the_whole_new_one(tmp_path):
         aside.write_text("tw")
         raise KeyboardInterrupt
     assert path.read_text() == "one" and list(path.parent.iterdir()) == [path]
+
+
+def test_official_files_under_each_others_names_are_called_by_their_own(monkeypatch, tmp_path):
+    contents = {name: name.encode() for name in mnist.SHA256}
+    monkeypatch.setattr(mnist, "SHA256", {name: hashlib.sha256(one).hexdigest() for name, one in contents.items()})
+    images, labels, *others = contents
+    for name, holds in {images: images, labels: others[1], others[0]: others[0], others[1]: labels}.items():
+        (tmp_path / name).write_bytes(contents[holds])
+    with pytest.raises(data.DataFileError, match=f"{labels}: this is {others[1]} under another's name"):
+        mnist.read_folder(tmp_path)
+
+
+def test_the_one_file_that_is_missing_is_named(monkeypatch, tmp_path, capsys):
+    (tmp_path / "mnist").mkdir()
+    *here, missing = mnist.SHA256
+    for name in here:
+        (tmp_path / "mnist" / f"{name}.gz").touch()
+    monkeypatch.setenv("COURSE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("COURSE_DATA", str(tmp_path))
+    monkeypatch.setenv("COURSE_OFFLINE", "1")
+    monkeypatch.delenv("COURSE_DATASET", raising=False)
+    assert data.load().name == "digits"
+    assert f"where {missing} is not" in capsys.readouterr().out

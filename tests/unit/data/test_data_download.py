@@ -455,3 +455,17 @@ def test_waiting_for_another_notebook_is_said_and_ends(monkeypatch, tmp_path, ca
 def test_no_mirrors_at_all(tmp_path):
     with pytest.raises(downloading.DownloadFailed, match="no mirror to ask"):
         downloading.download(tmp_path, mirrors=[], sha256=DIGESTS)
+
+
+@pytest.mark.parametrize("name, value", [("Content-Length", "abc"), ("Location", "http://[::bad/")])
+def test_an_answer_with_a_header_of_nonsense_is_that_mirrors_fault(monkeypatch, name, value):
+    def nonsense(answer):
+        answer.send_response(302 if name == "Location" else 200)
+        answer.send_header(name, value)
+        answer.end_headers()
+
+    with serving() as mirror:
+        monkeypatch.setattr(Answer, "do_GET", nonsense)
+        with pytest.raises(downloading.DownloadFailed, match=r"^127\.0\.0\.1:\d+: .+"):
+            downloading.download(data.cache_dir() / "mnist", mirrors=[mirror.address], sha256=DIGESTS, progress=False)
+    assert files_in(data.cache_dir() / "mnist") == []

@@ -351,3 +351,10 @@ def test_kernels_module_lists_its_rooms():
     assert {"elementwise", "histogram"} <= set(dir(course_lib.kernels))
     with pytest.raises(AttributeError, match="course_lib.kernels has no 'elemental'; it has"):
         _ = course_lib.kernels.elemental
+
+
+def test_kernels_are_compiled_whatever_a_reader_has_told_numba():
+    code = "import course_lib as cl; from course_lib.kernels import packing; print(cl.warm_up(progress=False).kernels)"
+    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "NUMBA_DISABLE_JIT": "1"},
+                          capture_output=True, text=True)  # fmt: skip
+    assert done.returncode == 0 and int(done.stdout) > 40, done.stderr

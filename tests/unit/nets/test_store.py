@@ -1,5 +1,6 @@
 """The cache of trained networks: whole files only, one maker at a time, never a stale answer."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -321,3 +322,18 @@ def test_a_network_of_another_shape_in_its_place_is_trained_again(digits, quick,
 def test_an_unknown_name_lists_the_right_ones(digits):
     with pytest.raises(ValueError, match="'resnet'; it should be one of 'lenet_300_100', 'lenet_5'"):
         trained("resnet", digits)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="locks are those of POSIX here")
+@pytest.mark.parametrize("fault", ["ENOSYS", "ENOLCK", "EOPNOTSUPP", "EIO"])
+def test_a_disk_that_knows_no_locks_keeps_all_the_same(folder, monkeypatch, capsys, fault):
+    """NFS without a lock daemon, some disks of clouds."""
+    import fcntl
+
+    def refuse(*_):
+        raise OSError(getattr(errno, fault), fault)
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    make = Maker()
+    assert [keep(make), keep(make)] == ["made", "made"] and make.times == 1
+    assert capsys.readouterr().out == "" and not list(folder.glob(".*.part"))

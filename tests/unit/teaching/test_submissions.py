@@ -7,9 +7,10 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from sqlalchemy.engine import make_url
 
 import course
-from teaching import submissions
+from teaching import grade, grade_one, submissions
 
 ROOT = Path(course.__file__).parent
 LAB, OTHER = "lab01_number_formats", "lab02_rounding"
@@ -188,3 +189,43 @@ def test_a_copied_answer_does_not_hide_the_one_that_was_written():
 
     notebook, _ = mended(copy_untouched)
     assert by_name(notebook.cells)["conclusion"].source.endswith("my answer")
+
+
+@pytest.mark.parametrize("strange", [
+    {"source": "x = '\ud800'"}, {"cell_type": ["code"]}, {"cell_type": "markdown", "attachments": {"a": 5}},
+    {"cell_type": "markdown", "attachments": {"a": {"image/png": "\ud800"}, "\udfff": {}}},
+], ids=["half a letter", "a list of kinds", "an attachment that is none", "half a letter attached"])  # fmt: skip
+def test_a_strange_cell_becomes_one_that_can_be_written(tmp_path, strange):
+    cell = {"cell_type": "code", "source": "", "metadata": {}, **strange}
+    (tmp_path / "x.ipynb").write_text(json.dumps({"cells": [cell]}), encoding="utf-8")
+    notebook, _ = submissions.mend(submissions.read(tmp_path / "x.ipynb"), RELEASED)
+    nbformat.validate(notebook)
+    assert nbformat.writes(notebook).encode()
+
+
+def test_a_notebook_that_breaks_what_reads_it_stops_nobody(tmp_path, monkeypatch):
+    for student in ("good", "strange"):
+        (tmp_path / "in" / student).mkdir(parents=True)
+        (tmp_path / "in" / student / f"{LAB}.ipynb").write_text(nbformat.writes(RELEASED), encoding="utf-8")
+    course = grade.Course(tmp_path, LAB)
+    grade.write(course.released, nbformat.writes(RELEASED).encode())
+
+    def read(path):
+        if "strange" in str(path):
+            raise RecursionError("too deep")
+        return RELEASED.cells
+
+    monkeypatch.setattr(submissions, "read", read)
+    notes, refused, _ = grade.collect(course, tmp_path / "in")
+    assert notes.keys() == {"good"} and refused == {"strange": "RecursionError: too deep"}
+
+
+def test_a_time_stamp_says_its_zone(tmp_path):
+    (tmp_path / "timestamp.txt").write_text("2024-01-01 10:00:00+02:00")
+    assert grade.handed_in_at(tmp_path / "x.ipynb").isoformat() == "2024-01-01T08:00:00+00:00"
+
+
+def test_the_grade_book_lies_in_its_folder_whatever_the_folders_name(tmp_path):
+    folder = tmp_path / "x %41 #1 ?"
+    found = make_url(grade_one.course_directory(folder).CourseDirectory.db_url)
+    assert found.database == (folder / "gradebook.db").as_posix() and found.query["timeout"]
