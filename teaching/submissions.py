@@ -247,7 +247,8 @@ def _claims(cell, index, wanted):
 
 def _are_pictures(files):
     """Whether these are files by their kind, {"image/png": base64}, as nbformat has them."""
-    return isinstance(files, dict) and all(isinstance(one, str) and one.isascii() for pair in files.items() for one in pair)
+    given = [one for pair in files.items() for one in pair] if isinstance(files, dict) else [None]
+    return all(isinstance(one, str) and one.isascii() for one in given)
 
 
 def _clean(cell, used, original=None):

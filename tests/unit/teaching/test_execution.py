@@ -75,3 +75,10 @@ def test_a_notebook_of_nothing_but_deadly_cells_comes_to_an_end(tmp_path, monkey
     monkeypatch.setattr(execution, "DEADLY_CELLS", 1)
     cells, stopped = run(tmp_path, "exit()", "exit()", "exit()", "print(1)")
     assert all(execution.has_error(cell) for cell in cells) and len(stopped) == 4
+
+
+def test_what_no_notebook_can_hold_is_not_kept(tmp_path):
+    """``run`` above looks whether the notebook is a valid one."""
+    show = "from IPython.display import display\ndisplay(%s, raw=True)\nprint('after')"
+    cells, stopped = run(tmp_path, show % "{'image/png': 5}", show % "{'text/plain': None}")
+    assert [printed(cell) for cell in cells] == ["after\n"] * 2 and stopped == []
