@@ -390,7 +390,7 @@ def lab_command(port, extra="", browser=True, root_user=False):
     try:
         return command + shlex.split(extra, posix=os.name != "nt")
     except ValueError as error:
-        raise Problem("LAB_ARGS is %s, which cannot be split into arguments (%s)." % (extra.strip(), error))
+        raise Problem("LAB_ARGS is %s, which cannot be split into arguments (%s)." % (extra.strip(), error)) from None
 
 
 def lab(arguments, settings):
@@ -431,7 +431,7 @@ def start(name, exercises=ROOT / "exercises", work=ROOT / "work"):
         raise Problem(
             "%s cannot be written (%s): copy the course's folder to a place of your own and work there."
             % (work, error.strerror)
-        )
+        ) from None
     with tempfile.TemporaryDirectory(dir=str(work)) as aside:  # a half copy never looks like a whole one
         try:
             if not target.exists():
@@ -648,8 +648,9 @@ def check(arguments, settings):
 
 
 JOBS = {
-    "lab": lab, "start": start_job, "test": test, "check": check, "bench": bench, "execute": execute, "exercises": exercises,
-    "grade": grade, "formgrader": formgrader, "slides": slides, "clean-cache": clean_cache, "setup": setup_job,
+    "lab": lab, "start": start_job, "test": test, "check": check, "bench": bench, "execute": execute,
+    "exercises": exercises, "grade": grade, "formgrader": formgrader, "slides": slides,
+    "clean-cache": clean_cache, "setup": setup_job,
 }  # fmt: skip
 
 

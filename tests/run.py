@@ -1,8 +1,8 @@
 """Run the tests in phases and close with one summary.   python course.py test [another-processor] [pytest's arguments]
 
-Without arguments everything runs; with arguments, what they select. First may stand "fast", the tests of course.py check,
-or "another-processor": the unit tests of products, nets and calibration as a processor without vector instructions would
-run them. Runs in .venv-test, which course.py sets up.
+Without arguments everything runs; with arguments, what they select. First may stand "fast", the tests of course.py
+check, or "another-processor": the unit tests of products, nets and calibration as a processor without vector
+instructions would run them. Runs in .venv-test, which course.py sets up.
 """
 
 import heapq

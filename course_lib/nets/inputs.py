@@ -32,8 +32,9 @@ def as_images(x, name="x"):
                          "(n, …) float32") from error
     refuse_integers(x, name)
     if x.dtype.kind == "O":
-        raise ValueError(f"{name} has dtype object, which {given} gives; it should be one array of images, (n, …) float32"
-                         ", as dataset.train_x() is: of a loader np.concatenate([images for images, _ in loader])")
+        raise ValueError(f"{name} has dtype object, which {given} gives; it should be one array of images, "
+                         "(n, …) float32, as dataset.train_x() is: of a loader "
+                         "np.concatenate([images for images, _ in loader])")
     if x.dtype.kind != "f":
         raise ValueError(f"{name} has dtype {x.dtype}; it should be float32, as dataset.train_x() gives it")
     if x.ndim == 0:

@@ -114,9 +114,9 @@ def test_no_layers():
         estimate([])
 
 
-@pytest.mark.parametrize("wrong", [{"bits": True}, {"bits": 8.0}, {"batch": 2.5}, {"batch": float("nan")}, {"batch": "1"},
-                                   {"sparsity": "0.5"}, {"sparsity": None}, {"index_bits": float("nan")},
-                                   {"index_bits": "4"}])
+@pytest.mark.parametrize("wrong", [{"bits": True}, {"bits": 8.0}, {"batch": 2.5}, {"batch": float("nan")},
+                                   {"batch": "1"}, {"sparsity": "0.5"}, {"sparsity": None},
+                                   {"index_bits": float("nan")}, {"index_bits": "4"}])
 def test_what_is_no_number_is_refused_by_name(wrong):
     with pytest.raises(ValueError, match=f"^{next(iter(wrong))}="):
         energy.estimate(energy.NETWORKS["LeNet-5"], **wrong)

@@ -25,10 +25,10 @@ import functools
 import json
 from pathlib import Path
 
-import course
 import numpy as np
 import pytest
 
+import course
 from course_lib.check import CheckFailed
 
 SOLUTIONS = Path(course.__file__).parent / "solutions"
