@@ -7,12 +7,10 @@ from hypothesis import strategies as st
 from course_lib.coding import (
     HuffmanCode,
     HuffmanStream,
+    entropy,
     huffman_decode,
     huffman_encode,
     huffman_lengths,
-)
-from course_lib.coding import (
-    information as entropy,
 )
 from course_lib.numerics import kmeans, kmeans_optimal, nearest_level
 
