@@ -26,6 +26,7 @@ from nbgrader.converters import GenerateAssignment
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 from course import GRADING, VENV, Problem, child_env, jupyter_env, python_of, say  # noqa: E402
+from course_lib.data import written_aside  # noqa: E402
 from teaching import execution, grade_one, submissions  # noqa: E402
 
 AT_ONCE = max(1, min(4, os.cpu_count() or 1))
@@ -69,10 +70,8 @@ class Course:
 
 
 def write(path, content):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.part")
-    aside.write_bytes(content)
-    os.replace(aside, path)
+    with written_aside(path) as aside:
+        aside.write_bytes(content)
 
 
 def kept(course, student):
