@@ -6,6 +6,12 @@ lecture about bits never waits for PyTorch and nothing but a panel ever loads ip
 
 import importlib
 import inspect
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # what a light front door must not import
+    from IPython.display import Code, Markdown
+
+    from course_lib.machine.warm_up import WarmUp
 
 __version__ = "0.1.0"
 
@@ -21,7 +27,7 @@ _SUBMODULES = (
 __all__ = ["set_threads", "show", "table", "threads", "warm_up", *_SUBMODULES]
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> object:
     if name in ("threads", "set_threads"):
         return getattr(importlib.import_module("course_lib.machine.threads"), name)
     if name in _SUBMODULES:
@@ -29,11 +35,11 @@ def __getattr__(name):
     raise AttributeError(f"course_lib has no {name!r}; it has {', '.join(__all__)}")
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
-def show(*things):
+def show(*things: object) -> "Code | str":
     """Show the source of functions, classes or kernels, highlighted, as the value of a notebook cell.
 
     Parameters
@@ -72,7 +78,7 @@ def _source_of(thing):
                         f"functions, classes, modules and kernels{hint}") from None
 
 
-def table(headers, rows, text_columns=1):
+def table(headers: list[str], rows: list[list], text_columns: int = 1) -> "Markdown | str":
     """Rows as a table on the page, as the value of a notebook cell.
 
     Parameters
@@ -98,7 +104,7 @@ def table(headers, rows, text_columns=1):
     return Markdown(source)
 
 
-def warm_up(progress=True):
+def warm_up(progress: bool = True) -> "WarmUp":
     """Compile every kernel of the library, or load it from the cache, so that nothing waits for a compiler later.
 
     The first call after an installation takes some seconds; the compiled code is kept, and later calls only load it.
