@@ -3,7 +3,9 @@
 from course_lib.lazy import room
 
 __getattr__, __dir__, __all__ = room(__name__, {
-    "calibration": ["Calibration", "calibrate", "clipping_divergence_one"],
+    "calibration": [
+        "Calibration", "calibrate", "calibrate_batches", "clipping_divergence_one", "moving_average_one",
+    ],
     "clustering": ["KMeans", "Start", "first_centroids", "kmeans", "kmeans_optimal", "kmeans_plain", "sharing_rate"],
     "codebook": [
         "CodebookCodes", "codebook_dequantize", "codebook_quantize", "nearest_level", "nearest_level_one", "nf4_levels",

@@ -14,9 +14,19 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from course_lib.arguments import choose
 from course_lib.nets.inputs import as_images
 from course_lib.nets.training import evaluating
-from course_lib.numerics import Calibration, Granularity, QParams, Scheme, calibrate, qparams_from_range, quantize
+from course_lib.numerics import (
+    Calibration,
+    Granularity,
+    QParams,
+    Scheme,
+    calibrate,
+    calibrate_batches,
+    qparams_from_range,
+    quantize,
+)
 from course_lib.quantized.following import IDENTITY, compare, follow, run, weights_of
 from course_lib.quantized.kinds import WEIGHTED
 from course_lib.quantized.model import QuantizedLayer, QuantizedModel
@@ -24,6 +34,7 @@ from course_lib.quantized.model import QuantizedLayer, QuantizedModel
 __all__ = ["Activations", "quantize_model", "record_activations"]
 
 LOGITS_BITS = 16  # fine enough that two logits rarely share a code
+BATCH = 32  # images at a time, where a calibrator averages over batches
 LOGITS_ROOM = 2  # their codes reach twice as far as calibration saw: new images may go beyond, and 16 bits can pay
 PIXELS = qparams_from_range(0.0, 1.0, bits=8, scheme=Scheme.AFFINE)  # bytes / 255: S = 1/255, Z = 0
 
@@ -128,6 +139,7 @@ def quantize_model(model, calibration_x, *, weight_bits=8, activation_bits=8, we
     weight_bits : int, 2 to 8
     activation_bits : int, 1 to 8, or None for real activations (weight-only)
     weight_calibration, activation_calibration : Calibration
+        The moving average runs over batches of ``BATCH`` images; weights are one batch, so for them it is min-max.
     granularity : Granularity
         Of the weights. Per channel is per output channel; per group cuts along the last axis of the weight, which is
         the inputs of a linear layer, the width of the filter of a convolution.
@@ -214,12 +226,19 @@ def weight_ranges(weights, *, bits, method=Calibration.MINMAX, granularity=Granu
 def activation_ranges(activations, *, bits, method=Calibration.MINMAX):
     """The affine ``QParams`` of what every layer with weights hands on: dict of layer name -> QParams."""
     *hidden, last = activations.values
-    ranges = {name: activation_range(activations.values[name], bits=bits, method=method) for name in hidden}
+    ranges = {name: activation_range(activations.values[name].reshape(activations.images, -1), bits=bits, method=method)
+              for name in hidden}
     return {**ranges, last: logits_range(activations.values[last])}
 
 
 def activation_range(values, *, bits, method=Calibration.MINMAX):
-    """The affine, unsigned ``QParams`` of one layer's activations."""
+    """The affine, unsigned ``QParams`` of one layer's activations.   values: (n, …), an image a row
+
+    The moving average takes ``BATCH`` images at a time; a remainder smaller than that, behind them, is left out.
+    """
+    if choose(Calibration, method, "activation_calibration") is Calibration.MOVING_AVERAGE:
+        whole_batches = range(0, max(len(values) - BATCH + 1, 1), BATCH)
+        return calibrate_batches((values[i : i + BATCH] for i in whole_batches), bits=bits, scheme=Scheme.AFFINE)
     return calibrate(values, bits=bits, scheme=Scheme.AFFINE, method=method)
 
 

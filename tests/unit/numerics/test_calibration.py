@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 
 from course_lib.kernels.histogram import clipping_divergence_rows
-from course_lib.numerics import Calibration, Scheme, calibrate, clipping_divergence_one, fake_quantize
+from course_lib.numerics import (
+    Calibration,
+    Scheme,
+    calibrate,
+    calibrate_batches,
+    clipping_divergence_one,
+    fake_quantize,
+    moving_average_one,
+)
 
 RNG = np.random.default_rng(0)
 NORMAL = RNG.normal(size=4000).astype(np.float32)
@@ -213,3 +221,69 @@ def test_refusals():
         calibrate(x, bits=8, method="percentile", percentile=40)
     with pytest.raises(ValueError, match=r"bits \(symmetric\)=1"):
         calibrate(x, bits=1)
+
+
+# -- moving average over batches ---------------------------------------------------------------------------------------
+
+
+BATCHES = [np.float32([0, 1]), np.float32([-2, 3]), np.float32([0, 2])]
+
+
+def test_moving_average_is_the_recursion_of_its_definition():
+    low = high = None
+    for batch in BATCHES:
+        low = batch.min() if low is None else moving_average_one(low, batch.min(), 0.75)
+        high = batch.max() if high is None else moving_average_one(high, batch.max(), 0.75)
+    assert (low, high) == (-0.375, 1.625)                   # 3/4 of −1/2; 3/4 of 3/2 and a quarter of 2
+    q = calibrate_batches(BATCHES, bits=8, momentum=0.75)
+    assert q == calibrate(np.float32([low, high]), bits=8, scheme="affine")
+
+
+def test_moving_average_agrees_with_torchs_observer():
+    torch = pytest.importorskip("torch")
+    from torch.ao.quantization import MovingAverageMinMaxObserver
+
+    batches = [RNG.normal(size=50).astype(np.float32) for _ in range(20)]
+    observer = MovingAverageMinMaxObserver(averaging_constant=0.1, dtype=torch.quint8)
+    for batch in batches:
+        observer(torch.from_numpy(batch))
+    scale, zero_point = observer.calculate_qparams()
+    q = calibrate_batches(batches, bits=8, momentum=0.9)
+    assert q.scale == pytest.approx(scale.item(), rel=1e-5) and abs(int(q.zero_point) - zero_point.item()) <= 1
+
+
+def test_moving_average_forgets_an_outlier_and_minmax_does_not():
+    calm = [np.float32([0, 1])] * 30
+    batches = [*calm, np.float32([0, 101]), *calm]
+    assert calibrate_batches(batches[:31], bits=8).clipping_range[1] == pytest.approx(11, rel=1e-5)
+    assert calibrate_batches(batches, bits=8).clipping_range[1] == pytest.approx(1 + 10 * 0.9**30, rel=1e-5)
+    assert calibrate(np.concatenate(batches), bits=8, scheme="affine").clipping_range[1] == pytest.approx(101)
+
+
+def test_one_batch_is_its_own_average():
+    assert calibrate_batches([NORMAL], bits=4) == calibrate(NORMAL, bits=4, scheme="affine")
+    assert calibrate(NORMAL, bits=4, scheme="affine", method="moving_average") == calibrate_batches([NORMAL], bits=4)
+    assert calibrate_batches(iter([NORMAL]), bits=4, scheme="symmetric") == calibrate(NORMAL, bits=4)
+
+
+@pytest.mark.parametrize("constant", [0.0, -0.0, 0.3, -7.0])
+def test_constant_batches_round_trip(constant):
+    x = np.full(5, constant, np.float32)
+    assert (fake_quantize(x, calibrate_batches([x] * 7, bits=2)) == x).all()
+
+
+@pytest.mark.parametrize("batches, words", [
+    ([], "no moving average of none"),
+    ([NORMAL, np.float32([])], "batch 1 is empty"),
+    ([NORMAL, NORMAL, np.float32([1, np.nan])], "batch 2 has 1 NaN"),
+    ([np.float32([np.inf])], "batch 0 has 1 infinities"),
+])
+def test_batches_that_have_no_range(batches, words):
+    with pytest.raises(ValueError, match=words):
+        calibrate_batches(batches, bits=8)
+
+
+@pytest.mark.parametrize("momentum", [1, -0.1, float("nan"), "0.9", True])
+def test_momentum_out_of_range(momentum):
+    with pytest.raises(ValueError, match="momentum=.* must be at least 0 and below 1"):
+        calibrate_batches([NORMAL], bits=8, momentum=momentum)

@@ -14,7 +14,7 @@ from course_lib.ptq import quantize_model, record_activations
 from course_lib.quantized import save_float
 
 NAMES = ["lenet_300_100", "lenet_5"]
-CALIBRATIONS = ["minmax", "percentile", "mse", "histogram"]
+CALIBRATIONS = ["minmax", "percentile", "mse", "histogram", "moving_average"]
 
 
 @pytest.fixture(scope="module", params=NAMES)
