@@ -20,7 +20,7 @@ import safetensors.torch
 import torch
 
 from course_lib import data
-from course_lib.nets.models import LeNet5, LeNet300100
+from course_lib.nets.models import LeNet5, LeNet300100, SmallResNet
 from course_lib.nets.training import train
 
 __all__ = ["NAMES", "cached", "clear_cache", "trained"]
@@ -42,12 +42,14 @@ class Recipe:
     version: int = 2
 
 
-BUILD = {"LeNet300100": LeNet300100, "LeNet5": LeNet5}
+BUILD = {"LeNet300100": LeNet300100, "LeNet5": LeNet5, "SmallResNet": SmallResNet}
 RECIPES = {
     ("lenet_300_100", "mnist"): Recipe("LeNet300100", epochs=12, batch_size=128, lr=3e-3, weight_decay=0.1),
     ("lenet_300_100", "digits"): Recipe("LeNet300100", epochs=40, batch_size=32, lr=2e-3, weight_decay=0.1),
     ("lenet_5", "mnist"): Recipe("LeNet5", epochs=6, batch_size=128, lr=2e-3, weight_decay=0.5),
     ("lenet_5", "digits"): Recipe("LeNet5", epochs=20, batch_size=64, lr=2e-3, weight_decay=0.1),
+    ("small_resnet", "mnist"): Recipe("SmallResNet", epochs=3, batch_size=128, lr=5e-3, weight_decay=0.1),
+    ("small_resnet", "digits"): Recipe("SmallResNet", epochs=10, batch_size=32, lr=5e-3, weight_decay=0.1),
 }
 NAMES = tuple(dict.fromkeys(name for name, _ in RECIPES))
 
@@ -57,7 +59,7 @@ def trained(name, dataset, *, seed=0, progress=True):
 
     Parameters
     ----------
-    name : {"lenet_300_100", "lenet_5"}
+    name : {"lenet_300_100", "lenet_5", "small_resnet"}
     dataset : course_lib.data.Dataset
     seed : int
         For the first weights and the order of the images.
