@@ -175,13 +175,13 @@ def main(arguments=None):
         report["roofs"] = roofs(options.threads) if everything or options.out else None
         run = lambda row: cl.bench.run(row, threads=options.threads, budget_s=options.seconds)
         results, broken = each(rows, run, "rows")
-        say(cl.bench.table(results) if len(results) > 1 else "\n".join(map(str, results)))
+        say(cl.bench.summary(results) if len(results) > 1 else "\n".join(map(str, results)))
     if everything or options.growth:
         growing = [row for row in rows if row.growth]
         run = lambda row: growth.measure_growth(row, budget_s=options.seconds / 2)
         grown, failed = each(growing, run, "growth")
         broken |= {f"growth of {name}": error for name, error in failed.items()}
-        say("\nHow cost grows with the work, on one thread:\n" + growth.table(grown))
+        say("\nHow cost grows with the work, on one thread:\n" + growth.summary(grown))
     if everything or options.cold:
         start = cold.measure_cold_start()
         say(f"\n{start}")

@@ -5,7 +5,7 @@
     '64×1×28×28'
 
 A row (``course_lib.measure.Row``) is one operation at one size. The families below bring the rows; ``run`` times one,
-``table`` sets several side by side. ``make bench`` runs them all, and keeps one file of results for each processor.
+``summary`` sets several side by side. ``make bench`` runs them all, and keeps one file of results for each processor.
 """
 
 import importlib
@@ -13,9 +13,9 @@ import json
 from pathlib import Path
 
 from course_lib.bench import processor
-from course_lib.bench.report import GoalResult, RowResult, table
+from course_lib.bench.report import GoalResult, RowResult, summary
 
-__all__ = ["FAMILIES", "GoalResult", "RowResult", "find", "measured_on", "rows", "run", "saved", "table"]
+__all__ = ["FAMILIES", "GoalResult", "RowResult", "find", "measured_on", "rows", "run", "saved", "summary"]
 
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"             # a file for each kind of processor
 FAMILIES = ("elementwise", "dense", "bits", "sparse", "codes", "networks")

@@ -8,10 +8,10 @@ from course_lib.measure import Case, Goal, Growth, Row
 from course_lib.products import (
     BinaryMatrix,
     BitPlanes,
+    PackedInt8,
     matmul_binary,
     matmul_bitserial,
     matmul_int8,
-    pack_int8,
     pack_signs,
 )
 
@@ -78,7 +78,7 @@ def _bit_serial(w_bits, x_bits, *, peers=True):
 
     others = {}
     if peers:
-        others = _dense(weights, codes) | {INT8: partial(matmul_int8, pack_int8(weights), codes)}
+        others = _dense(weights, codes) | {INT8: partial(matmul_int8, PackedInt8.from_dense(weights), codes)}
     return Case(ours, others, _bytes(N, 64, w_bits, x_bits), 2 * w_bits * x_bits * 64 * N * N, "popcount",
                 same=_same(ours, others))
 

@@ -52,7 +52,7 @@ def _int8(batch, n=N, *, prepared=True, peers=True):
     # 7 bits: where a processor has no dot product of bytes, PyTorch's adds two products in 16 bits, clipped
     w = rng.integers(-64, 64, (n, n), dtype=np.int8)
     x = rng.integers(-64, 64, (batch, n), dtype=np.int8)
-    weights = products.pack_int8(w) if prepared else w
+    weights = products.PackedInt8.from_dense(w) if prepared else w
 
     def ours():
         return products.matmul_int8(weights, x)
@@ -142,7 +142,7 @@ def _int4_groups(n, *, peers=True):
     codes = rng.integers(-8, 8, (n, n), dtype=np.int8)
     scales = rng.uniform(0.5, 1.5, (n, -(-n // GROUP))).astype(np.float32)
     x = rng.standard_normal(n, dtype=np.float32)
-    weights = products.pack_int4_groups(codes, scales, GROUP)
+    weights = products.Int4Groups.from_codes(codes, scales, GROUP)
 
     def ours():
         return products.matmul_int4_groups(weights, x)

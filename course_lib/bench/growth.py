@@ -119,7 +119,7 @@ def cache_steps(values, ms_each, sizes, threads):
     return tuple(steps)
 
 
-def table(results):
+def summary(results: list[GrowthResult]) -> str:
     """Slopes of several rows in one text table, and the cache steps under it."""
     lines = []
     for one in results:

@@ -136,7 +136,7 @@ class RowResult:
         return "\n\n".join([source, *self.remarks()])
 
 
-def table(results):
+def summary(results: list[RowResult]) -> str:
     """Several results in one text table: a line for ours, each peer and the limit. Then the goals missed and the peers
     that are faster, with why."""
     lines, missed, behind = [], [], []

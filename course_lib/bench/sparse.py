@@ -18,7 +18,7 @@ from course_lib.products import (
 
 SIZE = 4096
 DENSE = "torch float32, dense"
-OF_WAY = {"vector": "way by gathers", "plain": "way by plain loads"}  # ours is the faster one; see kernels/ways.py
+OF_WAY = {"vector": "way by gathers", "plain": "way by plain loads"}  # ours is the faster one; see machine/ways.py
 ANYWHERE = "a weight kept costs a load from anywhere in x, whatever the library"
 
 

@@ -8,7 +8,6 @@ from course_lib.lazy import room
 
 __getattr__, __dir__, __all__ = room(__name__, {
     "adam": (),
-    "amx": (),
     "bits": (),
     "blocks": (),
     "clustering": (),
@@ -18,6 +17,7 @@ __getattr__, __dir__, __all__ = room(__name__, {
     "histogram": (),
     "huffman": (),
     "layers": (),
+    "matrix_unit": (),
     "microscaling": (),
     "monarch": (),
     "optimal_clusters": (),

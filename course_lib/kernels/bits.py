@@ -1,10 +1,10 @@
 """Products of bits: and, popcount, sum. A ±1 matrix is one plane of bits, a matrix of b-bit codes is b planes.
 
-Bits lie in 32-bit words, LANES rows side by side: the lanes of a vector belong to different rows, so that a sum needs
-no adding across lanes, and a word of an image is broadcast to all of them. What makes eight images at a time fast:
+Bits lie in 32-bit words, ROWS rows side by side: the lanes of a vector belong to different rows, so that a sum needs
+no adding across lanes, and a word of a sample is broadcast to all of them. What makes eight samples at a time fast:
 
 - Two products for the price of one (Winograd 1968): w x + v y = z + w v + (x or y) − 1 for bits w, v, x, y, where
-  z = (w = y and v = x) xor w xor v. What depends on the weights alone, or on the image alone, is counted once.
+  z = (w = y and v = x) xor w xor v. What depends on the weights alone, or on the sample alone, is counted once.
 - Popcounts are dear, so z is not counted but added: ``ones`` holds the lowest bit of 512 sums at a time, and only what
   two z carry out of it is counted, with twice the weight.
 """
@@ -16,13 +16,13 @@ from numba import boolean, float32, float64, int32, int64, types, uint8, uint32
 from course_lib.machine import simd
 from course_lib.machine.compiling import array_of, kernel
 
-LANES = 16                      # rows of a block
-IMAGES = 8                      # images that meet a block at a time
+ROWS = 16                       # of a block
+SAMPLES = 8                     # that meet a block at a time
 WORDS = 4                       # the words of a row are filled up with zeros to a multiple of this
-SOON = 64 * LANES               # words of the weights that are asked for ahead of time where they meet one image
-AHEAD = 4 * LANES               # columns of out that are asked for ahead of time: a store that waits holds up loads
+SOON = 64 * ROWS                # words of the weights that are asked for ahead of time where they meet one sample
+AHEAD = 4 * ROWS                # columns of out that are asked for ahead of time: a store that waits holds up loads
 _inline = numba.njit(nogil=True)
-_step = np.uint64(LANES)        # unsigned, so that Numba does not ask whether an index counts from the end
+_step = np.uint64(ROWS)         # unsigned, so that Numba does not ask whether an index counts from the end
 
 
 def _out(dtype, ndim):
@@ -38,7 +38,7 @@ _carry = simd.logic3(lambda before, between, after: (1 - after) if between else 
 
 @_inline
 def _zero():
-    return simd.splat(np.uint32(0), LANES)
+    return simd.splat(np.uint32(0), ROWS)
 
 
 @_inline
@@ -48,13 +48,13 @@ def _words(rows, at):
 
 @_inline
 def _add(sums, w, x, at):
-    """Add z of the next four words of a block and of an image's, x[at], x[at + LANES], …, to (ones, twos)."""
+    """Add z of the next four words of a block and of a sample's, x[at], x[at + ROWS], …, to (ones, twos)."""
     ones, twos = sums
     w0, w1, w2, w3, either01, either23 = w
-    z = _neither(w0 ^ simd.splat(x[at + _step], LANES), w1, simd.splat(x[at], LANES))
+    z = _neither(w0 ^ simd.splat(x[at + _step], ROWS), w1, simd.splat(x[at], ROWS))
     between = _xor3(z, either01, ones)
     at += _step + _step
-    z = _neither(w2 ^ simd.splat(x[at + _step], LANES), w3, simd.splat(x[at], LANES))
+    z = _neither(w2 ^ simd.splat(x[at + _step], ROWS), w3, simd.splat(x[at], ROWS))
     after = _xor3(z, either23, between)
     return after, twos + simd.popcount(_carry(ones, between, after))
 
@@ -62,15 +62,15 @@ def _add(sums, w, x, at):
 @_inline
 def _count(factor, sums):
     ones, twos = sums
-    return simd.splat(factor, LANES) * simd.convert(twos + twos + simd.popcount(ones), np.int32)
+    return simd.splat(factor, ROWS) * simd.convert(twos + twos + simd.popcount(ones), np.int32)
 
 
 @_inline
-def _eight_images(w, w_at, x, x_at, size, factor):
+def _eight_samples(w, w_at, x, x_at, size, factor):
     """factor · Σ z for the rows of a block, whose ``size`` words begin at w[w_at],
-    and eight images, from x[x_at] on."""
+    and eight samples, from x[x_at] on."""
     a = b = c = d = e = f = g = h = (_zero(), _zero())
-    for k in range(np.uint64(0), size, np.uint64(WORDS * LANES)):
+    for k in range(np.uint64(0), size, np.uint64(WORDS * ROWS)):
         at, here = x_at + k, w_at + k
         w0, w1 = _words(w, here), _words(w, here + _step)
         w2, w3 = _words(w, here + 2 * _step), _words(w, here + 3 * _step)
@@ -86,17 +86,17 @@ def _eight_images(w, w_at, x, x_at, size, factor):
 
 
 @_inline
-def _one_image(w, w_at, x, x_at, size):
-    """Σ popcount(w and x) for the rows of a block and one image: nothing to share, so nothing to prepare."""
+def _one_sample(w, w_at, x, x_at, size):
+    """Σ popcount(w and x) for the rows of a block and one sample: nothing to share, so nothing to prepare."""
     total = _zero()
     for k in range(np.uint64(0), size, _step):
         simd.prefetch(w, w_at + k + np.uint64(SOON))
-        total = total + simd.popcount(_words(w, w_at + k) & simd.splat(x[x_at + k], LANES))
+        total = total + simd.popcount(_words(w, w_at + k) & simd.splat(x[x_at + k], ROWS))
     return simd.convert(total, np.int32)
 
 
 @_inline
-def _pairs_of_images(x, x_at, size):
+def _pairs_of_samples(x, x_at, size):
     """Σ x y and Σ (x or y) for the neighbours x, y."""
     both = one = _zero()
     for k in range(np.uint64(0), size, _step + _step):
@@ -106,31 +106,32 @@ def _pairs_of_images(x, x_at, size):
 
 
 @_inline
-def _put(out, columns, image, r, total):
-    """out[image, r : r + LANES] = total, as far as there are columns."""
-    if r + LANES <= columns:
-        simd.store(out, image * columns + r, total)
+def _put(out, columns, sample, r, total):
+    """out[sample, r : r + ROWS] = total, as far as there are columns."""
+    if r + ROWS <= columns:
+        simd.store(out, sample * columns + r, total)
     else:
-        simd.store_where(out, image * columns + r, total, simd.first(columns - r, LANES))
+        simd.store_where(out, sample * columns + r, total, simd.first(columns - r, ROWS))
 
 
 @_inline
-def _put_tile(out, columns, image, r, tile, of_image, spare):
-    """out[image + i, r : r + LANES] = tile[i] + of_image[image + i], i < 8, as far as there are images and columns."""
+def _put_tile(out, columns, sample, r, tile, of_sample, spare):
+    """out[sample + i, r : r + ROWS] = tile[i] + of_sample[sample + i], i < 8, as far as there are samples and columns.
+    """
     a, b, c, d, e, f, g, h = tile
-    whole = r + LANES <= columns and (image + IMAGES) * columns <= out.size
-    to, at, step = (out, image * columns + r, columns) if whole else (spare, 0, LANES)
-    simd.store(to, at, a + simd.splat(of_image[image], LANES))
-    simd.store(to, at + step, b + simd.splat(of_image[image + 1], LANES))
-    simd.store(to, at + 2 * step, c + simd.splat(of_image[image + 2], LANES))
-    simd.store(to, at + 3 * step, d + simd.splat(of_image[image + 3], LANES))
-    simd.store(to, at + 4 * step, e + simd.splat(of_image[image + 4], LANES))
-    simd.store(to, at + 5 * step, f + simd.splat(of_image[image + 5], LANES))
-    simd.store(to, at + 6 * step, g + simd.splat(of_image[image + 6], LANES))
-    simd.store(to, at + 7 * step, h + simd.splat(of_image[image + 7], LANES))
+    whole = r + ROWS <= columns and (sample + SAMPLES) * columns <= out.size
+    to, at, step = (out, sample * columns + r, columns) if whole else (spare, 0, ROWS)
+    simd.store(to, at, a + simd.splat(of_sample[sample], ROWS))
+    simd.store(to, at + step, b + simd.splat(of_sample[sample + 1], ROWS))
+    simd.store(to, at + 2 * step, c + simd.splat(of_sample[sample + 2], ROWS))
+    simd.store(to, at + 3 * step, d + simd.splat(of_sample[sample + 3], ROWS))
+    simd.store(to, at + 4 * step, e + simd.splat(of_sample[sample + 4], ROWS))
+    simd.store(to, at + 5 * step, f + simd.splat(of_sample[sample + 5], ROWS))
+    simd.store(to, at + 6 * step, g + simd.splat(of_sample[sample + 6], ROWS))
+    simd.store(to, at + 7 * step, h + simd.splat(of_sample[sample + 7], ROWS))
     if not whole:
-        for i in range(min(IMAGES, out.size // columns - image)):
-            _put(out, columns, image + i, r, simd.load(spare, i * LANES))
+        for i in range(min(SAMPLES, out.size // columns - sample)):
+            _put(out, columns, sample + i, r, simd.load(spare, i * ROWS))
 
 
 _flat, _ints = array_of(uint32, 1), array_of(int32, 1)
@@ -142,73 +143,73 @@ def product(w, x, words, of_w, of_x, w_sums, w_pairs, w_offset, x_offset, consta
     """out[b, r] = Σᵢⱼ of_w[i] of_x[j] Σ_k wᵢ[r, k] xⱼ[b, k] + x_offset w_sums[r] + w_offset Σⱼ of_x[j] Σ_k xⱼ[b, k]
                 + constant
 
-    Sums are modulo 2³². Rows LANES·first ≤ r < LANES·last. All arrays as one row of numbers, since Numba counts every
-    view of a part, which takes time: w: (blocks, planes, words, LANES), x: the same for images, of_w, of_x: (planes,),
-    w_sums: (blocks, LANES), w_pairs: (blocks, planes, LANES), Σ_k w v for the neighbours w, v, out: (batch, columns)
+    Sums are modulo 2³². Rows ROWS·first ≤ r < ROWS·last. All arrays as one row of numbers, since Numba counts every
+    view of a part, which takes time: w: (blocks, planes, words, ROWS), x: the same for samples, of_w, of_x: (planes,),
+    w_sums: (blocks, ROWS), w_pairs: (blocks, planes, ROWS), Σ_k w v for the neighbours w, v, out: (batch, columns)
     """
-    size, w_planes, x_planes = np.uint64(words * LANES), np.uint64(of_w.size), np.uint64(of_x.size)
-    images = out.size // columns
-    groups = -(-images // LANES)
-    tiled = images if images % IMAGES > 2 else images - images % IMAGES         # one or two left over go alone
-    alone, shared = np.empty(groups * LANES, np.int32), np.empty(groups * LANES, np.int32)
-    spare, w_share, x_share = np.empty(IMAGES * LANES, np.int32), np.int32(np.sum(of_w)), np.int32(np.sum(of_x))
+    size, w_planes, x_planes = np.uint64(words * ROWS), np.uint64(of_w.size), np.uint64(of_x.size)
+    samples = out.size // columns
+    groups = -(-samples // ROWS)
+    tiled = samples if samples % SAMPLES > 2 else samples - samples % SAMPLES         # one or two left over go alone
+    alone, shared = np.empty(groups * ROWS, np.int32), np.empty(groups * ROWS, np.int32)
+    spare, w_share, x_share = np.empty(SAMPLES * ROWS, np.int32), np.int32(np.sum(of_w)), np.int32(np.sum(of_x))
     for group in range(groups):
-        ones, pairs = simd.splat(constant, LANES), simd.splat(np.int32(0), LANES)
+        ones, pairs = simd.splat(constant, ROWS), simd.splat(np.int32(0), ROWS)
         for j in range(x_planes):
-            both, one = _pairs_of_images(x, (np.uint64(group) * x_planes + j) * size, size)
-            ones = ones + simd.splat(np.int32(of_x[j] * w_offset), LANES) * (both + one)
-            pairs = pairs + simd.splat(np.int32(of_x[j] * w_share), LANES) * one
-        simd.store(alone, group * LANES, ones)
-        simd.store(shared, group * LANES, ones + pairs)
-    every_pair = simd.splat(np.int32(16 * words), LANES)
-    for group in range(groups):                                     # a few images at a time: they stay in the L1 cache,
+            both, one = _pairs_of_samples(x, (np.uint64(group) * x_planes + j) * size, size)
+            ones = ones + simd.splat(np.int32(of_x[j] * w_offset), ROWS) * (both + one)
+            pairs = pairs + simd.splat(np.int32(of_x[j] * w_share), ROWS) * one
+        simd.store(alone, group * ROWS, ones)
+        simd.store(shared, group * ROWS, ones + pairs)
+    every_pair = simd.splat(np.int32(16 * words), ROWS)
+    for group in range(groups):                                     # a few samples at a time: they stay in L1,
         for block in range(first, last):                            # and each line of out is written beside the last
-            r, w_at = block * LANES, np.uint64(block) * w_planes * size
-            base = simd.splat(x_offset, LANES) * simd.load(w_sums, r)
+            r, w_at = block * ROWS, np.uint64(block) * w_planes * size
+            base = simd.splat(x_offset, ROWS) * simd.load(w_sums, r)
             pairs = base
             for i in range(of_w.size):
-                both = simd.load(w_pairs, (block * of_w.size + i) * LANES)
-                pairs = pairs + simd.splat(np.int32(of_w[i] * x_share), LANES) * (both - every_pair)
-            for image in range(group * LANES, min(tiled, (group + 1) * LANES), IMAGES):
-                for i in range(IMAGES):
-                    simd.prefetch_l2(out, (image + i) * columns + r + AHEAD)
-                x_at = np.uint64(group) * x_planes * size + np.uint64(image % LANES)
+                both = simd.load(w_pairs, (block * of_w.size + i) * ROWS)
+                pairs = pairs + simd.splat(np.int32(of_w[i] * x_share), ROWS) * (both - every_pair)
+            for sample in range(group * ROWS, min(tiled, (group + 1) * ROWS), SAMPLES):
+                for i in range(SAMPLES):
+                    simd.prefetch_l2(out, (sample + i) * columns + r + AHEAD)
+                x_at = np.uint64(group) * x_planes * size + np.uint64(sample % ROWS)
                 a = b = c = d = e = f = g = h = pairs
                 for i in range(w_planes):
                     for j in range(x_planes):
-                        p, q, s, t, u, v, y, z = _eight_images(w, w_at + i * size, x, x_at + j * size, size,
+                        p, q, s, t, u, v, y, z = _eight_samples(w, w_at + i * size, x, x_at + j * size, size,
                                                                np.int32(of_w[i] * of_x[j]))
                         a, b, c, d, e, f, g, h = a + p, b + q, c + s, d + t, e + u, f + v, g + y, h + z
-                _put_tile(out, columns, image, r, (a, b, c, d, e, f, g, h), shared, spare)
-            for image in range(max(tiled, group * LANES), min(images, (group + 1) * LANES)):
-                x_at = np.uint64(group) * x_planes * size + np.uint64(image % LANES)
-                total = base + simd.splat(alone[image], LANES)
+                _put_tile(out, columns, sample, r, (a, b, c, d, e, f, g, h), shared, spare)
+            for sample in range(max(tiled, group * ROWS), min(samples, (group + 1) * ROWS)):
+                x_at = np.uint64(group) * x_planes * size + np.uint64(sample % ROWS)
+                total = base + simd.splat(alone[sample], ROWS)
                 for i in range(w_planes):
                     for j in range(x_planes):
-                        count = _one_image(w, w_at + i * size, x, x_at + j * size, size)
-                        total = total + simd.splat(np.int32(of_w[i] * of_x[j]), LANES) * count
-                _put(out, columns, image, r, total)
+                        count = _one_sample(w, w_at + i * size, x, x_at + j * size, size)
+                        total = total + simd.splat(np.int32(of_w[i] * of_x[j]), ROWS) * count
+                _put(out, columns, sample, r, total)
 
 
 @kernel([boolean(array_of(real, 2), int64, _out(uint32, 2)) for real in (float32, float64)])
 def pack_signs(x, first, words):
     """words: bit k of row r is x[r, k] ≥ 0; True if x has a NaN.
 
-    x: (rows, n), words: (blocks, words·LANES) zeroed, from row ``first``, a multiple of LANES, on
+    x: (rows, n), words: (blocks, words·ROWS) zeroed, from row ``first``, a multiple of ROWS, on
     """
     nans, zero = np.uint32(0), simd.splat(x.dtype.type(0), 32)
     for r in range(x.shape[0]):
-        row, place, lane = x[r], words[(first + r) // LANES], (first + r) % LANES
+        row, place, lane = x[r], words[(first + r) // ROWS], (first + r) % ROWS
         whole = row.size // 32
         for k in range(whole):
             numbers = simd.load_lanes(row, 32 * k, 32)
             nans |= simd.to_bits(simd.is_nan(numbers))
-            place[k * LANES + lane] = ~simd.to_bits(simd.is_less(numbers, zero))
+            place[k * ROWS + lane] = ~simd.to_bits(simd.is_less(numbers, zero))
         if row.size > 32 * whole:
             here = simd.first(row.size - 32 * whole, 32)
             numbers = simd.load_where(row, 32 * whole, here)
             nans |= simd.to_bits(simd.is_nan(numbers))
-            place[whole * LANES + lane] = simd.to_bits(here) & ~simd.to_bits(simd.is_less(numbers, zero))
+            place[whole * ROWS + lane] = simd.to_bits(here) & ~simd.to_bits(simd.is_less(numbers, zero))
     return nans != 0
 
 
@@ -216,13 +217,13 @@ def pack_signs(x, first, words):
 def pack_planes(codes, bits, first, words):
     """words: bit k of plane i of row r is bit i of codes[r, k].
 
-    codes: (rows, n), words: (blocks, bits, words·LANES) zeroed, from row ``first``, a multiple of LANES, on
+    codes: (rows, n), words: (blocks, bits, words·ROWS) zeroed, from row ``first``, a multiple of ROWS, on
     """
     for r in range(codes.shape[0]):
-        row, planes, lane = codes[r], words[(first + r) // LANES], (first + r) % LANES
+        row, planes, lane = codes[r], words[(first + r) // ROWS], (first + r) % ROWS
         for k in range(0, row.size, 32):
             left = row.size - k
             numbers = simd.load_lanes(row, k, 32) if left >= 32 else simd.load_where(row, k, simd.first(left, 32))
             for i in range(bits):
                 chosen = numbers & simd.splat(np.uint8(1 << i), 32)
-                planes[i, k // 32 * LANES + lane] = simd.to_bits(chosen)
+                planes[i, k // 32 * ROWS + lane] = simd.to_bits(chosen)

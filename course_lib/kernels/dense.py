@@ -1,8 +1,8 @@
 """Dense products of codes, summed exactly in 32 bits: weights prepared in tiles, or in rows as they are. Last, 4-bit
 weights with a scale for each group, times real numbers.
 
-In rows, 64 columns of four rows meet 64 columns of an image: four sums of sixteen lanes, added up at the end of the
-row. That suits weights that are used once; with many images the tiles (see ``tiles.py``) keep more in registers.
+In rows, 64 columns of four rows meet 64 columns of a sample: four sums of sixteen lanes, added up at the end of the
+row. That suits weights that are used once; with many samples the tiles (see ``tiles.py``) keep more in registers.
 
 Activations are unsigned here. Where they are signed, the caller adds 128 to them and asks for the same product minus
 128 Σ_k w[r, k].
@@ -17,7 +17,7 @@ from course_lib.machine import simd
 from course_lib.machine.compiling import array_of, kernel
 
 _inline = numba.njit(nogil=True)
-_LANES = np.repeat(np.array([0, 255], np.uint8), 64)        # from 64 − i on: i lanes that do not count, then all do
+_LAST = np.repeat(np.array([0, 255], np.uint8), 64)         # from 64 − i on: i lanes that do not count, then all do
 _FOUR_BITS = np.tile(np.array([*range(8), *range(-8, 0)], np.float32), 2)      # twice: a table look-up sees five bits
 _LOOK_UP = simd.has("avx512f")
 
@@ -42,14 +42,14 @@ def _four_sums(w0, w1, w2, w3, x):
         y = simd.load(x, k)
         a, b = simd.dot4(a, y, simd.load(w0, k)), simd.dot4(b, y, simd.load(w1, k))
         c, d = simd.dot4(c, y, simd.load(w2, k)), simd.dot4(d, y, simd.load(w3, k))
-    y = simd.load(x, last) & simd.load(_LANES, 64 - -last % 64)
+    y = simd.load(x, last) & simd.load(_LAST, 64 - -last % 64)
     a, b = simd.dot4(a, y, simd.load(w0, last)), simd.dot4(b, y, simd.load(w1, last))
     c, d = simd.dot4(c, y, simd.load(w2, last)), simd.dot4(d, y, simd.load(w3, last))
     return simd.sum(a), simd.sum(b), simd.sum(c), simd.sum(d)
 
 
 @_inline
-def _rows_by_images(w, x, ones, factor, column, out):
+def _rows_by_samples(w, x, ones, factor, column, out):
     """out[b, column + r] = Σ_k w[r, k] (x[b, k] + factor).   w: (m, n) with n at least 64, x: (batch, n)"""
     for r in range(0, w.shape[0], 4):
         r1, r2, r3 = min(r + 1, w.shape[0] - 1), min(r + 2, w.shape[0] - 1), min(r + 3, w.shape[0] - 1)
@@ -66,7 +66,7 @@ def _rows_by_images(w, x, ones, factor, column, out):
 @kernel([types.void(array_of(int8, 2), _out(uint8, 2), int64, int64, _out(int32, 2))])
 def matmul_rows(w, x, factor, column, out):
     """out[b, column + r] = Σ_k w[r, k] (x[b, k] + factor).   w: (m, n) with n at least 64, x: (batch, n)"""
-    _rows_by_images(w, x, np.ones(x.shape[1], np.uint8), factor, column, out)
+    _rows_by_samples(w, x, np.ones(x.shape[1], np.uint8), factor, column, out)
 
 
 @kernel([types.void(array_of(uint8, 2), _out(uint8, 2), int64, int64, _out(int32, 2))])
@@ -86,7 +86,7 @@ def matmul_int4(packed, x, factor, column, out):
                 low[k] = np.int8(codes[k] << 4) >> 4                # shifted up and down: the sign comes along
             for k in range(codes.size):
                 high[k] = np.int8(codes[k]) >> 4
-        _rows_by_images(rows, x, ones, factor, column + r, out)
+        _rows_by_samples(rows, x, ones, factor, column + r, out)
 
 
 @_inline
@@ -110,13 +110,13 @@ def matmul_int4_groups(tiles, scales, x, group, first, stop, out):
     for t in range(first, stop, 2):
         u, v, s, r = tiles[t], tiles[t + 1], scales[t], scales[t + 1]
         for b in range(x.shape[0]):
-            image, y, z, at = x[b], zero, zero, 0
-            for start in range(0, image.size, group):
+            sample, y, z, at = x[b], zero, zero, 0
+            for start in range(0, sample.size, group):
                 a0 = a1 = b0 = b1 = zero                            # of even and of odd columns: they wait for less
-                for k in range(start, min(start + group, image.size), 8):
+                for k in range(start, min(start + group, sample.size), 8):
                     p, q = simd.load(u, 2 * k), simd.load(v, 2 * k)
                     for j in range(0, 8, 2):
-                        x0, x1 = simd.splat(image[k + j], 16), simd.splat(image[k + j + 1], 16)
+                        x0, x1 = simd.splat(sample[k + j], 16), simd.splat(sample[k + j + 1], 16)
                         a0 = simd.multiply_add(_code(p, j), x0, a0)
                         a1 = simd.multiply_add(_code(p, j + 1), x1, a1)
                         b0 = simd.multiply_add(_code(q, j), x0, b0)

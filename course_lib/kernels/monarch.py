@@ -2,7 +2,7 @@
 
 Sixteen j fill a vector, and a vector never meets another one: the sums over i and over k run lane by lane, and nothing
 is transposed but the weights of those j, once, into a strip that is read from end to end. What lies between the two
-products, for sixteen j and eight images, stays in the innermost cache. Eight images share each vector of weights.
+products, for sixteen j and eight samples, stays in the innermost cache. Eight samples share each vector of weights.
 """
 
 import numba
@@ -12,7 +12,7 @@ from numba import float32, int64, types
 from course_lib.machine import simd
 from course_lib.machine.compiling import array_of, kernel
 
-LANES, IMAGES = 16, 8
+LANES, SAMPLES = 16, 8
 
 _inline = numba.njit(nogil=True)
 
@@ -24,7 +24,7 @@ def _zero():
 
 @_inline
 def _first(x, rows, right, at, q, y, to):
-    """y[b] = Σᵢ x[b, i] R[i] for eight images and sixteen j.   rows: where x of each image begins"""
+    """y[b] = Σᵢ x[b, i] R[i] for eight samples and sixteen j.   rows: where x of each sample begins"""
     x0, x1, x2, x3 = x[rows[0] :][:q], x[rows[1] :][:q], x[rows[2] :][:q], x[rows[3] :][:q]
     x4, x5, x6, x7 = x[rows[4] :][:q], x[rows[5] :][:q], x[rows[6] :][:q], x[rows[7] :][:q]
     a = b = c = d = e = f = g = h = _zero()
@@ -50,7 +50,7 @@ def _first(x, rows, right, at, q, y, to):
 
 @_inline
 def _second(y, left, at, p, out, rows):
-    """out[b] = Σₖ y[k, b] L[k] for eight images and sixteen j.   rows: where out of each begins"""
+    """out[b] = Σₖ y[k, b] L[k] for eight samples and sixteen j.   rows: where out of each begins"""
     r0, r1, r2, r3, r4, r5, r6, r7 = rows
     a = b = c = d = e = f = g = h = _zero()
     for k in range(p):
@@ -75,7 +75,7 @@ def _second(y, left, at, p, out, rows):
 
 @_inline
 def _rows(b, batch, length):
-    """Where the rows of eight images begin; past the last image the last one again, which does no harm."""
+    """Where the rows of eight samples begin; past the last sample the last one again, which does no harm."""
     e = batch - 1
     return (min(b, e) * length, min(b + 1, e) * length, min(b + 2, e) * length, min(b + 3, e) * length,
             min(b + 4, e) * length, min(b + 5, e) * length, min(b + 6, e) * length, min(b + 7, e) * length)
@@ -108,18 +108,18 @@ _in = array_of(float32, 1)
 @kernel([types.void(_in, int64, _in, types.UniTuple(int64, 4), _in, int64, int64,
                     array_of(float32, 1, readonly=False))])
 def monarch(x, batch, left, shape, right, start, stop, out):
-    """out[b, l, j] = Σₖ L[j, l, k] Σᵢ R[k, j, i] x[b, k, i], for some of the pieces of sixteen j and eight images.
+    """out[b, l, j] = Σₖ L[j, l, k] Σᵢ R[k, j, i] x[b, k, i], for some of the pieces of sixteen j and eight samples.
 
     All arrays are flat: x: (batch, p, q), left: (s, r, p), right: (p, s, q), out: (batch, r, s), shape: s, r, p, q with
     s at least 16. Pieces start … stop − 1 of ⌈s / 16⌉ · ⌈batch / 8⌉; the last sixteen j end with s, and may overlap.
     """
     s, r, p, q = shape
-    groups = (batch + IMAGES - 1) // IMAGES
+    groups = (batch + SAMPLES - 1) // SAMPLES
     left_strip, right_strip = _from_a_line(r * p * LANES), _from_a_line(p * q * LANES)
-    y = _from_a_line(p * IMAGES * LANES)
+    y = _from_a_line(p * SAMPLES * LANES)
     packed = -1
-    for piece in range(start, stop):                    # the images of one j after the other
-        j, b = min(piece // groups * LANES, s - LANES), piece % groups * IMAGES
+    for piece in range(start, stop):                    # the samples of one j after the other
+        j, b = min(piece // groups * LANES, s - LANES), piece % groups * SAMPLES
         if j != packed:
             _strip(left[j * r * p :], r * p, left_strip)
             for k in range(p):
@@ -127,7 +127,7 @@ def monarch(x, batch, left, shape, right, start, stop, out):
             packed = j
         rows = _rows(b, batch, p * q)
         for k in range(p):
-            _first(x, _moved(rows, k * q), right_strip, k * q * LANES, q, y, k * IMAGES * LANES)
+            _first(x, _moved(rows, k * q), right_strip, k * q * LANES, q, y, k * SAMPLES * LANES)
         rows = _rows(b, batch, r * s)
         for ell in range(r):
             _second(y, left_strip, ell * p * LANES, p, out, _moved(rows, ell * s + j))

@@ -1,7 +1,7 @@
 """Numbers in ascending order by counting, eleven bits at a time from the lowest (radix sort).
 
 NumPy sorts faster where the processor is quick to store some lanes of a vector side by side, and several times more
-slowly where it is not; see ``ways.py``. This is the other way: plain loads and stores, and no comparison.
+slowly where it is not; see ``machine/ways.py``. This is the other way: plain loads and stores, and no comparison.
 """
 
 import numba

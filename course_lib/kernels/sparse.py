@@ -2,8 +2,8 @@
 
 What makes them fast: eight entries of x are gathered at once, weights and indices are asked for ahead of time (their
 rows are too short for the processor to guess), and nothing that is not needed is read. Where gathers are slow, the
-products with one vector have a second way, ``…_by_loads``; see ``ways.py``. With many images the other dimension is the
-vector: one weight meets sixteen images, so x comes transposed, (n, images), as one row of numbers.
+products with one vector have a second way, ``…_by_loads``; see ``machine/ways.py``. With many samples the other
+dimension is the vector: one weight meets sixteen samples, so x comes transposed, (n, samples), as one row of numbers.
 """
 
 import numba
@@ -13,7 +13,7 @@ from numba import float32, int8, int32, int64, types, uint8, uint16, uint32
 from course_lib.machine import simd
 from course_lib.machine.compiling import array_of, kernel
 
-IMAGES = 16                     # images that one vector holds; the transposed x has a multiple of it
+SAMPLES = 16                     # samples that one vector holds; the transposed x has a multiple of it
 AHEAD = 1024                    # how far ahead weights are asked for, in entries
 STEPS = 8                       # of sixteen entries whose columns are written down before their loads
 _inline = numba.njit(nogil=True)
@@ -78,9 +78,9 @@ def csr_by_loads(values, indices, row_starts, x, out):
 
 
 @_inline
-def _images(values, columns, first, last, step, x, width, out):
+def _samples(values, columns, first, last, step, x, width, out):
     """out[i] = Σ values[k] x[columns[k], i] over k = first, first + step, … < last.   x: (n, width) as one row"""
-    for i in range(0, width - 48, 64):                              # four vectors of images at a time, then one
+    for i in range(0, width - 48, 64):                              # four vectors of samples at a time, then one
         a = b = c = d = simd.splat(np.float32(0), 16)
         for k in range(first, last, step):
             value, place = simd.splat(values[k], 16), np.int64(columns[k]) * width + i
@@ -101,10 +101,10 @@ def _images(values, columns, first, last, step, x, width, out):
 
 @kernel([types.void(_floats, array_of(index, 1), array_of(int64, 1), _floats, array_of(float32, 2, readonly=False))
          for index in (uint16, uint32)])
-def csr_images(values, indices, row_starts, x, out):
-    """The same for many images.   x: (n, width) as one row of numbers, width a multiple of 16, out: (rows, width)"""
+def csr_samples(values, indices, row_starts, x, out):
+    """The same for many samples.   x: (n, width) as one row of numbers, width a multiple of 16, out: (rows, width)"""
     for r in range(out.shape[0]):
-        _images(values, indices, row_starts[r], row_starts[r + 1], 1, x, out.shape[1], out[r])
+        _samples(values, indices, row_starts[r], row_starts[r + 1], 1, x, out.shape[1], out[r])
 
 
 @_inline
@@ -173,8 +173,8 @@ def codebook_by_loads(entries, group_starts, rows, table, x, out):
 
 @kernel([types.void(array_of(entry, 1), array_of(int64, 1), array_of(int32, 1), _floats, _floats,
                     array_of(float32, 2, readonly=False)) for entry in (uint8, uint16)])
-def codebook_images(entries, group_starts, rows, table, x, out):
-    """The same for many images: sixteen rows are decoded, then multiplied as in ``csr_images``.   out: (m, width)
+def codebook_samples(entries, group_starts, rows, table, x, out):
+    """The same for many samples: sixteen rows are decoded, then multiplied as in ``csr_samples``.   out: (m, width)
 
     A filler is given column n, where x has zeros: so x is ((n + 1) · width,).
     """
@@ -196,7 +196,7 @@ def codebook_images(entries, group_starts, rows, table, x, out):
             simd.store(columns, 16 * t, simd.select(entry & code, column, nowhere))
         for lane in range(16):
             if rows[16 * g + lane] < out.shape[0]:
-                _images(values, columns, lane, 16 * steps, 16, x, width, out[rows[16 * g + lane]])
+                _samples(values, columns, lane, 16 * steps, 16, x, width, out[rows[16 * g + lane]])
 
 
 @_inline
@@ -209,8 +209,8 @@ def _two_rows(total, lanes, out, r, b):
 
 
 @_inline
-def _four_images(total, weights, which, x0, x1, x2, x3, at):
-    """Σ of one step of two rows, added for each of four images."""
+def _four_samples(total, weights, which, x0, x1, x2, x3, at):
+    """Σ of one step of two rows, added for each of four samples."""
     a, b, c, d = total
     return (simd.multiply_add(weights, simd.pick_of_four(simd.load(x0, at), which), a),
             simd.multiply_add(weights, simd.pick_of_four(simd.load(x1, at), which), b),
@@ -232,7 +232,7 @@ def two_four(values, positions, x, out):
     two = simd.splat(np.uint32(2), 16)
     lanes = np.empty(16, np.float32)
     if x.shape[0] == 1:                                             # two rows at a time, as memory brings them
-        image = x[0]
+        sample = x[0]
         at = tile = 0
         for r in range(0, out.shape[0], 2):
             total = simd.splat(np.float32(0), 16)
@@ -242,14 +242,14 @@ def two_four(values, positions, x, out):
                 for step in range(start, min(start + 16, steps)):
                     simd.prefetch(values, at + AHEAD)
                     weights = simd.convert(simd.load_lanes(values, at, 16), np.float32)
-                    picked = simd.pick_of_four(simd.load(image, 16 * step), simd.reinterpret(which, np.int32))
+                    picked = simd.pick_of_four(simd.load(sample, 16 * step), simd.reinterpret(which, np.int32))
                     total = simd.multiply_add(weights, picked, total)
                     which = which >> two
                     at += 16
             _two_rows(total, lanes, out, r, 0)
         return
     last = x.shape[0] - 1
-    for r in range(0, out.shape[0], 4):                             # four rows meet four images: each load serves more
+    for r in range(0, out.shape[0], 4):                             # four rows meet four samples: each load serves more
         p, q = r // 2, min(r // 2 + 1, (out.shape[0] - 1) // 2)     # where there are fewer, some are computed twice
         for b in range(0, x.shape[0], 4):
             b1, b2, b3 = min(b + 1, last), min(b + 2, last), min(b + 3, last)
@@ -261,9 +261,9 @@ def two_four(values, positions, x, out):
                 w, v = simd.load(positions, 16 * (p * tiles + tile)), simd.load(positions, 16 * (q * tiles + tile))
                 for step in range(start, min(start + 16, steps)):
                     weights = simd.convert(simd.load_lanes(values, 16 * (p * steps + step), 16), np.float32)
-                    first = _four_images(first, weights, simd.reinterpret(w, np.int32), x0, x1, x2, x3, 16 * step)
+                    first = _four_samples(first, weights, simd.reinterpret(w, np.int32), x0, x1, x2, x3, 16 * step)
                     weights = simd.convert(simd.load_lanes(values, 16 * (q * steps + step), 16), np.float32)
-                    second = _four_images(second, weights, simd.reinterpret(v, np.int32), x0, x1, x2, x3, 16 * step)
+                    second = _four_samples(second, weights, simd.reinterpret(v, np.int32), x0, x1, x2, x3, 16 * step)
                     w, v = w >> two, v >> two
             for total, r2 in ((first, 2 * p), (second, 2 * q)):
                 _two_rows(total[0], lanes, out, r2, b)

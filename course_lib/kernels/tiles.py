@@ -1,12 +1,12 @@
 """Weights in tiles, so that one instruction serves sixteen rows: what the dense products and the integer engine share.
 
 A tile holds sixteen rows of the weights, four columns at a time: byte 64 i + 4 r + j of it is w[16 t + r, 4 i + j].
-Four bytes of an image, repeated sixteen times, then meet 64 weights in one ``dot4``, and lane r of the sum belongs to
-row r: nothing is left to be added up at the end. Two tiles meet eight images at a time, so that ten loads feed
+Four bytes of a sample, repeated sixteen times, then meet 64 weights in one ``dot4``, and lane r of the sum belongs to
+row r: nothing is left to be added up at the end. Two tiles meet eight samples at a time, so that ten loads feed
 sixteen sums, all of them in registers.
 
 Rows that are missing in the last pair of tiles, and columns in the last 64, are weights of 0. Images that are
-missing in the last eight repeat the last image: the same numbers are written twice to the same place.
+missing in the last eight repeat the last sample: the same numbers are written twice to the same place.
 """
 
 import numba
@@ -39,8 +39,8 @@ def from_tiles(tiles, shape):
 
 
 @_inline
-def _one_image(tiles, t, image, start, out):
-    """Two tiles and one image; even and odd steps have sums of their own, since a sum has to wait for the last one."""
+def _one_sample(tiles, t, sample, start, out):
+    """Two tiles and one sample; even and odd steps have sums of their own, since a sum has to wait for the last one."""
     u, v = tiles[t], tiles[t + 1]
     a0, b0 = simd.load(start, ROWS * t), simd.load(start, ROWS * (t + 1))
     a1 = b1 = simd.splat(np.int32(0), 16)
@@ -49,7 +49,7 @@ def _one_image(tiles, t, image, start, out):
         simd.prefetch_l2(u, 16 * k + FAR_AHEAD + 64)
         simd.prefetch_l2(v, 16 * k + FAR_AHEAD)
         simd.prefetch_l2(v, 16 * k + FAR_AHEAD + 64)
-        x0, x1 = simd.splat4(image, k), simd.splat4(image, k + 4)
+        x0, x1 = simd.splat4(sample, k), simd.splat4(sample, k + 4)
         a0, b0 = simd.dot4(a0, x0, simd.load(u, 16 * k)), simd.dot4(b0, x0, simd.load(v, 16 * k))
         a1, b1 = simd.dot4(a1, x1, simd.load(u, 16 * k + 64)), simd.dot4(b1, x1, simd.load(v, 16 * k + 64))
     simd.store(out, ROWS * t, a0 + a1)
@@ -57,8 +57,8 @@ def _one_image(tiles, t, image, start, out):
 
 
 @_inline
-def _two_images(tiles, t, x, b, start, out):
-    """Two tiles and two images: four sums, for processors with few or short registers."""
+def _two_samples(tiles, t, x, b, start, out):
+    """Two tiles and two samples: four sums, for processors with few or short registers."""
     last = x.shape[0] - 1
     u, v, x0, x1 = tiles[t], tiles[t + 1], x[b], x[min(b + 1, last)]
     a0 = a1 = simd.load(start, ROWS * t)
@@ -72,8 +72,8 @@ def _two_images(tiles, t, x, b, start, out):
 
 
 @_inline
-def _eight_images(tiles, t, x, b, start, out, ahead, step):
-    """Two tiles and eight images: sixteen sums. Meanwhile a part of the next two tiles is asked for."""
+def _eight_samples(tiles, t, x, b, start, out, ahead, step):
+    """Two tiles and eight samples: sixteen sums. Meanwhile a part of the next two tiles is asked for."""
     last = x.shape[0] - 1
     u, v, x0, x1, x2, x3 = tiles[t], tiles[t + 1], x[b], x[min(b + 1, last)], x[min(b + 2, last)], x[min(b + 3, last)]
     x4, x5, x6, x7 = x[min(b + 4, last)], x[min(b + 5, last)], x[min(b + 6, last)], x[min(b + 7, last)]
@@ -114,7 +114,7 @@ def products(tiles, x, start, first, stop, out):
     tiles: (T, 16 n) int8, T even, n a multiple of 64, x: (batch, n or up to 63 fewer) uint8, start: (16 T,) int32,
     out: (batch, 16 T) int32
 
-    Where x has fewer columns, what lies behind an image is read and meets weights of 0: behind the last image there
+    Where x has fewer columns, what lies behind a sample is read and meets weights of 0: behind the last sample there
     must be 63 bytes that can be read.
     """
     batch, at_once = x.shape[0], 8 if WIDE else 2
@@ -124,9 +124,9 @@ def products(tiles, x, start, first, stop, out):
         ahead = 2 * tiles.shape[1]
         for b in range(0, batch - alone, at_once):
             if WIDE:
-                _eight_images(tiles, t, x, b, start, out, ahead, step)
+                _eight_samples(tiles, t, x, b, start, out, ahead, step)
                 ahead += step * (tiles.shape[1] // 64)
             else:
-                _two_images(tiles, t, x, b, start, out)
+                _two_samples(tiles, t, x, b, start, out)
         for b in range(batch - alone, batch):
-            _one_image(tiles, t, x[b], start, out[b])
+            _one_sample(tiles, t, x[b], start, out[b])

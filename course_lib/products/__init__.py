@@ -7,9 +7,9 @@ __getattr__, __dir__, __all__ = room(__name__, {
     "bitserial": ["BitPlanes", "Coding", "matmul_bitserial", "matmul_bitserial_plain"],
     "csr": ["SparseCSR", "matmul_csr", "matmul_csr_plain"],
     "deep_compression": ["DeepCompressed", "matmul_codebook", "matmul_codebook_plain"],
-    "int4": ["matmul_int4", "matmul_int4_plain", "pack_int4", "unpack_int4"],
-    "int4_groups": ["Int4Groups", "matmul_int4_groups", "matmul_int4_groups_plain", "pack_int4_groups"],
-    "int8": ["PackedInt8", "matmul_int8", "matmul_int8_plain", "pack_int8"],
+    "int4": ["PackedInt4", "matmul_int4", "matmul_int4_plain"],
+    "int4_groups": ["Int4Groups", "matmul_int4_groups", "matmul_int4_groups_plain"],
+    "int8": ["PackedInt8", "matmul_int8", "matmul_int8_plain"],
     "two_four": [
         "TwoFour", "is_two_four", "matmul_two_four", "matmul_two_four_plain", "prune_two_four", "two_four_mask",
     ],

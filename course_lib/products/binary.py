@@ -86,7 +86,7 @@ def pack_signs(x, *, threads=None):
         if kernels.pack_signs(rows[start:stop], start, words.reshape(len(words), words.shape[2])):
             nan.append(start)
 
-    pool.run(part, len(rows), threads=threads, align=kernels.LANES, grain=rows_of_a_part(rows.shape[1]))
+    pool.run(part, len(rows), threads=threads, align=kernels.ROWS, grain=rows_of_a_part(rows.shape[1]))
     if nan:
         where = tuple(map(int, np.argwhere(np.isnan(x))[0]))
         raise ValueError(f"x has a NaN at index {where}; NaN has no sign, remove it first")
@@ -94,9 +94,9 @@ def pack_signs(x, *, threads=None):
 
 
 def matmul_binary(w, x, *, threads=None):
-    """±1 weights times ±1 activations, exactly: y[r] = Σ_k w[r, k] x[k] = n − 2 popcount(w[r] xor x) for each image.
+    """±1 weights times ±1 activations, exactly: y[r] = Σ_k w[r, k] x[k] = n − 2 popcount(w[r] xor x) for each sample.
 
-    No weights or no images give an empty result, sums of nothing (n = 0) give zeros.
+    No weights or no samples give an empty result, sums of nothing (n = 0) give zeros.
 
     Parameters
     ----------

@@ -86,16 +86,16 @@ class BitPlanes:
         rows = as_rows(codes.astype(np.uint8, copy=False))
         words = no_words(len(rows), bits, rows.shape[1])
         pool.run(lambda a, b: kernels.pack_planes(rows[a:b], bits, a, words), len(rows), threads=threads,
-                 align=kernels.LANES, grain=rows_of_a_part(rows.shape[1] * bits))
+                 align=kernels.ROWS, grain=rows_of_a_part(rows.shape[1] * bits))
         return cls(words, codes.shape, bits, coding)
 
     def to_dense(self):
         """The codes: int8, or uint8 for unsigned ones."""
         groups, planes, long = self.words.shape
         rows, n = 1 if len(self.shape) == 1 else self.shape[0], self.shape[-1]
-        words = self.words.reshape(groups, planes, long // kernels.LANES, kernels.LANES).transpose(0, 3, 1, 2)
+        words = self.words.reshape(groups, planes, long // kernels.ROWS, kernels.ROWS).transpose(0, 3, 1, 2)
         rows_of_bytes = np.ascontiguousarray(words, "<u4").view(np.uint8)
-        rows_of_bytes = rows_of_bytes.reshape(groups * kernels.LANES, planes, long // 4)
+        rows_of_bytes = rows_of_bytes.reshape(groups * kernels.ROWS, planes, long // 4)
         planes_of_rows = np.unpackbits(rows_of_bytes[:rows], axis=2, count=n, bitorder="little")    # (rows, bits, n)
         factors, offset = self.weights
         codes = np.tensordot(factors, planes_of_rows, (0, 1)) + offset
@@ -121,7 +121,7 @@ class BitPlanes:
     @property
     def _neighbours(self):
         groups, planes, long = self.words.shape
-        return self.words.reshape(groups, planes, long // (2 * kernels.LANES), 2, kernels.LANES)
+        return self.words.reshape(groups, planes, long // (2 * kernels.ROWS), 2, kernels.ROWS)
 
     @property
     def nbytes(self):
@@ -135,9 +135,9 @@ class BitPlanes:
 
 
 def matmul_bitserial(w, x, *, threads=None):
-    """Few-bit codes of weights times few-bit codes of activations, exactly: y[r] = Σ_k w[r, k] x[k] for each image.
+    """Few-bit codes of weights times few-bit codes of activations, exactly: y[r] = Σ_k w[r, k] x[k] for each sample.
 
-    No weights or no images give an empty result, sums of nothing (n = 0) give zeros.
+    No weights or no samples give an empty result, sums of nothing (n = 0) give zeros.
 
     Parameters
     ----------
@@ -174,17 +174,17 @@ def matmul_bitserial(w, x, *, threads=None):
     if n * w.largest * x.largest > LARGEST_SUM:
         raise ValueError(f"n = {n} products of up to {w.largest} · {x.largest} may overflow a 32-bit sum; n must not "
                          f"exceed {LARGEST_SUM // (w.largest * x.largest)}: split the sum and add the parts in 64 bits")
-    images, blocks, size = 1 if len(x.shape) == 1 else x.shape[0], len(w.words), w.words.shape[2]
-    out = (simd.aligned if images > 2 else np.empty)((images * w.shape[0],), np.int32)
+    samples, blocks, size = 1 if len(x.shape) == 1 else x.shape[0], len(w.words), w.words.shape[2]
+    out = (simd.aligned if samples > 2 else np.empty)((samples * w.shape[0],), np.int32)
     (of_w, w_offset), (of_x, x_offset) = w.weights, x.weights
-    arguments = (w.words.reshape(-1), x.words.reshape(-1), size // kernels.LANES, of_w, of_x, w.sums, w.pairs, w_offset,
+    arguments = (w.words.reshape(-1), x.words.reshape(-1), size // kernels.ROWS, of_w, of_x, w.sums, w.pairs, w_offset,
                  x_offset, n * int(w_offset) * int(x_offset))
-    work = 1 + w.bits * x.bits * images * (size // 16)              # products of 512 bits for a block of 16 rows
+    work = 1 + w.bits * x.bits * samples * (size // 16)              # products of 512 bits for a block of 16 rows
 
     def part(first, last):
         kernels.product(*arguments, first, last, w.shape[0], out)
 
-    pool.run(part, blocks if images else 0, threads=threads, grain=1 + _WORK_OF_A_PART // work)
+    pool.run(part, blocks if samples else 0, threads=threads, grain=1 + _WORK_OF_A_PART // work)
     return out.reshape(x.shape[:-1] + (w.shape[0],))
 
 
@@ -196,7 +196,7 @@ def as_rows(x):
 def no_words(rows, bits, n):
     """Zeroed words for so many rows of n codes."""
     words = -(-n // (32 * kernels.WORDS)) * kernels.WORDS
-    zeros = simd.aligned((-(-rows // kernels.LANES), bits, words * kernels.LANES), np.uint32)
+    zeros = simd.aligned((-(-rows // kernels.ROWS), bits, words * kernels.ROWS), np.uint32)
     zeros.fill(0)
     return zeros
 

@@ -17,7 +17,7 @@ from course_lib.machine.threads import threads as thread_count
 
 GRAIN = 250_000                 # weights that are worth a thread of their own: some 60 µs
 BY_WAY = {"vector": kernels.csr, "plain": kernels.csr_by_loads}
-FEW = 3                         # so many images are faster one by one
+FEW = 3                         # so many samples are faster one by one
 NARROW = 2**16                  # so many columns have 16-bit indices
 
 
@@ -116,7 +116,7 @@ def matmul_csr(w, x, *, threads=None):
     What is not stored is not multiplied, so an infinity or NaN in ``x`` meets stored weights only, as in SciPy; stored
     ones follow the rules of floats (0 · inf is NaN). Sums are in float32, in an order that depends on the row alone for
     up to three vectors, and is another one for more: the last bits may differ between the two. How entries of ``x`` are
-    fetched is a matter of speed alone (see ``kernels/ways.py``): it changes no bit.
+    fetched is a matter of speed alone (see ``machine/ways.py``): it changes no bit.
 
     Parameters
     ----------
@@ -147,12 +147,12 @@ def matmul_csr(w, x, *, threads=None):
     if x.ndim == 1 or len(x) <= FEW:
         kernel = BY_WAY[ways.faster("CSR product", lambda way: BY_WAY[way](*_trial(), np.empty(256, np.float32)))]
         y = np.empty(x.shape[:-1] + (m,), np.float32)
-        for image, out in ((x, y),) if x.ndim == 1 else zip(x, y):
-            share_rows(partial(_csr, kernel, w, image, out), w.row_starts, threads, GRAIN)
+        for sample, out in ((x, y),) if x.ndim == 1 else zip(x, y):
+            share_rows(partial(_csr, kernel, w, sample, out), w.row_starts, threads, GRAIN)
         return y
     x_t, width = transposed(x)
     y = np.empty((m, width), np.float32)
-    share_rows(partial(_csr_images, w, x_t, y), w.row_starts, threads, GRAIN // width)
+    share_rows(partial(_csr_samples, w, x_t, y), w.row_starts, threads, GRAIN // width)
     return np.ascontiguousarray(y[:, : len(x)].T)
 
 
@@ -167,8 +167,8 @@ def _trial():
     return np.ones(indices.size, np.float32), indices, np.arange(0, indices.size + 1, 256), np.ones(4096, np.float32)
 
 
-def _csr_images(w, x, y, first, last):
-    kernels.csr_images(w.values, w.indices, w.row_starts[first : last + 1], x, y[first:last])
+def _csr_samples(w, x, y, first, last):
+    kernels.csr_samples(w.values, w.indices, w.row_starts[first : last + 1], x, y[first:last])
 
 
 def share_rows(task, row_starts, threads, grain):
@@ -185,8 +185,8 @@ def share_rows(task, row_starts, threads, grain):
 
 
 def transposed(x):
-    """x with a vector of images for each entry, and one more of zeros: ((n + 1) · width,) float32, and the width."""
-    width = -(-len(x) // kernels.IMAGES) * kernels.IMAGES
+    """x with a vector of samples for each entry, and one more of zeros: ((n + 1) · width,) float32, and the width."""
+    width = -(-len(x) // kernels.SAMPLES) * kernels.SAMPLES
     x_t = np.zeros((x.shape[1] + 1, width), np.float32)
     x_t[:-1, : len(x)] = x.T
     return x_t.reshape(-1), width

@@ -18,7 +18,7 @@ from course_lib.kernels import sparse as kernels
 from course_lib.machine import ways
 from course_lib.products.csr import FEW, checked_shape, checked_vectors, checked_weights, share_rows, transposed
 
-LANES = 16
+ROWS = 16                       # of a group, side by side
 BY_WAY = {"vector": kernels.codebook, "plain": kernels.codebook_by_loads}
 GRAIN = 16_000                  # steps of sixteen entries that are worth a thread of their own
 
@@ -46,7 +46,7 @@ class DeepCompressed:
 
     def __post_init__(self):
         m, n = checked_shape(self.shape)
-        groups, k = -(-m // LANES), self.codebook.size
+        groups, k = -(-m // ROWS), self.codebook.size
         for name, array, dtypes in (
             ("entries", self.entries, (np.uint8, np.uint16)), ("group_starts", self.group_starts, (np.int64,)),
             ("rows", self.rows, (np.int32,)), ("codebook", self.codebook, (np.float32,)),
@@ -57,10 +57,10 @@ class DeepCompressed:
         most = 15 if self.entries.dtype == np.uint8 else 32
         if k > most:
             raise ValueError(f"codebook has {k} values; {self.entries.dtype} entries have {most} at most")
-        starts, steps = self.group_starts, self.entries.size / LANES
+        starts, steps = self.group_starts, self.entries.size / ROWS
         if starts.size != groups + 1 or starts[0] != 0 or (np.diff(starts) < 0).any() or starts[-1] != steps:
             raise ValueError(f"group_starts must have {groups + 1} numbers that ascend from 0 to {steps:g}")
-        if not np.array_equal(np.sort(self.rows)[:m], np.arange(m)) or self.rows.size != LANES * groups:
+        if not np.array_equal(np.sort(self.rows)[:m], np.arange(m)) or self.rows.size != ROWS * groups:
             raise ValueError(f"rows must name each of the {m} rows once, and {m} in the lanes that are left over")
         for columns, codes, _ in self._groups():
             if codes.max(initial=0) > k or columns[codes > 0].max(initial=-1) >= n:
@@ -70,8 +70,8 @@ class DeepCompressed:
         """Columns and codes of each group, (steps, 16), and its rows."""
         bits = 4 if self.entries.dtype == np.uint8 else 6
         for g, (start, stop) in enumerate(zip(self.group_starts[:-1], self.group_starts[1:])):
-            here = self.entries[LANES * start : LANES * stop].reshape(-1, LANES).astype(np.int64)
-            yield np.cumsum((here >> bits) + 1, axis=0) - 1, here % 2**bits, self.rows[LANES * g : LANES * (g + 1)]
+            here = self.entries[ROWS * start : ROWS * stop].reshape(-1, ROWS).astype(np.int64)
+            yield np.cumsum((here >> bits) + 1, axis=0) - 1, here % 2**bits, self.rows[ROWS * g : ROWS * (g + 1)]
 
     @classmethod
     def from_dense(cls, w):
@@ -104,17 +104,17 @@ class DeepCompressed:
         index = relative_index(codes, 4 if narrow else 10)
         steps = np.diff(index.row_starts)
         order = np.argsort(-steps, kind="stable")
-        groups = -(-m // LANES)
-        rows = np.full(groups * LANES, m, np.int32)
+        groups = -(-m // ROWS)
+        rows = np.full(groups * ROWS, m, np.int32)
         rows[:m] = order
-        group_starts = np.concatenate([[0], np.cumsum(steps[order[::LANES]])]).astype(np.int64)
+        group_starts = np.concatenate([[0], np.cumsum(steps[order[::ROWS]])]).astype(np.int64)
         lane_of = np.empty(m, np.int64)
         lane_of[order] = np.arange(m)
         lane = np.repeat(lane_of, steps)                                        # of each entry
         t = np.arange(index.gaps.size) - np.repeat(index.row_starts[:-1], steps)
-        entries = np.zeros(LANES * int(group_starts[-1]), np.uint8 if narrow else np.uint16)
+        entries = np.zeros(ROWS * int(group_starts[-1]), np.uint8 if narrow else np.uint16)
         packed = (index.gaps.astype(np.int64) << (4 if narrow else 6)) | index.values
-        entries[LANES * (group_starts[lane // LANES] + t) + lane % LANES] = packed
+        entries[ROWS * (group_starts[lane // ROWS] + t) + lane % ROWS] = packed
         return cls(entries, group_starts, rows, values, w.shape)
 
     def to_dense(self):
@@ -178,19 +178,19 @@ def matmul_codebook(w, x, *, threads=None):
     x, table = checked_vectors(x, n), _table(w)
 
     def part(kernel, x, y, first, last):
-        kernel(w.entries, w.group_starts[first : last + 1], w.rows[LANES * first : LANES * last], table, x, y)
+        kernel(w.entries, w.group_starts[first : last + 1], w.rows[ROWS * first : ROWS * last], table, x, y)
 
     if x.ndim == 1 or len(x) <= FEW:
         if not n:
             return np.zeros(x.shape[:-1] + (m,), np.float32)        # fillers alone: there is no x[0] to read for them
         kernel = BY_WAY[ways.faster("Deep Compression product", _try)]
         y = np.empty(x.shape[:-1] + (m,), np.float32)
-        for image, out in ((x, y),) if x.ndim == 1 else zip(x, y):
-            share_rows(partial(part, kernel, image, out), w.group_starts, threads, GRAIN)
+        for sample, out in ((x, y),) if x.ndim == 1 else zip(x, y):
+            share_rows(partial(part, kernel, sample, out), w.group_starts, threads, GRAIN)
         return y
     x_t, width = transposed(x)
     y = np.empty((m, width), np.float32)
-    share_rows(partial(part, kernels.codebook_images, x_t, y), w.group_starts, threads, GRAIN // width)
+    share_rows(partial(part, kernels.codebook_samples, x_t, y), w.group_starts, threads, GRAIN // width)
     return np.ascontiguousarray(y[:, : len(x)].T)
 
 
@@ -203,7 +203,7 @@ def _try(way):
 def _trial():
     """Sixteen groups of 256 steps, a weight in each lane with 0 to 15 zeros before it:
     entries, starts, rows, table, x."""
-    entries = np.random.default_rng(0).integers(0, 256, 16 * 256 * LANES).astype(np.uint8) | np.uint8(1)
+    entries = np.random.default_rng(0).integers(0, 256, 16 * 256 * ROWS).astype(np.uint8) | np.uint8(1)
     return (entries, np.arange(0, 16 * 256 + 1, 256), np.arange(256, dtype=np.int32), np.ones(32, np.float32),
             np.ones(4096, np.float32))
 

@@ -12,7 +12,7 @@ from course_lib.numerics import Granularity, calibrate, quantize
 from course_lib.products.rows import check_codes, split_rows
 
 
-def matmul_int4_groups_plain(codes, scales, x, group):
+def matmul_int4_groups_plain(codes: np.ndarray, scales: np.ndarray, x: np.ndarray, group: int) -> list[float]:
     """One vector: y[r] = Σ_g s[r, g] Σ_k q[r, k] x[k], k in group g. The definition, in Python's floats (64 bits)."""
     return [sum(float(scales[r][k // group]) * int(q) * float(x[k]) for k, q in enumerate(row))
             for r, row in enumerate(codes)]
@@ -21,6 +21,8 @@ def matmul_int4_groups_plain(codes, scales, x, group):
 @dataclass(frozen=True)
 class Int4Groups:
     """4-bit weights with a scale per group of columns, in the order in which the kernel reads them.
+
+    Made by :meth:`from_codes`, or by :meth:`from_dense`, which quantizes.
 
     Each row of ``tiles`` is sixteen rows of the weights, eight columns at a time: one int32 holds eight codes of a row,
     the first in its lowest bits. Shifting all sixteen by 4 j brings up column j of sixteen rows. ``scales`` stands in
@@ -33,19 +35,66 @@ class Int4Groups:
     group: int
 
     @classmethod
-    def from_dense(cls, w, group=128):
+    def from_dense(cls, w: np.ndarray, group: int = 128) -> "Int4Groups":
         """Quantize float32 weights, (m, n), symmetrically to [−7, 7], S = max|w| / 7 in each group."""
         w = check_codes("w", w, (np.float32,), (2,))
         if w.size == 0:
             raise ValueError(f"w has shape {w.shape}; it should have weights")
         q = calibrate(finite_array(w, "w"), bits=4, granularity=Granularity.PER_GROUP, group_size=group)
-        return pack_int4_groups(quantize(w, q), q.scale, group)
+        return cls.from_codes(quantize(w, q), q.scale, group)
+
+    @classmethod
+    def from_codes(cls, codes: np.ndarray, scales: np.ndarray, group: int = 128) -> "Int4Groups":
+        """Prepare 4-bit codes and their scales for :func:`matmul_int4_groups`, without any loss.
+
+        Parameters
+        ----------
+        codes : int8 ndarray, (m, n), codes in [−8, 7]
+        scales : float32 ndarray, (m, ⌈n / group⌉)
+            Column k of row r stands for ``scales[r, k // group] * codes[r, k]``; the last group may be short.
+        group : int, a multiple of 8
+
+        Raises
+        ------
+        TypeError, ValueError
+            Another dtype or shape; a code outside [−8, 7]; a group that is not a multiple of 8.
+
+        Examples
+        --------
+        >>> w = Int4Groups.from_codes(np.array([[1, -8, 7]], np.int8), np.array([[0.5]], np.float32))
+        >>> w.to_dense()
+        array([[ 0.5, -4. ,  3.5]], dtype=float32)
+        """
+        codes = check_codes("codes", codes, (np.int8,), (2,))
+        scales = check_codes("scales", scales, (np.float32,), (2,))
+        group = whole_number(group, "group", 1, 2**31)
+        if group % 8:
+            raise ValueError(f"group is {group}; it should be a multiple of 8, of the columns that lie together")
+        (m, n), groups = codes.shape, -(-codes.shape[1] // group)
+        if scales.shape != (m, groups):
+            raise ValueError(f"scales has shape {scales.shape}; codes of shape {codes.shape} in groups of {group} take "
+                             f"({m}, {groups})")
+        if codes.size and (codes.min() < -8 or codes.max() > 7):
+            raise ValueError(f"codes go from {codes.min()} to {codes.max()}; 4 bits hold −8 to 7")
+        count, steps = 2 * -(-m // (2 * ROWS)), -(-n // 8)
+        padded = np.zeros((count * ROWS, 8 * steps), np.uint32)
+        padded[:m, :n] = codes.view(np.uint8) & 15
+        places = np.arange(0, 32, 4, dtype=np.uint32)
+        eights = (padded.reshape(count, ROWS, steps, 8) << places).sum(-1, dtype=np.uint32)
+        tiles = simd.aligned((count, ROWS * steps), np.int32)
+        tiles.reshape(count, steps, ROWS)[:] = eights.transpose(0, 2, 1).view(np.int32)
+        all_scales = np.zeros((count * ROWS, groups), np.float32)
+        all_scales[:m] = scales
+        by_group = simd.aligned((count, ROWS * groups), np.float32)
+        by_group.reshape(count, groups, ROWS)[:] = all_scales.reshape(count, ROWS, groups).transpose(0, 2, 1)
+        return cls(tiles, by_group, (m, n), group)
 
     @property
-    def nbytes(self):
+    def nbytes(self) -> int:
+        """Bytes of codes and scales."""
         return self.tiles.nbytes + self.scales.nbytes
 
-    def to_dense(self):
+    def to_dense(self) -> np.ndarray:
         """The weights that the codes stand for, S q, float32, (m, n)."""
         (m, n), count = self.shape, len(self.tiles)
         steps, groups = self.tiles.shape[1] // ROWS, self.scales.shape[1] // ROWS
@@ -56,65 +105,16 @@ class Int4Groups:
         return codes * np.repeat(scales, self.group, axis=1)[:m, :n]
 
 
-def pack_int4_groups(codes, scales, group=128):
-    """Prepare 4-bit codes and their scales for :func:`matmul_int4_groups`.
-
-    Parameters
-    ----------
-    codes : int8 ndarray, (m, n), codes in [−8, 7]
-    scales : float32 ndarray, (m, ⌈n / group⌉)
-        Column k of row r stands for ``scales[r, k // group] * codes[r, k]``; the last group may be short.
-    group : int, a multiple of 8
-
-    Returns
-    -------
-    Int4Groups
-
-    Raises
-    ------
-    TypeError, ValueError
-        Another dtype or shape; a code outside [−8, 7]; a group that is not a multiple of 8.
-
-    Examples
-    --------
-    >>> w = pack_int4_groups(np.array([[1, -8, 7]], np.int8), np.array([[0.5]], np.float32))
-    >>> w.to_dense()
-    array([[ 0.5, -4. ,  3.5]], dtype=float32)
-    """
-    codes = check_codes("codes", codes, (np.int8,), (2,))
-    scales = check_codes("scales", scales, (np.float32,), (2,))
-    group = whole_number(group, "group", 1, 2**31)
-    if group % 8:
-        raise ValueError(f"group is {group}; it should be a multiple of 8, of the columns that lie together")
-    (m, n), groups = codes.shape, -(-codes.shape[1] // group)
-    if scales.shape != (m, groups):
-        raise ValueError(f"scales has shape {scales.shape}; codes of shape {codes.shape} in groups of {group} take "
-                         f"({m}, {groups})")
-    if codes.size and (codes.min() < -8 or codes.max() > 7):
-        raise ValueError(f"codes go from {codes.min()} to {codes.max()}; 4 bits hold −8 to 7")
-    count, steps = 2 * -(-m // (2 * ROWS)), -(-n // 8)
-    padded = np.zeros((count * ROWS, 8 * steps), np.uint32)
-    padded[:m, :n] = codes.view(np.uint8) & 15
-    eights = (padded.reshape(count, ROWS, steps, 8) << np.arange(0, 32, 4, dtype=np.uint32)).sum(-1, dtype=np.uint32)
-    tiles = simd.aligned((count, ROWS * steps), np.int32)
-    tiles.reshape(count, steps, ROWS)[:] = eights.transpose(0, 2, 1).view(np.int32)
-    all_scales = np.zeros((count * ROWS, groups), np.float32)
-    all_scales[:m] = scales
-    by_group = simd.aligned((count, ROWS * groups), np.float32)
-    by_group.reshape(count, groups, ROWS)[:] = all_scales.reshape(count, ROWS, groups).transpose(0, 2, 1)
-    return Int4Groups(tiles, by_group, (m, n), group)
-
-
-def matmul_int4_groups(w, x, *, threads=None):
+def matmul_int4_groups(w: Int4Groups, x: np.ndarray, *, threads: int | None = None) -> np.ndarray:
     """4-bit weights in groups, times real activations; the weights are unpacked in registers, never in memory.
 
     Sums run in float32, so that the result differs from the exact one by at most (group / 2 + ⌈n / group⌉ + 4) 2⁻²⁴
     Σ_k |S q x|; activations are not rounded. Infinite or NaN activations act as in any product of floats (a code of 0
-    times infinity is NaN). It is made for one or a few images: each image unpacks the weights anew.
+    times infinity is NaN). It is made for one or a few samples: each sample unpacks the weights anew.
 
     Parameters
     ----------
-    w : Int4Groups, from ``pack_int4_groups`` or ``Int4Groups.from_dense``
+    w : Int4Groups, from ``Int4Groups.from_dense`` or ``Int4Groups.from_codes``
     x : float32 ndarray, (n,) or (batch, n)
     threads : int, by default ``cl.threads()``
         How many threads share the rows of ``w``; it changes the time and nothing else.
@@ -130,22 +130,22 @@ def matmul_int4_groups(w, x, *, threads=None):
 
     Examples
     --------
-    >>> w = pack_int4_groups(np.array([[1, -8, 7]], np.int8), np.array([[0.5]], np.float32))
+    >>> w = Int4Groups.from_codes(np.array([[1, -8, 7]], np.int8), np.array([[0.5]], np.float32))
     >>> matmul_int4_groups(w, np.array([2, 1, 1], np.float32))
     array([0.5], dtype=float32)
 
     Source: Frantar et al. 2022, "GPTQ", sec. 4 (grouping); the layout is ours.
     """
     if not isinstance(w, Int4Groups):
-        raise TypeError(f"w is {type(w).__name__}; it must be Int4Groups, from pack_int4_groups")
+        raise TypeError(f"w is {type(w).__name__}; it must be Int4Groups: Int4Groups.from_dense(w)")
     x = check_codes("x", x, (np.float32,), (1, 2))
     m, n = w.shape
     if x.shape[-1] != n:
         raise ValueError(f"x has shape {x.shape} and w {w.shape}; the last axes must be equally long")
-    images = x.reshape(1 if x.ndim == 1 else len(x), n)
+    samples = x.reshape(1 if x.ndim == 1 else len(x), n)
     if n % 8:
-        images = np.pad(images, ((0, 0), (0, -n % 8)))
-    out = np.empty((len(images), ROWS * len(w.tiles)), np.float32)
-    split_rows(lambda first, stop: kernels.matmul_int4_groups(w.tiles, w.scales, images, w.group, first, stop, out),
-               len(w.tiles), 4 * ROWS * n * len(images), threads=threads, align=2)
+        samples = np.pad(samples, ((0, 0), (0, -n % 8)))
+    out = np.empty((len(samples), ROWS * len(w.tiles)), np.float32)
+    split_rows(lambda first, stop: kernels.matmul_int4_groups(w.tiles, w.scales, samples, w.group, first, stop, out),
+               len(w.tiles), 4 * ROWS * n * len(samples), threads=threads, align=2)
     return np.ascontiguousarray(out[:, :m]).reshape(x.shape[:-1] + (m,))

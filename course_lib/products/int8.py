@@ -5,20 +5,20 @@ from functools import lru_cache
 
 import numpy as np
 
-from course_lib.kernels import amx
 from course_lib.kernels import dense as kernels
+from course_lib.kernels import matrix_unit
 from course_lib.kernels.tiles import ROWS, from_tiles, in_tiles
-from course_lib.products.rows import check_codes, check_no_overflow, images_of, split_rows
+from course_lib.products.rows import check_codes, check_no_overflow, split_rows, unsigned_samples
 
 
-def matmul_int8_plain(w, x):
+def matmul_int8_plain(w: np.ndarray, x: np.ndarray) -> list[int]:
     """One vector: y[r] = Σ_k w[r, k] x[k]. The definition, in Python's integers, which never overflow."""
     return [sum(int(a) * int(b) for a, b in zip(row, x)) for row in w]
 
 
 @dataclass(frozen=True)
 class PackedInt8:
-    """int8 weights in the order in which the kernel reads them; made by :func:`pack_int8`.
+    """int8 weights in the order in which the kernel reads them. Made by :meth:`from_dense`.
 
     ``tiles`` has sixteen rows of the weights in each of its rows, four columns of each at a time; rows that are missing
     in the last pair, and columns in the last 64, are 0. ``minus_128_sums`` is −128 Σ_k w[r, k],
@@ -29,49 +29,45 @@ class PackedInt8:
     minus_128_sums: np.ndarray      # (16 T,) int32
     shape: tuple                    # (m, n)
 
-    @property
-    def nbytes(self):
-        return self.tiles.nbytes + self.minus_128_sums.nbytes
+    @classmethod
+    def from_dense(cls, w: np.ndarray) -> "PackedInt8":
+        """Weights that are used more than once: up to 31 rows and 63 columns of zeros larger than ``w``.
 
-    def to_dense(self):
+        Parameters
+        ----------
+        w : int8 ndarray, (m, n)
+
+        Raises
+        ------
+        TypeError, ValueError
+            Another dtype or number of axes.
+        """
+        w = check_codes("w", w, (np.int8,), (2,))
+        tiles = in_tiles(w)
+        sums = np.zeros(ROWS * len(tiles), np.int64)
+        np.sum(w, axis=1, dtype=np.int64, out=sums[: len(w)])
+        return cls(tiles, (-128 * sums).astype(np.int32), w.shape)
+
+    def to_dense(self) -> np.ndarray:
         """The weights as they were, int8, (m, n)."""
         return from_tiles(self.tiles, self.shape)
 
-
-def pack_int8(w):
-    """Weights that are used more than once, in the order in which the kernel reads them.
-
-    Parameters
-    ----------
-    w : int8 ndarray, (m, n)
-
-    Returns
-    -------
-    PackedInt8
-        Up to 31 rows and 63 columns of zeros larger than ``w``.
-
-    Raises
-    ------
-    TypeError, ValueError
-        Another dtype or number of axes.
-    """
-    w = check_codes("w", w, (np.int8,), (2,))
-    tiles = in_tiles(w)
-    sums = np.zeros(ROWS * len(tiles), np.int64)
-    np.sum(w, axis=1, dtype=np.int64, out=sums[: len(w)])
-    return PackedInt8(tiles, (-128 * sums).astype(np.int32), w.shape)
+    @property
+    def nbytes(self) -> int:
+        """Bytes of tiles and sums."""
+        return self.tiles.nbytes + self.minus_128_sums.nbytes
 
 
-def matmul_int8(w, x, *, threads=None):
+def matmul_int8(w: np.ndarray | PackedInt8, x: np.ndarray, *, threads: int | None = None) -> np.ndarray:
     """Integer codes of weights times integer codes of activations, exactly.
 
-    No rounding, no scales: y[r] = Σ_k w[r, k] x[k] over the integers, for each image. No weights or no images give an
+    No rounding, no scales: y[r] = Σ_k w[r, k] x[k] over the integers, for each sample. No weights or no samples give an
     empty result, sums of nothing (n = 0) give zeros.
 
     Parameters
     ----------
     w : int8 ndarray, (m, n), or PackedInt8
-        Weights that meet many images, or many times a few, are worth a :func:`pack_int8`.
+        Weights that meet many samples, or many times a few, are worth a :meth:`PackedInt8.from_dense`.
     x : uint8 or int8 ndarray, (n,) or (batch, n)
     threads : int, by default ``cl.threads()``
         How many threads share the rows of ``w``; it changes the time and nothing else.
@@ -102,18 +98,18 @@ def matmul_int8(w, x, *, threads=None):
 
 
 def _by_tiles(w, x, threads):
-    images, offset = images_of(x, w.tiles.shape[1] // ROWS)
+    samples, offset = unsigned_samples(x, w.tiles.shape[1] // ROWS)
     start = w.minus_128_sums if offset else _zeros(w.minus_128_sums.size)
-    out = np.empty((len(images), start.size), np.int32)
-    done = amx.images_at_once(len(images))
+    out = np.empty((len(samples), start.size), np.int32)
+    done = matrix_unit.samples_at_once(len(samples))
 
     def part(first, stop):
         if done:
-            amx.matmul_amx(w.tiles, images[:done], start, first, stop, out[:done])
-        if done < len(images):
-            kernels.matmul_tiles(w.tiles, images[done:], start, first, stop, out[done:])
+            matrix_unit.matmul(w.tiles, samples[:done], start, first, stop, out[:done])
+        if done < len(samples):
+            kernels.matmul_tiles(w.tiles, samples[done:], start, first, stop, out[done:])
 
-    split_rows(part, len(w.tiles), ROWS * images.shape[1] * (len(images) + 3), threads=threads, align=2)
+    split_rows(part, len(w.tiles), ROWS * samples.shape[1] * (len(samples) + 3), threads=threads, align=2)
     return out if start.size == w.shape[0] else np.ascontiguousarray(out[:, : w.shape[0]])
 
 
@@ -125,8 +121,8 @@ def _zeros(size):
 def _by_rows(w, x, threads):
     if w.shape[1] < 64:                                     # the kernel reads 64 columns at a time
         w = np.pad(w, ((0, 0), (0, 64 - w.shape[1])))
-    images, offset = images_of(x, w.shape[1])
-    out = np.empty((len(images), len(w)), np.int32)
-    split_rows(lambda first, stop: kernels.matmul_rows(w[first:stop], images, -offset, first, out), len(w),
-               images.shape[1] * (len(images) + 3), threads=threads, align=4)
+    samples, offset = unsigned_samples(x, w.shape[1])
+    out = np.empty((len(samples), len(w)), np.int32)
+    split_rows(lambda first, stop: kernels.matmul_rows(w[first:stop], samples, -offset, first, out), len(w),
+               samples.shape[1] * (len(samples) + 3), threads=threads, align=4)
     return out

@@ -1,5 +1,7 @@
 """What the products share: their checks, the form in which kernels read activations, and rows split over threads."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from course_lib.arguments import as_array, in_dtype
@@ -9,7 +11,7 @@ LARGEST_SUM = 2**31 - 1
 SIGN = np.uint8(128)
 
 
-def check_codes(name, codes, dtypes, ndims):
+def check_codes(name: str, codes: np.ndarray, dtypes: tuple, ndims: tuple[int, ...]) -> np.ndarray:
     """``codes`` as a C-contiguous array of one of these dtypes and numbers of axes."""
     given, codes = codes, as_array(codes, name)
     if codes.dtype not in dtypes:
@@ -21,7 +23,7 @@ def check_codes(name, codes, dtypes, ndims):
     return np.ascontiguousarray(codes)
 
 
-def check_no_overflow(n, largest_weight, x):
+def check_no_overflow(n: int, largest_weight: int, x: np.ndarray) -> None:
     """Refuse sums so long that n · max|w| · max|x| does not fit 32 bits, whatever the codes are."""
     largest_x = 255 if x.dtype == np.uint8 else 128
     longest = LARGEST_SUM // (largest_weight * largest_x)
@@ -30,23 +32,23 @@ def check_no_overflow(n, largest_weight, x):
                          f"n must not exceed {longest}: split the sum and add the parts in 64 bits")
 
 
-def images_of(x, width):
-    """(images, offset): activations as the kernels read them, uint8 (batch, width), and what was added to them.
+def unsigned_samples(x: np.ndarray, width: int) -> tuple[np.ndarray, int]:
+    """(samples, offset): activations as the kernels read them, uint8 (batch, width), and what was added to them.
 
     Signed ones are moved up by 128. Columns behind the last are 0; they meet weights of 0. Where there are many, they
     begin where a cache line does; for a few, each call of NumPy would take longer than that saves: between two products
     the weights have driven the interpreter out of the caches.
     """
-    batch, n = 1 if x.ndim == 1 else len(x), x.shape[-1]            # one image where x is a vector
+    batch, n = 1 if x.ndim == 1 else len(x), x.shape[-1]            # one sample where x is a vector
     codes, offset = (x, 0) if x.dtype == np.uint8 else (x.view(np.uint8) ^ SIGN, 128)       # the sign bit turned: + 128
     if n == width and batch < 8 and codes.flags.writeable:
         return codes.reshape(batch, n), offset
-    images = simd.aligned((batch, width), np.uint8)
-    images[:, :n] = codes
-    images[:, n:] = 0
-    return images, offset
+    samples = simd.aligned((batch, width), np.uint8)
+    samples[:, :n] = codes
+    samples[:, n:] = 0
+    return samples, offset
 
 
-def split_rows(task, rows, work, *, threads, align):
+def split_rows(task: Callable[[int, int], None], rows: int, work: int, *, threads: int | None, align: int) -> None:
     """``task(first, stop)`` for parts of the rows, each of at least some 50 µs; ``work``: multiply-adds a row."""
     pool.run(task, rows, threads=threads, align=align, grain=max(1, 2**23 // max(work, 1)))

@@ -1,7 +1,7 @@
 """2:4 sparsity: of every four weights in a row two are kept, so a weight needs 2 bits for its place and no index.
 
 Half of the multiplications, and a bit more than half of the bytes: 32 + 2 bits for every second weight. With 8-bit
-codes for weights (as ``quantize`` gives them; multiply the sums by the rows' scales) it is 8 + 2. With many images the
+codes for weights (as ``quantize`` gives them; multiply the sums by the rows' scales) it is 8 + 2. With many samples the
 multiplications count, and there is little to gain: picking an entry of x takes as long as the multiplication saved.
 """
 
@@ -219,10 +219,10 @@ def matmul_two_four(w, x, *, threads=None):
         raise TypeError(f"w is a {type(w).__name__}; it must be a TwoFour: TwoFour.from_dense(prune_two_four(w))")
     m, n = w.shape
     x = checked_vectors(x, n)
-    images = 1 if x.ndim == 1 else len(x)
-    padded = np.zeros((images, w.values.shape[1] * STEP), np.float32)
+    samples = 1 if x.ndim == 1 else len(x)
+    padded = np.zeros((samples, w.values.shape[1] * STEP), np.float32)
     padded[:, :n] = x
-    y = np.empty((m, images), np.float32)
+    y = np.empty((m, samples), np.float32)
     values, positions = w.values.reshape(-1), w.positions.reshape(-1)
     a, b = w.values[:1].size, w.positions[:1].size                              # of a pair of rows
 
@@ -230,6 +230,6 @@ def matmul_two_four(w, x, *, threads=None):
         start, stop = first // 2, -(-last // 2)
         kernels.two_four(values[start * a : stop * a], positions[start * b : stop * b], padded, y[first:last])
 
-    if images:
-        pool.run(rows, m, threads=threads, align=4, grain=max(1, GRAIN // images))
+    if samples:
+        pool.run(rows, m, threads=threads, align=4, grain=max(1, GRAIN // samples))
     return y.reshape(m) if x.ndim == 1 else np.ascontiguousarray(y.T)

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from course_lib.kernels import amx
 from course_lib.kernels import layers as kernels
+from course_lib.kernels import matrix_unit
 from course_lib.kernels.tiles import COLUMNS, ROWS, in_tiles
 from course_lib.nets.inputs import channel_hint
 from course_lib.numerics import Granularity
@@ -38,9 +38,9 @@ class Linear:
             raise ValueError(f"layer {self.name!r} takes {self.features} features, and x gives it {x.shape[1:]}; "
                              "the images have another size than those that the network was made for")
         out = buffer((len(x), self.rows), self.out_dtype)
-        (tiles, start), done = self.weights, amx.images_at_once(len(x))
+        (tiles, start), done = self.weights, matrix_unit.samples_at_once(len(x))
         acc = np.empty((len(x), start.size), np.int32)
-        steps = [(amx.matmul_amx, (tiles, x[:done], start, 0, len(tiles), acc[:done]))] if done else []
+        steps = [(matrix_unit.matmul, (tiles, x[:done], start, 0, len(tiles), acc[:done]))] if done else []
         return steps + [(kernels.linear, (x, tiles, start, *self.constants, done, acc, out))], out
 
 

@@ -88,7 +88,7 @@ def _for_the_kernel(*tensors):
     if torch.jit.is_tracing() or torch.compiler.is_compiling() or any(_is_wrapped(t) for t in tensors):
         return False
     plain = all(type(t) in _PLAIN and t.dtype == torch.float32 and t.device.type == "cpu" for t in tensors)
-    return plain and right.shape[1] >= kernels.LANES and x.ndim == 2 and len(x) >= kernels.IMAGES
+    return plain and right.shape[1] >= kernels.LANES and x.ndim == 2 and len(x) >= kernels.SAMPLES
 
 
 def _is_wrapped(tensor):
@@ -109,8 +109,8 @@ def _by_kernel(x, left, right):
     def part(start, stop):
         kernels.monarch(flat[0], batch, flat[1], (s, r, p, q), flat[2], start, stop, flat[3])
 
-    pieces = -(-s // kernels.LANES) * -(-batch // kernels.IMAGES)
-    pool.run(part, pieces, grain=GRAIN // (kernels.LANES * kernels.IMAGES * p * (q + r)) + 1)
+    pieces = -(-s // kernels.LANES) * -(-batch // kernels.SAMPLES)
+    pool.run(part, pieces, grain=GRAIN // (kernels.LANES * kernels.SAMPLES * p * (q + r)) + 1)
     return y
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from course_lib.numerics import QParams, qparams_from_range
-from course_lib.products import matmul_int4, matmul_int8, matmul_int8_plain, pack_int4, unpack_int4
+from course_lib.products import PackedInt4, matmul_int4, matmul_int8, matmul_int8_plain
 from course_lib.quantized import QuantizedLayer, QuantizedModel
 from course_lib.quantized.requantization import fixed_point, requantize_one
 
@@ -34,8 +34,8 @@ def test_int8_products_are_exact(case):
 @given(operands(-8, 7))
 def test_int4_products_are_the_int8_products_of_the_unpacked_codes(case):
     w, x, threads = case
-    packed = pack_int4(w)
-    assert np.array_equal(unpack_int4(packed, w.shape[1]), w)
+    packed = PackedInt4.from_dense(w)
+    assert np.array_equal(packed.to_dense(), w)
     assert np.array_equal(matmul_int4(packed, x, threads=threads), matmul_int8(w, x))
 
 

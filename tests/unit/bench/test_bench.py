@@ -225,7 +225,7 @@ def test_reasons_are_those_of_the_run(row, reasons):
     assert row.reasons() == reasons and row.as_json()["reasons"] == reasons
     assert ("why: " in str(row)) == bool(reasons)
     for reason in reasons:
-        assert reason in str(row) and reason in cl.bench.table([row])
+        assert reason in str(row) and reason in cl.bench.summary([row])
 
 
 def test_the_names(two_rows, capsys):
@@ -438,7 +438,7 @@ def test_growth_of_a_row(two_rows):
     assert got.values == (1024, 4096, 16384) and got.work == (1024.0, 4096.0, 16384.0) and len(got.ms) == 3
     assert got.expected == 1.0 and got.word.split(":")[0] in ("as the work does", "faster", "slower")
     assert "time grows as n to the power" in str(got)
-    assert "sum, easy" in growth.table([got])
+    assert "sum, easy" in growth.summary([got])
     with pytest.raises(ValueError, match="'sum, hopeless' names no growth"):
         growth.measure_growth(two_rows[1])
 

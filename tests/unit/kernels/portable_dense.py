@@ -22,13 +22,14 @@ def trial():
         w = rng.integers(-128, 128, (m, n)).astype(np.int8)
         small = rng.integers(-8, 8, (m, n)).astype(np.int8)
         scales = rng.uniform(0.5, 2, (m, -(-n // 32))).astype(np.float32)
-        packed, groups = products.pack_int8(w), products.pack_int4_groups(small, scales, 32)
+        packed, groups = products.PackedInt8.from_dense(w), products.Int4Groups.from_codes(small, scales, 32)
         for batch in (1, 2, 3, 8, 11, 33):
             for dtype, low in ((np.uint8, 0), (np.int8, -128)):
                 x = rng.integers(low, low + 256, (batch, n)).astype(dtype)
                 np.testing.assert_array_equal(products.matmul_int8(packed, x), exact(w, x))
                 np.testing.assert_array_equal(products.matmul_int8(w, x), exact(w, x))
-                np.testing.assert_array_equal(products.matmul_int4(products.pack_int4(small), x), exact(small, x))
+                four = products.PackedInt4.from_dense(small)
+                np.testing.assert_array_equal(products.matmul_int4(four, x), exact(small, x))
             x = rng.standard_normal((batch, n)).astype(np.float32)
             bound, right = groups_bound(small, scales, x, 32)
             assert (np.abs(products.matmul_int4_groups(groups, x) - right) <= bound).all()

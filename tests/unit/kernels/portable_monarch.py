@@ -10,7 +10,7 @@ def compare(s, r, p, q, batch, *, parts=1, seed=0):
     rng = np.random.default_rng(seed)
     left, right, x = (rng.integers(-8, 9, shape).astype(np.float32) for shape in ((s, r, p), (p, s, q), (batch, p, q)))
     out = np.full((batch, r, s), np.nan, np.float32)
-    pieces = -(-s // monarch.LANES) * -(-batch // monarch.IMAGES)
+    pieces = -(-s // monarch.LANES) * -(-batch // monarch.SAMPLES)
     cuts = np.linspace(0, pieces, parts + 1).astype(int)
     for start, stop in zip(cuts[:-1], cuts[1:]):
         monarch.monarch(x.ravel(), batch, left.ravel(), (s, r, p, q), right.ravel(), start, stop, out.ravel())

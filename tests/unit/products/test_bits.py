@@ -187,8 +187,8 @@ def test_rows_lie_side_by_side():
     w = np.zeros((20, 100), np.uint8)
     w[17, 70] = 2
     words = BitPlanes.from_dense(w, 2, "unsigned").words
-    assert words.shape == (2, 2, 4 * kernels.LANES) and np.count_nonzero(words) == 1
-    assert words[1, 1, 2 * kernels.LANES + 1] == 1 << 6
+    assert words.shape == (2, 2, 4 * kernels.ROWS) and np.count_nonzero(words) == 1
+    assert words[1, 1, 2 * kernels.ROWS + 1] == 1 << 6
 
 
 # ---- errors

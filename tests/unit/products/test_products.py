@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from course_lib import products
-from course_lib.products import matmul_int4, matmul_int4_plain, matmul_int8, matmul_int8_plain, pack_int4, unpack_int4
+from course_lib.products import PackedInt4, matmul_int4, matmul_int4_plain, matmul_int8, matmul_int8_plain
 
 EXTREMES = {np.int8: (-128, -1, 0, 127), np.uint8: (0, 1, 128, 255)}
 
@@ -27,7 +27,7 @@ def test_every_pair_of_codes(dtype):
     w, x = np.arange(-128, 128, dtype=np.int8)[:, None], np.arange(256).astype(np.uint8).view(dtype)[:, None]
     assert np.array_equal(matmul_int8(w, x), exact(w, x))
     w4 = np.arange(-8, 8, dtype=np.int8)[:, None]
-    assert np.array_equal(matmul_int4(pack_int4(w4), x), exact(w4, x))
+    assert np.array_equal(matmul_int4(PackedInt4.from_dense(w4), x), exact(w4, x))
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int8])
@@ -38,8 +38,8 @@ def test_every_short_vector_of_extremes_against_the_definition(dtype, n):
     plain = [matmul_int8_plain(rows, image) for image in images]
     assert np.array_equal(matmul_int8(rows, images), plain)
     rows4 = np.clip(rows, -8, 7)
-    packed = pack_int4(rows4)
-    assert np.array_equal(matmul_int4(packed, images), [matmul_int4_plain(packed, image, n) for image in images])
+    packed = PackedInt4.from_dense(rows4)
+    assert np.array_equal(matmul_int4(packed, images), [matmul_int4_plain(packed, image) for image in images])
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int8])
@@ -51,7 +51,7 @@ def test_every_remainder_of_the_blocks(dtype):
         w4 = codes(rng, (m, n), np.int8, -8, 7)
         for threads in (1, 2, 3):
             assert np.array_equal(matmul_int8(w, x, threads=threads), exact(w, x))
-            assert np.array_equal(matmul_int4(pack_int4(w4), x, threads=threads), exact(w4, x))
+            assert np.array_equal(matmul_int4(PackedInt4.from_dense(w4), x, threads=threads), exact(w4, x))
 
 
 @pytest.mark.parametrize(("m", "n", "batch"), [(300, 784, 1), (300, 784, 64), (10, 100, 17), (257, 1025, 33)])
@@ -62,7 +62,7 @@ def test_real_sizes_for_any_number_of_threads(m, n, batch, dtype):
     w4 = codes(rng, (m, n), np.int8, -8, 7)
     for threads in (1, 2, 7, 64):
         assert np.array_equal(matmul_int8(w, x, threads=threads), exact(w, x))
-        assert np.array_equal(matmul_int4(pack_int4(w4), x, threads=threads), exact(w4, x))
+        assert np.array_equal(matmul_int4(PackedInt4.from_dense(w4), x, threads=threads), exact(w4, x))
 
 
 def test_equal_to_torch_int_mm():
@@ -80,10 +80,10 @@ def test_equal_to_torch_int_mm():
 def test_longest_sum_fits_and_one_more_is_refused(product, w, x, longest):
     """Every product at its extreme: the largest n is exact, the next one is an error that names n."""
     row, image = np.full((1, longest), w, np.int8), np.full(longest, x)
-    weights = row if product == "matmul_int8" else pack_int4(row)
+    weights = row if product == "matmul_int8" else PackedInt4.from_dense(row)
     assert getattr(products, product)(weights, image)[0] == longest * w * int(x)
     row, image = np.full((1, longest + 1), w, np.int8), np.full(longest + 1, x)
-    weights = row if product == "matmul_int8" else pack_int4(row)
+    weights = row if product == "matmul_int8" else PackedInt4.from_dense(row)
     with pytest.raises(ValueError, match=f"n = {longest + 1} .* must not exceed {longest}"):
         getattr(products, product)(weights, image)
 
@@ -91,11 +91,12 @@ def test_longest_sum_fits_and_one_more_is_refused(product, w, x, longest):
 def test_shapes_and_dtypes():
     w, x = np.ones((3, 4), np.int8), np.ones((2, 4), np.uint8)
     assert matmul_int8(w, x).shape == (2, 3) and matmul_int8(w, x[0]).shape == (3,)
-    assert matmul_int4(pack_int4(w), x).shape == (2, 3) and matmul_int4(pack_int4(w), x[0], 4).shape == (3,)
-    assert matmul_int8(w, x).dtype == matmul_int4(pack_int4(w), x).dtype == np.int32
+    four = PackedInt4.from_dense(w)
+    assert matmul_int4(four, x).shape == (2, 3) and matmul_int4(four, x[0]).shape == (3,)
+    assert matmul_int8(w, x).dtype == matmul_int4(four, x).dtype == np.int32
     assert matmul_int8(w[:0], x).shape == (2, 0) and matmul_int8(w, x[:0]).shape == (0, 3)
     assert np.array_equal(matmul_int8(w[:, :0], x[:, :0]), np.zeros((2, 3)))
-    assert np.array_equal(matmul_int4(pack_int4(w[:, :0]), x[:, :0]), np.zeros((2, 3)))
+    assert np.array_equal(matmul_int4(PackedInt4.from_dense(w[:, :0]), x[:, :0]), np.zeros((2, 3)))
 
 
 def test_views_and_read_only_arrays():
@@ -106,17 +107,17 @@ def test_views_and_read_only_arrays():
         if a.shape[1] == b.shape[1]:
             assert np.array_equal(matmul_int8(a, b), exact(a, b))
     low = np.clip(w, -8, 7)[::2, ::-1]
-    assert np.array_equal(matmul_int4(pack_int4(low), x), exact(low, x))
+    assert np.array_equal(matmul_int4(PackedInt4.from_dense(low), x), exact(low, x))
 
 
 @pytest.mark.parametrize("n", range(8))
-def test_pack_int4_round_trip_and_layout(n):
+def test_packed_int4_round_trip_and_layout(n):
     w = codes(np.random.default_rng(n), (5, n), np.int8, -8, 7)
-    packed = pack_int4(w)
-    assert packed.shape == (5, -(-n // 2)) and packed.dtype == np.uint8
-    assert np.array_equal(unpack_int4(packed, n), w)
+    packed = PackedInt4.from_dense(w)
+    assert packed.shape == (5, n) and packed.nbytes == 5 * -(-n // 2)
+    assert np.array_equal(packed.to_dense(), w)
     for r, k in itertools.product(range(5), range(n)):
-        assert int(packed[r, k // 2]) >> (4 * (k % 2)) & 15 == w[r, k] % 16
+        assert int(packed.packed[r, k // 2]) >> (4 * (k % 2)) & 15 == w[r, k] % 16
 
 
 @pytest.mark.parametrize(("call", "error", "message"), [
@@ -126,12 +127,10 @@ def test_pack_int4_round_trip_and_layout(n):
     (lambda w, x: matmul_int8(w, x[None]), ValueError, "x has shape .* 1 or 2 axes"),
     (lambda w, x: matmul_int8(w, x[:, :3]), ValueError, "equally long"),
     (lambda w, x: matmul_int8(w, x, threads=0), ValueError, "threads is 0; it should be a whole number from 1"),
-    (lambda w, x: pack_int4(w + np.int8(9)), ValueError, "codes from 10 to 10; 4 bits hold"),
-    (lambda w, x: pack_int4(w.astype(np.int64)), TypeError, "w has dtype int64"),
-    (lambda w, x: matmul_int4(w, x), TypeError, "packed has dtype int8; it must be uint8"),
-    (lambda w, x: matmul_int4(pack_int4(w), x, 5), ValueError, "n = 5 codes take 3 bytes"),
-    (lambda w, x: matmul_int4(pack_int4(w), x, 3), ValueError, "must be n = 3 long"),
-    (lambda w, x: unpack_int4(pack_int4(w), 7), ValueError, "n = 7 codes take 4 bytes"),
+    (lambda w, x: PackedInt4.from_dense(w + np.int8(9)), ValueError, "codes from 10 to 10; 4 bits hold"),
+    (lambda w, x: PackedInt4.from_dense(w.astype(np.int64)), TypeError, "w has dtype int64"),
+    (lambda w, x: matmul_int4(w, x), TypeError, "w is ndarray; it must be a PackedInt4"),
+    (lambda w, x: matmul_int4(PackedInt4.from_dense(w), x[:, :3]), ValueError, "equally long"),
 ])
 def test_errors_name_the_argument(call, error, message):
     with pytest.raises(error, match=message):

@@ -10,8 +10,8 @@ from numba import types
 from torch import nn
 from torch.nn import functional
 
-from course_lib.kernels import amx
 from course_lib.kernels import layers as kernels
+from course_lib.kernels import matrix_unit
 from course_lib.nets import LeNet5, LeNet300100
 from course_lib.numerics import QParams, calibrate, dequantize, fake_quantize, qparams_from_range, quantize
 from course_lib.ptq import quantize_model
@@ -248,7 +248,7 @@ def test_input_codes_are_those_of_quantize():
 
 def test_no_floating_point_between_input_and_output(images):
     """The kernels between the first and the last have no floating-point argument and make no floating-point number."""
-    whole = {kernels.linear, kernels.conv2d, kernels.max_pool2d, kernels.relu} | ({amx.matmul_amx} - {None})
+    whole = {kernels.linear, kernels.conv2d, kernels.max_pool2d, kernels.relu} | ({matrix_unit.matmul} - {None})
     for kernel in whole:
         for signature in kernel.signatures:
             for argument in signature:

@@ -1,8 +1,8 @@
-"""The matrix unit of recent x86 servers (AMX), which multiplies 16 images by 16 rows, 64 columns at a time.
+"""The matrix unit of recent x86 servers (AMX), which multiplies 16 samples by 16 rows of weights, 64 columns at a time.
 
 It has eight registers of 16 lines by 64 bytes. One instruction adds to 16 × 16 sums of 32 bits the products of 16
-images and 16 rows; sixteen steps of a tile, as they lie in memory (see ``tiles.py``), are one register of weights. Four
-registers hold sums, two images, two weights, so that four loads feed four products.
+samples and 16 rows; sixteen steps of a tile, as they lie in memory (see ``tiles.py``), are one register of weights.
+Four registers hold sums, two samples, two weights, so that four loads feed four products.
 
 A process must ask the system before it uses the unit: ``allowed``. Where it may not, or there is none, the tiles go
 through the vectors, to the same numbers.
@@ -22,15 +22,15 @@ from course_lib.kernels.tiles import ROWS
 from course_lib.machine import simd
 from course_lib.machine.compiling import array_of, kernel
 
-IMAGES = 32                             # of one round
+SAMPLES = 32                             # of one round
 _ARCH_PRCTL, _ASK_FOR, _TILE_DATA = 158, 0x1023, 18
 _SHAPES = np.zeros(64, np.uint8)        # of the registers: palette 1, then 64 bytes (two bytes each) by 16 lines
 _SHAPES[0], _SHAPES[16:32:2], _SHAPES[48:56] = 1, 64, 16
 
 
-def images_at_once(batch):
-    """How many of the first images ``matmul_amx`` can take: whole sets of 32, none where there is no such unit."""
-    return batch // IMAGES * IMAGES if batch >= IMAGES and allowed() else 0
+def samples_at_once(batch):
+    """How many of the first samples ``matmul`` can take: whole sets of 32, none where there is no such unit."""
+    return batch // SAMPLES * SAMPLES if batch >= SAMPLES and allowed() else 0
 
 
 @lru_cache(1)
@@ -96,25 +96,25 @@ _store = _move("tilestored64", "lines = register")
 
 
 @intrinsic(prefer_literal=True)
-def _multiply_add(typingctx, sums, images, weights):
-    """sums[i, r] += Σ_k images[i, k] weights[r, k], uint8 times int8, of three registers."""
+def _multiply_add(typingctx, sums, samples, weights):
+    """sums[i, r] += Σ_k samples[i, k] weights[r, k], uint8 times int8, of three registers."""
 
     def generate(context, builder, sig, args):
         _instruction(builder, "tdpbusd", *(number.literal_value for number in sig.args))
         return context.get_dummy_value()
 
-    return types.void(sums, images, weights), generate
+    return types.void(sums, samples, weights), generate
 
 
-def _matmul_amx(tiles, x, start, first, stop, out):
-    """The same as ``dense.matmul_tiles``, for whole sets of 32 images.   x: (32 i, n) uint8, see ``tiles.products``"""
+def _matmul(tiles, x, start, first, stop, out):
+    """The same as ``dense.matmul_tiles``, for whole sets of 32 samples.   x: (32 i, n) uint8, see ``tiles.products``"""
     n, stride, line = tiles.shape[1] // ROWS, x.shape[1], 4 * out.shape[1]
     _configure(_SHAPES)
     for t in range(first, stop, 2):
         u, v, r = tiles[t], tiles[t + 1], ROWS * t
-        for b in range(0, x.shape[0], IMAGES):
+        for b in range(0, x.shape[0], SAMPLES):
             x0, x1, y0, y1 = x[b], x[b + 16], out[b], out[b + 16]
-            _load(0, start, r, 0)                               # one line sixteen times: the same start for each image
+            _load(0, start, r, 0)                               # one line sixteen times: the same start for each sample
             _load(1, start, r + ROWS, 0)
             _load(2, start, r, 0)
             _load(3, start, r + ROWS, 0)
@@ -135,4 +135,4 @@ def _matmul_amx(tiles, x, start, first, stop, out):
 
 
 _arrays = array_of(int8, 2), array_of(uint8, 2), array_of(int32, 1), int64, int64, array_of(int32, 2, readonly=False)
-matmul_amx = kernel([types.void(*_arrays)])(_matmul_amx) if simd.has("amx-int8") else None
+matmul = kernel([types.void(*_arrays)])(_matmul) if simd.has("amx-int8") else None
