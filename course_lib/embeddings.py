@@ -12,12 +12,15 @@ compare every node with every other in each step.
 
 import builtins
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from course_lib.arguments import choose, float64_array
 from course_lib.nets.threads import one_thread
@@ -57,7 +60,7 @@ class Graph:
             raise ValueError(f"{self.name}: it needs at least three nodes, and each node at least one edge")
 
     @property
-    def adjacency(self):
+    def adjacency(self) -> NDArray[np.bool_]:
         """(n, n) bool, symmetric: who is whose neighbour."""
         near = np.zeros((len(self.nodes), len(self.nodes)), bool)
         first, second = np.array(self.edges).T
@@ -65,7 +68,7 @@ class Graph:
         return near
 
 
-def full_tree(branching, depth):
+def full_tree(branching: int, depth: int) -> Graph:
     """The tree in which every node has ``branching`` children, ``depth`` levels below the root. Node 0 is the root."""
     if branching < 1 or depth < 1:
         raise ValueError(f"branching is {branching} and depth {depth}; both should be at least 1")
@@ -74,7 +77,7 @@ def full_tree(branching, depth):
     return Graph(f"tree {branching}^{depth}", tuple(map(str, range(count))), edges)
 
 
-def class_hierarchy(root=BaseException, modules=(builtins,)):
+def class_hierarchy(root: type = BaseException, modules: Iterable[ModuleType] = (builtins,)) -> Graph:
     """The classes below ``root`` that ``modules`` name, and those they inherit from:
     an edge joins a class and its base.
 
@@ -89,7 +92,7 @@ def class_hierarchy(root=BaseException, modules=(builtins,)):
     return Graph(f"classes below {root.__name__}", tuple(one.__qualname__ for one in classes), edges)
 
 
-def poincare_distance(u, v):
+def poincare_distance(u: Sequence[float], v: Sequence[float]) -> float:
     """arcosh(1 + 2 ‖u − v‖² / ((1 − ‖u‖²)(1 − ‖v‖²))), for two points inside the unit ball. The definition."""
     check_inside_the_ball(u=u, v=v)
     apart = sum((a - b) ** 2 for a, b in zip(u, v, strict=True))
@@ -106,7 +109,7 @@ def check_inside_the_ball(**points):
                              f"{math.sqrt(square):.6g}, and should be below 1")
 
 
-def distances(points, geometry):
+def distances(points: "torch.Tensor | np.ndarray | Embedding", geometry: Geometry | str) -> torch.Tensor | np.ndarray:
     """Distance of every point from every other.
 
     Parameters
@@ -150,12 +153,15 @@ class Embedding(NamedTuple):
     loss: float  # mean over the edges, in both directions, at the last step
 
     @property
-    def steps(self):
+    def steps(self) -> int:
         return self.every * (len(self.history) - 1)
 
 
 @one_thread()
-def embed(graph, geometry, dimension, *, steps=300, rate=None, every=10, seed=0):
+def embed(
+    graph: Graph, geometry: Geometry | str, dimension: int, *, steps: int = 300, rate: float | None = None,
+    every: int = 10, seed: int = 0,
+) -> Embedding:  # fmt: skip
     """Train one point for each node of ``graph``.
 
     The loss of an edge u–v is −log of e^−d(u,v) against e^−d(u,v') summed over v and all v' that are not u's
@@ -226,7 +232,7 @@ def move(points, gradient, rate, geometry):
     return torch.where(radius > 1 - RIM, moved / radius * (1 - RIM), moved)
 
 
-def mean_average_precision(apart, near):
+def mean_average_precision(apart: np.ndarray, near: np.ndarray) -> float:
     """How well distances give the neighbours back, from 0 to 1 (reconstruction).
 
     For each node, all others are ranked by distance. Its average precision is the mean, over its neighbours, of the
@@ -246,6 +252,6 @@ def mean_average_precision(apart, near):
     return float(np.mean((precision * hits).sum(1) / hits.sum(1)))
 
 
-def reconstruction(points, graph, geometry):
+def reconstruction(points: np.ndarray, graph: Graph, geometry: Geometry | str) -> float:
     """Mean average precision of ``points``, (n, dimension), for ``graph``."""
     return mean_average_precision(distances(np.asarray(points, np.float64), geometry), graph.adjacency)

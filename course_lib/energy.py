@@ -61,12 +61,12 @@ class Layer:
                                  "0 or more")
 
 
-def linear(name, inputs, outputs):
+def linear(name: str, inputs: int, outputs: int) -> Layer:
     """A fully connected layer: every weight meets one number, once. (Biases are left out: one for each output.)"""
     return Layer(name, inputs * outputs, inputs * outputs, inputs, outputs)
 
 
-def conv2d(name, channels, filters, kernel, image, outcome, *, groups=1):
+def conv2d(name: str, channels: int, filters: int, kernel: int, image: int, outcome: int, *, groups: int = 1) -> Layer:
     """A convolution from ``channels`` of ``image`` × ``image`` to ``filters`` of ``outcome`` × ``outcome``.
 
     Every weight is used once for each place of the outcome. (Biases are left out.)
@@ -109,7 +109,7 @@ class LayerEstimate(NamedTuple):
     stored_bytes: float  # weights as stored
 
     @property
-    def energy_pj(self):
+    def energy_pj(self) -> float:
         return self.arithmetic_pj + self.weights_pj + self.activations_pj
 
 
@@ -122,26 +122,28 @@ class Estimate:
     arithmetic: str  # the numbers that are multiplied: "int8"
 
     @property
-    def energy_pj(self):
+    def energy_pj(self) -> float:
         return sum(layer.energy_pj for layer in self.layers)
 
     @property
-    def stored_bytes(self):
+    def stored_bytes(self) -> float:
         return sum(layer.stored_bytes for layer in self.layers)
 
 
-def multiply_add_pj(bits):
+def multiply_add_pj(bits: int) -> float:
     """Picojoules of a multiplication and of the addition into a sum that is wide enough (``ARITHMETIC``)."""
     number, total = _arithmetic(bits)
     return MULTIPLY[number].energy_pj + ADD[total].energy_pj
 
 
-def memory_for(size):
+def memory_for(size: float) -> str:
     """The name of the smallest memory of the table that holds ``size`` bytes."""
     return next(name for name, (holds, _) in MEMORY.items() if size <= holds)
 
 
-def estimate(layers: Sequence[Layer], *, bits=32, batch=1, sparsity=0.0, index_bits=8):
+def estimate(
+    layers: Sequence[Layer], *, bits: int = 32, batch: int = 1, sparsity: float = 0.0, index_bits: int = 8
+) -> Estimate:
     """What the layers of a network cost for one image.
 
     Weights are stored in ``bits`` each; with ``sparsity``, only those left, each with the ``index_bits`` of its place.

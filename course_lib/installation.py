@@ -30,11 +30,11 @@ class Findings(tuple):
     """All findings; a notebook shows them as a list that ends in a green line, or in what to fix."""
 
     @property
-    def ready(self):
+    def ready(self) -> bool:
         return not any(finding.fix for finding in self)
 
     @property
-    def verdict(self):
+    def verdict(self) -> str:
         if self.ready:
             return "Everything is ready."
         wrong = sum(bool(finding.fix) for finding in self)
@@ -58,7 +58,7 @@ class Findings(tuple):
         return "".join(lines) + f'<div style="{verdict}">{escape(self.verdict)}</div>'
 
 
-def check(progress=True):
+def check(progress: bool = True) -> Findings:
     """Look at the packages, PyTorch, the data, the kernels and the cache folder.
 
     Parameters

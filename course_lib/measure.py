@@ -10,12 +10,14 @@ benchmark is; ``course_lib.bench`` has them all and runs them.
 import gc
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from time import perf_counter
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 
 class Accuracy(NamedTuple):
@@ -55,7 +57,7 @@ class Latency(NamedTuple):
         return f"{time_text(self.median_s)} ± {time_text(self.spread_s)}"
 
 
-def accuracy(predicted, labels):
+def accuracy(predicted: ArrayLike, labels: ArrayLike) -> Accuracy:
     """The share of ``predicted`` classes that equal ``labels``.
 
     Parameters
@@ -88,7 +90,7 @@ def accuracy(predicted, labels):
     return Accuracy(share, math.sqrt(share * (1 - share) / predicted.size), predicted.size)
 
 
-def paired_difference(right_a, right_b):
+def paired_difference(right_a: ArrayLike, right_b: ArrayLike) -> Difference:
     """The accuracy of a minus that of b, where both answered the same examples.
 
     Where both are right, or both wrong, an example says nothing about which is better, so the errors of the two
@@ -132,14 +134,16 @@ def paired_difference(right_a, right_b):
     return Difference(moved / n, error, only_a, only_b)
 
 
-def file_bytes(path):
+def file_bytes(path: str | Path) -> int:
     """The size of a file as it lies on disk, headers and all, in bytes."""
     if not os.path.isfile(path):
         raise FileNotFoundError(f"path is {os.fspath(path)!r}; it should be a file that exists")
     return os.path.getsize(path)
 
 
-def compare(calls, *, repeats=50, budget_s=2.0, warmup=3):
+def compare(
+    calls: dict[str, Callable[[], object]], *, repeats: int = 50, budget_s: float = 2.0, warmup: int = 3
+) -> dict[str, Latency]:
     """Time several callables fairly: all in one loop, taking turns, so that whatever slows the machine slows all.
 
     After ``warmup`` calls of each come the rounds. In a round each callable is called several times in a row (enough
@@ -265,14 +269,14 @@ class Row:
     growth: Growth | None = None
 
 
-def time_text(seconds):
+def time_text(seconds: float) -> str:
     """Three digits and the unit that suits: 1.21 ns, 16.2 µs, 4.71 ms, 2.3 s."""
     units = (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6), ("ns", 1e-9))
     unit, size = next((one for one in units if seconds >= one[1]), units[-1])
     return f"{float(f'{seconds / size:.3g}'):g} {unit}"
 
 
-def table(rows, *, headers):
+def table(rows: Sequence[Sequence], *, headers: Sequence[str]) -> str:
     """Lines of text with the columns aligned: text to the left, numbers to the right.
 
     >>> print(table([["float32", 1070.1], ["int8", 271.9]], headers=["model", "kB"]))

@@ -12,17 +12,28 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 import matplotlib.style
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.font_manager import FontProperties, findfont
+from numpy.typing import ArrayLike
 from PIL import Image, ImageDraw, ImageFont
 
-from course_lib.numerics import Rounding, fake_quantize
+from course_lib.numerics import QParams, Rounding, fake_quantize
+
+if TYPE_CHECKING:  # loaded by whoever makes a figure
+    from matplotlib.axes import Axes
+    from matplotlib.backend_bases import RendererBase
+    from matplotlib.container import BarContainer
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+    from matplotlib.text import Annotation
 
 REAL = "#6E6E6E"  # a real value: grey
 QUANTIZED = "#0072B2"  # its quantized twin: blue
@@ -62,7 +73,7 @@ def style() -> AbstractContextManager:
     return mpl.style.context(STYLE, after_reset=True)
 
 
-def outline(heights, edges):
+def outline(heights: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Corners of a histogram's outline, ready to draw as one line or one polygon (a bar for each bin is slow).
 
     Parameters
@@ -82,7 +93,10 @@ def outline(heights, edges):
     return x, y
 
 
-def histogram_line(ax, values, *, bins=100, range=None, color=REAL, label=None, fill=True, density=True):
+def histogram_line(
+    ax: Axes, values: ArrayLike, *, bins: int | ArrayLike = 100, range: tuple[float, float] | None = None,
+    color: str = REAL, label: str | None = None, fill: bool = True, density: bool = True,
+) -> Line2D:  # fmt: skip
     """Histogram of ``values`` as one line on ``ax``, filled underneath unless told otherwise.
 
     Parameters
@@ -107,8 +121,9 @@ def histogram_line(ax, values, *, bins=100, range=None, color=REAL, label=None, 
 
 
 def staircase(
-    ax, qparams, *, rounding=Rounding.NEAREST, rng=None, span=None, points=2001, color=QUANTIZED, identity=True
-):
+    ax: Axes, qparams: QParams, *, rounding: Rounding | str = Rounding.NEAREST, rng: np.random.Generator | None = None,
+    span: tuple[float, float] | None = None, points: int = 2001, color: str = QUANTIZED, identity: bool = True,
+) -> Line2D:  # fmt: skip
     """The quantizer's staircase r → r̂ on ``ax``, over the grey line r̂ = r it stands for.
 
     Parameters
@@ -147,7 +162,10 @@ def staircase(
     return line
 
 
-def bars_with_error(ax, labels, values, errors=None, *, colors=QUANTIZED, text="{:.1f}"):
+def bars_with_error(
+    ax: Axes, labels: Sequence[str], values: ArrayLike, errors: ArrayLike | None = None, *,
+    colors: str | Sequence[str] = QUANTIZED, text: str | None = "{:.1f}",
+) -> BarContainer:  # fmt: skip
     """One bar for each label, its error bar (one standard error) and its value written above.
 
     Parameters
@@ -177,7 +195,10 @@ def bars_with_error(ax, labels, values, errors=None, *, colors=QUANTIZED, text="
     return bars
 
 
-def label_line(ax, line, text=None, *, at=-1, offset=(6, 0), **kwargs):
+def label_line(
+    ax: Axes, line: Line2D, text: str | None = None, *, at: int = -1, offset: tuple[float, float] = (6, 0),
+    **kwargs: object,
+) -> Annotation:  # fmt: skip
     """Write a line's name beside its point number ``at``, in its own colour: better than a legend.
 
     ``text`` is the line's own label unless given. Further keywords go to ``Axes.annotate``.
@@ -188,7 +209,7 @@ def label_line(ax, line, text=None, *, at=-1, offset=(6, 0), **kwargs):
     return ax.annotate(name, (x, y), xytext=offset, textcoords="offset points", **kwargs)
 
 
-def roofline(ax, results):
+def roofline(ax: Axes, results: dict) -> str:
     """Every row of a run of ``make bench`` that computes, under the roofs measured in the same run.
 
     A blue dot is ours, the grey one at the end of its line the fastest peer at the same task, counted in the same
@@ -240,7 +261,7 @@ def roofline(ax, results):
     )
 
 
-def limits_reached(ax, results):
+def limits_reached(ax: Axes, results: dict) -> str:
     """For every row of a run of ``make bench``, how much of its own limit ours reaches and how much the best peer.
 
     ``ax`` and ``results`` as in ``roofline``; so is what is returned.
@@ -267,7 +288,10 @@ def _where(results):
     return f"{results['machine']['name']}, {results['threads']} thread{'s' * (results['threads'] > 1)}"
 
 
-def spread_labels(ax, texts, x, y, *, avoid=(), fontsize=12):
+def spread_labels(
+    ax: Axes, texts: Sequence[str], x: ArrayLike, y: ArrayLike, *, avoid: Sequence[tuple[float, float]] = (),
+    fontsize: float = 12,
+) -> list[Annotation]:  # fmt: skip
     """Write a short text beside each point, on the side where it covers no other text and no point.
 
     Parameters
@@ -303,7 +327,7 @@ def spread_labels(ax, texts, x, y, *, avoid=(), fontsize=12):
     return labels
 
 
-def name_axes(ax, title, x, y, *, left=44):
+def name_axes(ax: Axes, title: str, x: str, y: str, *, left: float = 44) -> None:
     """Title and axis labels in the sizes and places that small axes in a panel need.
 
     The places are fixed: finding them takes a quarter of the time that drawing the axes takes. ``left`` is how many
@@ -329,7 +353,7 @@ class Tiles(Artist):
     count : int, numbers in the row
     """
 
-    def __init__(self, figure, count):
+    def __init__(self, figure: Figure, count: int):
         super().__init__()
         self.count, self.line, self.tiles = count, "", [("", "")] * count
         self._scale = figure.dpi / 100  # places below are pixels of a figure at 100 dpi
@@ -342,13 +366,13 @@ class Tiles(Artist):
         self.set_animated(True)
         figure.add_artist(self)
 
-    def set(self, line, *tiles):
+    def set(self, line: str, *tiles: tuple[str, str]) -> None:
         """Write the line, and for each tile its (number, caption)."""
         if len(tiles) != self.count:
             raise ValueError(f"{len(tiles)} tiles for a row of {self.count}")
         self.line, self.tiles, self.stale = line, list(tiles), True
 
-    def draw(self, renderer):
+    def draw(self, renderer: RendererBase) -> None:
         """Paint the head at the top of the figure."""
         width, height = renderer.get_canvas_width_height()
         strip = Image.new("RGBA", (int(width), round(95 * self._scale)), (255, 255, 255, 0))

@@ -15,7 +15,8 @@ import csv
 import io
 import itertools
 import os
-from concurrent.futures import FIRST_COMPLETED, CancelledError, wait
+from collections.abc import Callable, Iterable
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, wait
 from pathlib import Path
 
 import filelock
@@ -29,7 +30,7 @@ class SweepFailed(RuntimeError):
     """A row could not be computed. The message names its setting; the rows that were finished are kept."""
 
 
-def grid(**values):
+def grid(**values: Iterable) -> list[dict]:
     """Every combination of the values, the last name changing fastest.
 
         >>> grid(bits=[4, 8], seed=range(2))
@@ -46,7 +47,10 @@ def grid(**values):
     return [dict(zip(values, combination)) for combination in itertools.product(*values.values())]
 
 
-def run(path, settings, compute, *, executor=None, progress=True):
+def run(
+    path: str | Path, settings: Iterable[dict], compute: Callable[..., dict], *, executor: Executor | None = None,
+    progress: bool = True,
+) -> list[dict]:  # fmt: skip
     """Compute a row for each setting and write them all to ``path``; go on where an earlier run was stopped.
 
     Finished rows are kept in ``<path>.part`` until the table is whole. They are found again by the setting they belong
@@ -110,7 +114,7 @@ def run(path, settings, compute, *, executor=None, progress=True):
     return read(path)
 
 
-def read(path, *, text=()):
+def read(path: str | Path, *, text: Iterable[str] = ()) -> list[dict]:
     """The rows of a CSV file.
 
     Parameters

@@ -122,7 +122,7 @@ class Task:
     builds_on: tuple["Task", ...] = ()
 
     @property
-    def name(self):
+    def name(self) -> str:
         return self.title.split(" · ")[-1]
 
     def __call__(self, function, *, seed=0, also=()):

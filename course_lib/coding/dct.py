@@ -7,7 +7,10 @@ of each coefficient to a multiple of its step. The steps are the example table o
 Sources: ITU-T T.81 (1992), annexes A.3 and K.1; IJG libjpeg, ``jcparam.c`` (scaling by quality).
 """
 
+from collections.abc import Sequence
+
 import numpy as np
+from numpy.typing import NDArray
 
 from course_lib.arguments import integer_array
 from course_lib.coding.images import checked_image, checked_quality
@@ -29,7 +32,7 @@ CHROMINANCE = np.full((SIDE, SIDE), 99)
 CHROMINANCE[:4, :4] = [[17, 18, 24, 47], [18, 21, 26, 66], [24, 26, 56, 99], [47, 66, 99, 99]]
 
 
-def dct_plain(block):
+def dct_plain(block: Sequence[Sequence[float]]) -> list[list[float]]:
     """F[u][v] = ¼ c(u) c(v) ΣΣ f[y][x] cos((2y+1)uπ/16) cos((2x+1)vπ/16), c(0) = √½, else 1. The definition."""
     c = [np.sqrt(0.5)] + 7 * [1.0]
     cosine = [[np.cos((2 * x + 1) * u * np.pi / 16) for x in range(8)] for u in range(8)]
@@ -42,7 +45,7 @@ def dct_plain(block):
     ]
 
 
-def cosine_matrix():
+def cosine_matrix() -> NDArray[np.float64]:
     """The orthogonal matrix C, (8, 8) float64: row u is the cosine of frequency u. A block's DCT is C B Cᵀ."""
     u, x = np.mgrid[0:SIDE, 0:SIDE]
     matrix = 0.5 * np.cos((2 * x + 1) * u * np.pi / 16)
@@ -50,7 +53,7 @@ def cosine_matrix():
     return matrix
 
 
-def quantization_table(quality, base=LUMINANCE):
+def quantization_table(quality: int, base: np.ndarray = LUMINANCE) -> NDArray[np.int64]:
     """Step sizes for a quality from 1 to 100, (8, 8) int64 from 1 to 255: quality 50 gives ``base`` itself."""
     quality, base = checked_quality(quality), integer_array(base, "base")
     if base.shape != (SIDE, SIDE):
@@ -72,7 +75,7 @@ def from_blocks(blocks, shape):
     return blocks.swapaxes(1, 2).reshape(rows * SIDE, columns * SIDE)[: shape[0], : shape[1]]
 
 
-def jpeg_coefficients(grey):
+def jpeg_coefficients(grey: np.ndarray) -> NDArray[np.float64]:
     """DCT coefficients of a grey image, before any rounding: (rows, columns, 8, 8) float64, pixels taken as −128 … 127.
 
     Raises ``ImageError`` if ``grey`` is no grey image.
@@ -85,7 +88,7 @@ def jpeg_coefficients(grey):
     return matrix @ (to_blocks(grey) - 128.0) @ matrix.T
 
 
-def jpeg_codes(grey, quality, *, base=LUMINANCE):
+def jpeg_codes(grey: np.ndarray, quality: int, *, base: np.ndarray = LUMINANCE) -> NDArray[np.int16]:
     """Quantize a grey image as JPEG does: one integer for each of the 64 frequencies of each block.
 
     Ties go away from zero, as in libjpeg. (The DC coefficient is a multiple of 1/8, so ties do happen.)
@@ -111,7 +114,9 @@ def jpeg_codes(grey, quality, *, base=LUMINANCE):
     return (np.sign(ratio) * np.floor(np.abs(ratio) + 0.5)).astype(np.int16)
 
 
-def jpeg_pixels(codes, quality, shape, *, base=LUMINANCE):
+def jpeg_pixels(
+    codes: np.ndarray, quality: int, shape: tuple[int, int], *, base: np.ndarray = LUMINANCE
+) -> NDArray[np.uint8]:
     """Back from codes to pixels: multiply by the step, transform back, round and clip to 0 … 255.
 
     Ties go up, as in libjpeg. (A block of one level is a multiple of 1/8, so ties do happen.)

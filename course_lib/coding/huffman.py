@@ -8,15 +8,17 @@ algorithm for optimal length-limited Huffman codes" (package-merge); Han et al. 
 """
 
 import heapq
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from course_lib.arguments import as_array, integer_array, whole_number
 
 
-def huffman_tree_plain(counts):
+def huffman_tree_plain(counts: Sequence[int]) -> tuple | int | None:
     """Join the two rarest, a symbol or a pair of such, until one is left. The definition: nested pairs of symbols.
 
     >>> huffman_tree_plain([5, 1, 1, 3])
@@ -32,7 +34,7 @@ def huffman_tree_plain(counts):
     return heap[0][2] if heap else None
 
 
-def huffman_lengths_plain(counts):
+def huffman_lengths_plain(counts: Sequence[int]) -> list[int]:
     """The length of every symbol's code word is its depth in the tree; 0 where the count is 0. The definition.
 
     A symbol that is alone gets a word of one bit.
@@ -48,12 +50,14 @@ def huffman_lengths_plain(counts):
     return lengths
 
 
-def huffman_encode_plain(symbols, words):
+def huffman_encode_plain(
+    symbols: Sequence[int], words: Sequence[str]
+) -> str:
     """The code words, one after the other, as text. The definition."""
     return "".join(words[symbol] for symbol in symbols)
 
 
-def huffman_decode_plain(bits, words):
+def huffman_decode_plain(bits: str, words: Sequence[str]) -> list[int]:
     """The symbols whose words make up the text ``bits``. The definition: no word is the beginning of another."""
     symbol_of, symbols, word = {word: symbol for symbol, word in enumerate(words) if word}, [], ""
     for bit in bits:
@@ -64,7 +68,7 @@ def huffman_decode_plain(bits, words):
     return symbols
 
 
-def huffman_lengths(counts, *, limit=None):
+def huffman_lengths(counts: ArrayLike, *, limit: int | None = None) -> NDArray[np.uint8]:
     """The lengths of the code words that take the fewest bits in all.
 
     Parameters
@@ -166,17 +170,17 @@ class HuffmanCode:
                              "more is no code, less leaves bits that mean nothing")
 
     @classmethod
-    def from_counts(cls, counts, *, limit=None):
+    def from_counts(cls, counts: ArrayLike, *, limit: int | None = None) -> Self:
         """The code that takes the fewest bits for these counts, see :func:`huffman_lengths`."""
         return cls(huffman_lengths(counts, limit=limit))
 
     @property
-    def longest(self):
+    def longest(self) -> int:
         """The length of the longest word, 0 if there is none."""
         return int(self.lengths.max(initial=0))
 
     @property
-    def words(self):
+    def words(self) -> list[str]:
         """Every symbol's code word as text, "" where it has none.
 
         >>> HuffmanCode([1, 3, 3, 2, 0]).words
@@ -190,7 +194,7 @@ class HuffmanCode:
             value, before = value + 1, length
         return words
 
-    def bits(self, counts):
+    def bits(self, counts: ArrayLike) -> int:
         """How many bits so many of each symbol take, the table of lengths not counted."""
         counts = integer_array(counts, "counts")
         if counts.shape != self.lengths.shape or (counts[self.lengths == 0] != 0).any():

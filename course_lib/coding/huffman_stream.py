@@ -9,6 +9,7 @@ import struct
 import zlib
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Self
 
 import numpy as np
 
@@ -40,7 +41,7 @@ class HuffmanStream:
     dtype: np.dtype
 
     @property
-    def nbytes(self):
+    def nbytes(self) -> int:
         """The size of the file: header, table of lengths, sizes of the strands, payload and check sum."""
         table = packed_size(self.code.lengths.size, self._bits_of_a_length)
         return _HEADER.size + table + 2 * self.sizes.size + self.payload.size + 4
@@ -49,7 +50,7 @@ class HuffmanStream:
     def _bits_of_a_length(self):
         return max(1, self.code.longest.bit_length())
 
-    def to_bytes(self):
+    def to_bytes(self) -> bytes:
         """The stream as a file, ``nbytes`` long."""
         width = self._bits_of_a_length
         header = _HEADER.pack(MAGIC, self.count, self.code.lengths.size, width, self.dtype.itemsize)
@@ -58,7 +59,7 @@ class HuffmanStream:
         return data + struct.pack("<I", zlib.crc32(data))
 
     @classmethod
-    def from_bytes(cls, data):
+    def from_bytes(cls, data: bytes) -> Self:
         """The reverse of ``to_bytes``.
 
         Raises
@@ -87,7 +88,9 @@ class HuffmanStream:
         return stream
 
 
-def huffman_encode(symbols, code=None, *, limit=None, threads=None):
+def huffman_encode(
+    symbols: np.ndarray, code: HuffmanCode | None = None, *, limit: int | None = None, threads: int | None = None
+) -> HuffmanStream:
     """Write symbols as code words, one after the other.
 
     No symbols give a stream without payload; a single symbol value takes one bit each.
@@ -152,7 +155,7 @@ def huffman_encode(symbols, code=None, *, limit=None, threads=None):
     return HuffmanStream(code, symbols.size, sizes.astype(np.uint16), payload, symbols.dtype)
 
 
-def huffman_decode(stream, *, threads=None):
+def huffman_decode(stream: HuffmanStream, *, threads: int | None = None) -> np.ndarray:
     """The symbols of a stream, (count,), uint8 or uint16.
 
     Raises

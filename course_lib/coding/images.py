@@ -7,9 +7,11 @@ import io
 import os
 import warnings
 from contextlib import suppress
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from course_lib.arguments import as_array
@@ -84,7 +86,7 @@ def open_image(file):
     return picture
 
 
-def read_image(file):
+def read_image(file: str | Path | bytes) -> NDArray[np.uint8]:
     """Pixels of an image file: (height, width) uint8 if it is grey, else (height, width, 3) uint8.
 
     The picture stands upright as its camera says (EXIF), what is transparent lies on white, and of a film it is the
@@ -132,7 +134,7 @@ def _scaled(values, top):
     return np.floor(values * (255 / top) + 0.5).astype(np.uint8)
 
 
-def read_jpeg(file):
+def read_jpeg(file: str | Path | bytes) -> JpegFile:
     """``JpegFile(image, tables)``; an ``ImageError`` if ``file`` is not a JPEG.
 
     The pixels lie as the tables see them: not turned as EXIF asks.
@@ -144,7 +146,7 @@ def read_jpeg(file):
     return JpegFile(_pixels(picture), tables)
 
 
-def jpeg_bytes(image, quality, *, subsampling="4:2:0"):
+def jpeg_bytes(image: np.ndarray, quality: int, *, subsampling: str = "4:2:0") -> bytes:
     """The JPEG file of ``image``, as bytes: no less than a file on disk would hold.
 
     Parameters
@@ -166,12 +168,12 @@ def jpeg_bytes(image, quality, *, subsampling="4:2:0"):
     return _saved(image, "jpeg", quality=quality, **options)
 
 
-def png_bytes(image):
+def png_bytes(image: np.ndarray) -> bytes:
     """The PNG file of ``image`` as bytes. PNG loses nothing: ``read_image`` gives the same pixels back."""
     return _saved(checked_image(image), "png", optimize=True)
 
 
-def shrink(image, factor):
+def shrink(image: np.ndarray, factor: int) -> NDArray[np.uint8]:
     """The image at 1/``factor`` of its resolution: each pixel is the mean of a ``factor`` × ``factor`` square.
 
     What is left over at the right and lower edge becomes a pixel too. Factor 1 is the image itself.
@@ -183,13 +185,13 @@ def shrink(image, factor):
     return np.array(Image.fromarray(image).reduce(int(factor)))
 
 
-def luminance(image):
+def luminance(image: np.ndarray) -> NDArray[np.uint8]:
     """Brightness Y = 0.299 R + 0.587 G + 0.114 B as JPEG has it, (height, width) uint8; a grey image is its own."""
     image = checked_image(image)
     return image if image.ndim == 2 else np.array(Image.fromarray(image).convert("L"))
 
 
-def psnr_db(image, decoded):
+def psnr_db(image: np.ndarray, decoded: np.ndarray) -> float:
     """Peak signal-to-noise ratio, 10 log₁₀(255² / mean squared error), in dB; infinite where nothing was lost."""
     image, decoded = checked_image(image), checked_image(decoded, "decoded")
     if image.shape != decoded.shape:

@@ -5,19 +5,21 @@ Source: Shannon 1948, A mathematical theory of communication, sec. 6.
 
 import math
 from collections import Counter
+from collections.abc import Iterable
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from course_lib.arguments import as_array
 
 
-def entropy_plain(symbols):
+def entropy_plain(symbols: Iterable) -> float:
     """Σ p log₂(1/p) over the symbols that occur, p their share. The definition."""
     counts, total = Counter(symbols), len(symbols)
     return sum(count / total * math.log2(total / count) for count in counts.values())
 
 
-def entropy(symbols):
+def entropy(symbols: ArrayLike) -> float:
     """Bits per symbol that no code beats on average, if each symbol is coded alone and all share one table.
 
     A file can be smaller all the same, where it uses what one symbol says about the next.

@@ -4,7 +4,10 @@ The codes form one stream of bits, least significant bit first: code i occupies 
 stream is bit j mod 8 of byte ⌊j / 8⌋. Negative codes are in two's complement. The last byte is filled with zeros.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
+from numpy.typing import NDArray
 
 from course_lib.arguments import as_array, result_array, whole_number
 from course_lib.kernels import packing
@@ -13,7 +16,7 @@ from course_lib.machine import pool
 _GRAIN = 2**19                          # codes that are worth a thread
 
 
-def pack_plain(codes, bits):
+def pack_plain(codes: Sequence[int], bits: int) -> bytes:
     """The stream as one large integer. The definition: slow, and obviously right."""
     stream = 0
     for i, code in enumerate(codes):
@@ -21,19 +24,23 @@ def pack_plain(codes, bits):
     return stream.to_bytes(-(-len(codes) * bits // 8), "little")
 
 
-def unpack_plain(packed, bits, count, signed):
+def unpack_plain(
+    packed: bytes, bits: int, count: int, signed: bool
+) -> list[int]:
     """The reverse of :func:`pack_plain`."""
     stream = int.from_bytes(packed, "little")
     codes = [(stream >> (i * bits)) % 2**bits for i in range(count)]
     return [code - 2**bits if signed and code >= 2 ** (bits - 1) else code for code in codes]
 
 
-def packed_size(count, bits):
+def packed_size(count: int, bits: int) -> int:
     """Bytes that ``count`` codes of ``bits`` bits take: ⌈count · bits / 8⌉."""
     return -(-whole_number(count, "count", 0, 2**62) * whole_number(bits, "bits", 1, 64) // 8)
 
 
-def pack(codes, bits, *, out=None, threads=None):
+def pack(
+    codes: np.ndarray, bits: int, *, out: np.ndarray | None = None, threads: int | None = None
+) -> NDArray[np.uint8]:
     """Pack integer codes, ``bits`` bits each, into bytes.
 
     Parameters
@@ -75,7 +82,10 @@ def pack(codes, bits, *, out=None, threads=None):
     return result
 
 
-def unpack(packed, bits, count, *, signed, out=None, threads=None):
+def unpack(
+    packed: NDArray[np.uint8], bits: int, count: int, *, signed: bool, out: np.ndarray | None = None,
+    threads: int | None = None,
+) -> np.ndarray:  # fmt: skip
     """The reverse of :func:`pack`.
 
     Parameters

@@ -13,9 +13,11 @@ Source: Han, Mao, Dally 2016, "Deep Compression", sec. 2 and fig. 2. (The figure
 authors published reads gaps as they are here, column = cumsum(gap + 1) − 1.)
 """
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from course_lib.arguments import as_array, whole_number
 
@@ -40,16 +42,16 @@ class RelativeIndex:
     bits: int
 
     @property
-    def fillers(self):
+    def fillers(self) -> int:
         """How many entries are there only because zeros went on for too long."""
         return int(self.values.size - np.count_nonzero(self.values))
 
     @property
-    def index_bits(self):
+    def index_bits(self) -> int:
         """Bits of all gaps, those of fillers included."""
         return self.gaps.size * self.bits
 
-    def columns(self):
+    def columns(self) -> NDArray[np.int64]:
         """The column of each entry, int64: a running sum along each row.
 
         Raises
@@ -65,7 +67,7 @@ class RelativeIndex:
                              f"{self.shape[-1] - 1}: the gaps are damaged or shape is wrong")
         return columns
 
-    def to_dense(self):
+    def to_dense(self) -> np.ndarray:
         """The weights with their zeros, in their shape and dtype. Every zero is +0."""
         dense = np.zeros((len(self.row_starts) - 1, self.shape[-1]), self.values.dtype)
         rows = np.repeat(np.arange(len(dense)), np.diff(self.row_starts))
@@ -73,7 +75,9 @@ class RelativeIndex:
         return dense.reshape(self.shape)
 
 
-def relative_index_plain(row, bits):
+def relative_index_plain(
+    row: Sequence[float], bits: int
+) -> list[tuple[int, float]]:
     """One row as a list of (zeros skipped, value). The definition."""
     largest, entries, skipped = 2**bits - 1, [], 0
     for value in row:
@@ -90,7 +94,9 @@ def relative_index_plain(row, bits):
     return entries
 
 
-def from_relative_index_plain(entries, n):
+def from_relative_index_plain(
+    entries: Iterable[tuple[int, float]], n: int
+) -> list[float]:
     """The row back from its (zeros skipped, value)."""
     row, at = [0] * n, -1
     for skipped, value in entries:
@@ -99,7 +105,7 @@ def from_relative_index_plain(entries, n):
     return row
 
 
-def relative_index(w, bits):
+def relative_index(w: np.ndarray, bits: int) -> RelativeIndex:
     """Write sparse weights as gaps and values, with fillers where zeros go on for too long.
 
     −0 is a zero and NaN is none; rows of zeros, and zeros at the end of a row, take nothing; empty arrays are fine.

@@ -9,9 +9,11 @@
 
 import hashlib
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from course_lib.data.cache import aside, cache_dir, cache_trouble, locked, written_aside
 from course_lib.data.digits import load_digits
@@ -61,24 +63,24 @@ class Dataset:
             digest.update(np.ascontiguousarray(array))
         object.__setattr__(self, "fingerprint", digest.hexdigest()[:12])
 
-    def train_x(self, n=None):
+    def train_x(self, n: int | None = None) -> NDArray[np.float32]:
         """The first ``n`` training images (all by default) as (n, 1, 28, 28) float32, pixel / 255."""
         return _to_real(self.train_images[:n])
 
-    def test_x(self, n=None):
+    def test_x(self, n: int | None = None) -> NDArray[np.float32]:
         """The first ``n`` test images (all by default) as (n, 1, 28, 28) float32, pixel / 255."""
         return _to_real(self.test_images[:n])
 
-    def train_y(self, n=None):
+    def train_y(self, n: int | None = None) -> NDArray[np.int64]:
         """The labels of ``train_x(n)``, (n,) int64."""
         return self.train_labels[:n].astype(np.int64)
 
-    def test_y(self, n=None):
+    def test_y(self, n: int | None = None) -> NDArray[np.int64]:
         """The labels of ``test_x(n)``, (n,) int64."""
         return self.test_labels[:n].astype(np.int64)
 
 
-def load(name=None, *, mirrors=None):
+def load(name: str | None = None, *, mirrors: Sequence[str] | None = None) -> Dataset:
     """Load a data set, and say in one line which one was taken.
 
     MNIST is looked for in ``$COURSE_DATA/mnist`` (or where torchvision puts it, ``MNIST/raw``), then in the user's

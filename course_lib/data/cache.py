@@ -5,14 +5,15 @@ import secrets
 import sys
 import tempfile
 import warnings
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 NAME = "compression-course"
 _said = set()  # what this process has said about the folder: once is enough
 
 
-def cache_dir():
+def cache_dir() -> Path:
     """The folder where downloads and trained models are kept (it may not exist yet).
 
     ``COURSE_CACHE`` if it is set, else the platform's place for caches. Where that is no place (no home folder, or that
@@ -25,7 +26,7 @@ def cache_dir():
     return folder
 
 
-def cache_trouble():
+def cache_trouble() -> str:
     """Why the folder that was meant is not the one of ``cache_dir``, or an empty text."""
     return _chosen()[1]
 
@@ -51,7 +52,7 @@ def _chosen():
 
 
 @contextmanager
-def aside(path):
+def aside(path: str | Path) -> Iterator[Path]:
     """A new empty file beside ``path``, under a name of its own; what is left of it at the end is removed.
 
     Creates the folder. The file may be read by whom the umask and the folder say, like any other: caches are shared.
@@ -67,7 +68,7 @@ def aside(path):
 
 
 @contextmanager
-def written_aside(path):
+def written_aside(path: str | Path) -> Iterator[Path]:
     """Give a temporary path beside ``path``; on success rename it over ``path``, on any failure remove it.
 
     A reader sees the old file or the whole new one, never a part. Creates the folder. Raises ``OSError`` where the
@@ -78,7 +79,7 @@ def written_aside(path):
         os.replace(beside, path)
 
 
-def locked(path, timeout):
+def locked(path: str | Path, timeout: float) -> AbstractContextManager:
     """A lock on the file ``path``, held: a context manager. The system frees it if the process dies.
 
     Where another user made the file and it cannot be opened, or the disk (of a network, often) knows no locks, but the

@@ -7,10 +7,13 @@ vultilion, both on Flickr (scikit-learn's README beside the files).
 import importlib.util
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 PHOTOS = ("china", "flower")
 
 
-def photo_path(name):
+def photo_path(name: str) -> Path:
     """Where scikit-learn keeps the photograph ``name``."""
     if name not in PHOTOS:
         raise ValueError(f"name is {name!r}; it should be one of {', '.join(map(repr, PHOTOS))}")
@@ -23,7 +26,7 @@ def photo_path(name):
     return path
 
 
-def photo(name):
+def photo(name: str) -> NDArray[np.uint8]:
     """The photograph ``"china"`` (a temple) or ``"flower"``, (427, 640, 3) uint8.
 
     Raises

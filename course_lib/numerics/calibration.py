@@ -14,14 +14,16 @@ sec. 3.1, for the moving average.
 """
 
 import math
+from collections.abc import Sequence
 from enum import Enum
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from course_lib.arguments import choose, finite_array, whole_number
 from course_lib.kernels import elementwise, histogram
 from course_lib.numerics.layout import Granularity, check_axis, params_shape, to_rows
-from course_lib.numerics.qparams import Scheme, code_range, qparams_from_range, scale_and_zero_point
+from course_lib.numerics.qparams import QParams, Scheme, code_range, qparams_from_range, scale_and_zero_point
 
 AT_ONCE = 256                                               # histograms worked on together, to bound the memory
 BINS = 2048                                                 # of the histogram that the KL method looks at
@@ -39,8 +41,11 @@ class Calibration(str, Enum):
     MOVING_AVERAGE = "moving_average"
 
 
-def calibrate(x, *, bits, scheme=Scheme.SYMMETRIC, granularity=Granularity.PER_TENSOR, axis=0, group_size=None,
-              method=Calibration.MINMAX, percentile=99.9, signed=None):
+def calibrate(
+    x: ArrayLike, *, bits: int, scheme: Scheme | str = Scheme.SYMMETRIC,
+    granularity: Granularity | str = Granularity.PER_TENSOR, axis: int = 0, group_size: int | None = None,
+    method: Calibration | str = Calibration.MINMAX, percentile: float = 99.9, signed: bool | None = None,
+) -> QParams:  # fmt: skip
     """Choose the scale and zero point with which to quantize ``x``.
 
     Weights, by convention: ``calibrate(w, bits=b, scheme="symmetric", granularity="per_channel", axis=0)``;
@@ -244,7 +249,9 @@ def _full_range(rows, scheme):
     return np.minimum(low, 0), np.maximum(high, 0)
 
 
-def clipping_divergence_one(counts, first, last, levels):
+def clipping_divergence_one(
+    counts: Sequence[int], first: int, last: int, levels: int
+) -> float:
     """What a histogram loses when only bins first ≤ k < last are kept, and those merged into ``levels`` codes.
 
     P, the reference, is the kept part with all that was clipped added to its ends. Q, what the codes can express,

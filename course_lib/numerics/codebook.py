@@ -8,10 +8,12 @@ Sources: Gholami et al. 2021, sec. III-F; Miyashita, Lee, Murmann 2016, "Convolu
 data representation", for powers of two; Dettmers et al. 2023, "QLoRA", for NF4.
 """
 
+from collections.abc import Sequence
 from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from course_lib.arguments import as_array, finite_array, integer_array, real_array, whole_number
 from course_lib.kernels import clustering
@@ -29,7 +31,7 @@ class CodebookCodes(NamedTuple):
     scale: np.ndarray
 
 
-def power_of_two_levels(bits):
+def power_of_two_levels(bits: int) -> NDArray[np.float32]:
     """0 and ±2⁻ᵏ for k = 0 … 2^(b−1) − 2: 2^b − 1 levels in [−1, 1], dense near zero. A product is then a shift.
 
     >>> power_of_two_levels(3).tolist()
@@ -40,7 +42,7 @@ def power_of_two_levels(bits):
     return np.concatenate([-positive, [0.0], positive[::-1]]).astype(np.float32)
 
 
-def nf4_levels():
+def nf4_levels() -> NDArray[np.float32]:
     """The 16 levels of NF4: quantiles of a normal distribution, scaled to [−1, 1], zero among them. float32, (16,)
 
     Eight quantiles lie above zero and seven below; Dettmers et al. cut the distribution at its 0.9677083 quantile. The
@@ -64,12 +66,12 @@ def _from_cut_to_half(n):
     return np.where(i < n / 2, cut + step * i, half - step * (n - 1 - i))[:-1].tolist()
 
 
-def nearest_level_one(r, levels):
+def nearest_level_one(r: float, levels: Sequence[float]) -> int:
     """The index of the level nearest to one number; a tie goes to the lower level. The definition."""
     return min(range(len(levels)), key=lambda k: abs(r - levels[k]))
 
 
-def nearest_level(x, levels, *, threads=None):
+def nearest_level(x: ArrayLike, levels: ArrayLike, *, threads: int | None = None) -> np.ndarray:
     """The index of the nearest level, for every entry; a tie goes to the lower level.
 
     NaN raises; ±inf takes the end level; -0.0 and +0.0 share a code; an empty array stays empty.
@@ -106,7 +108,7 @@ def nearest_level(x, levels, *, threads=None):
     return np.minimum(codes, levels.size - 1, out=codes) if borders.size > between.size else codes
 
 
-def codebook_quantize(x, levels, *, group_size=None):
+def codebook_quantize(x: ArrayLike, levels: ArrayLike, *, group_size: int | None = None) -> CodebookCodes:
     """Scale ``x`` so that its largest entry meets the largest level, then take the nearest level.
 
     NaN, ±inf and an empty array raise; an array (or group) of zeros has S = 1; ``x`` is not changed.
@@ -134,7 +136,9 @@ def codebook_quantize(x, levels, *, group_size=None):
         return CodebookCodes(nearest_level(x / _per_entry(scale, x.shape, group_size), levels), scale)
 
 
-def codebook_dequantize(codes, levels, scale=ONE, *, group_size=None):
+def codebook_dequantize(
+    codes: np.ndarray, levels: ArrayLike, scale: ArrayLike = ONE, *, group_size: int | None = None
+) -> np.ndarray:
     """The numbers that the codes stand for, r̂ = S · levels[q], in the dtype of ``scale``.
 
     Parameters

@@ -6,13 +6,15 @@ analysis and applications".
 
 import functools
 import math
+from fractions import Fraction
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from course_lib.arguments import choose, float_array, integer_array, real_array, result_array, seed_from, whole_number
 from course_lib.kernels import elementwise, floats
 from course_lib.machine import pool
-from course_lib.numerics.formats import Nans, as_format, exact
+from course_lib.numerics.formats import FloatFormat, Nans, as_format, exact
 from course_lib.numerics.rounding import Rounding, round_one
 
 KERNEL_MODE = {
@@ -27,7 +29,7 @@ _GRAIN = 2**16                          # entries that are worth a thread
 _PAST_CACHES = 2**22                    # bytes of a result from which on it is written past the caches; codes are few
 
 
-def decode_one(code, format):
+def decode_one(code: int, format: FloatFormat) -> float | Fraction:
     """The number that one bit pattern stands for: a float (a Fraction beyond float64). The definition."""
     m = format.significand_bits
     negative, code = divmod(whole_number(code, "code", 0, 2**format.bits - 1), 2 ** (format.bits - 1))
@@ -41,7 +43,11 @@ def decode_one(code, format):
     return -number if negative else number
 
 
-def to_format_one(x, format, rounding="nearest", u=None, saturate=None):
+def to_format_one(
+    x: float, format: FloatFormat,
+    rounding: Rounding | str = "nearest", u: float | None = None,
+    saturate: bool | None = None,
+) -> float:
     """The number of the format that x rounds to. The definition.
 
     Near x the format is a grid: its numbers are whole multiples of the spacing. Too large is decided after rounding.
@@ -57,7 +63,11 @@ def to_format_one(x, format, rounding="nearest", u=None, saturate=None):
     return math.copysign(r, x)                                      # zero and NaN keep the sign too
 
 
-def encode_one(x, format, rounding="nearest", u=None, saturate=None):
+def encode_one(
+    x: float, format: FloatFormat,
+    rounding: Rounding | str = "nearest", u: float | None = None,
+    saturate: bool | None = None,
+) -> int:
     """The bit pattern of the number that x rounds to. The definition.
 
     Below 2^emin a pattern counts spacings, x = code · spacing; each power of two from there on adds 2^m patterns.
@@ -73,7 +83,11 @@ def encode_one(x, format, rounding="nearest", u=None, saturate=None):
     return code + (2 ** (format.bits - 1) if math.copysign(1, r) < 0 else 0)
 
 
-def to_format(x, format, *, rounding=Rounding.NEAREST, rng=None, saturate=None, out=None, threads=None):
+def to_format(
+    x: ArrayLike, format: FloatFormat | str, *, rounding: Rounding | str = Rounding.NEAREST,
+    rng: np.random.Generator | None = None, saturate: bool | None = None, out: np.ndarray | None = None,
+    threads: int | None = None,
+) -> np.ndarray:  # fmt: skip
     """Round every entry to a number of the format, kept in the dtype of ``x``.
 
     A number of the format never moves, in any mode. NaN stays NaN, its payload is not kept (a format without NaN
@@ -126,7 +140,11 @@ def rounded_into(result, x, grid, mode, seed, threads=None):
              threads=threads, align=elementwise.LANES, grain=_GRAIN)
 
 
-def encode(x, format, *, rounding=Rounding.NEAREST, rng=None, saturate=None, out=None, threads=None):
+def encode(
+    x: ArrayLike, format: FloatFormat | str, *, rounding: Rounding | str = Rounding.NEAREST,
+    rng: np.random.Generator | None = None, saturate: bool | None = None, out: np.ndarray | None = None,
+    threads: int | None = None,
+) -> np.ndarray:  # fmt: skip
     """The bit pattern of the number that each entry rounds to.
 
     Same edge contract, parameters and errors as :func:`to_format`; any NaN becomes ``format.nan_code``, with its sign.
@@ -178,7 +196,9 @@ def _layout(format, grid):
             format.nan_code or 0, int(format.emin == _EMIN))
 
 
-def decode(codes, format, *, out=None, threads=None):
+def decode(
+    codes: np.ndarray, format: FloatFormat | str, *, out: np.ndarray | None = None, threads: int | None = None
+) -> np.ndarray:
     """The numbers that bit patterns stand for.
 
     NaN patterns give NaN with their sign, whatever their payload; an empty array stays empty.

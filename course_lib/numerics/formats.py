@@ -21,6 +21,7 @@ from fractions import Fraction
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import DTypeLike, NDArray
 
 from course_lib.arguments import choose, whole_number
 
@@ -96,53 +97,53 @@ class FloatFormat:
                              "use saturates=True")
 
     @property
-    def bits(self):
+    def bits(self) -> int:
         """Total width: sign, exponent, fraction."""
         return 1 + self.exponent_bits + self.significand_bits
 
     @property
-    def precision(self):
+    def precision(self) -> int:
         """t = m + 1: bits of the significand, the hidden one included."""
         return self.significand_bits + 1
 
     @property
-    def unit_roundoff(self):
+    def unit_roundoff(self) -> float:
         """u = 2^−t: rounding to nearest moves a number in range by at most u, relatively."""
         return 2.0**-self.precision
 
     @property
-    def emin(self):
+    def emin(self) -> int:
         """Exponent of the smallest normal number, 1 − bias."""
         return 1 - self.bias
 
     @property
-    def emax(self):
+    def emax(self) -> int:
         """Exponent of the largest number."""
         return self._split(self.max_code)[1] + self.significand_bits
 
     @property
-    def max(self):
+    def max(self) -> float | Fraction:
         """The largest number (a Fraction where float64 cannot hold it, and so below)."""
         return exact(*self._split(self.max_code))
 
     @property
-    def min_normal(self):
+    def min_normal(self) -> float | Fraction:
         """The smallest positive number with a full significand, 2^emin."""
         return exact(1, self.emin)
 
     @property
-    def min_subnormal(self):
+    def min_subnormal(self) -> float | Fraction | None:
         """The smallest positive number, 2^(emin − m); None without subnormals."""
         return exact(1, self.emin - self.significand_bits) if self.subnormals else None
 
     @property
-    def decades(self):
+    def decades(self) -> float:
         """log₁₀(max / min_normal): powers of ten from end to end, subnormals not counted."""
         significand, exponent = self._split(self.max_code)
         return math.log10(significand) + (exponent - self.emin) * math.log10(2)
 
     @property
-    def power_of_ten(self):
+    def power_of_ten(self) -> int:
         """The k of tables that give the range as 10^±k: the smallest normal number is c · 10^−k with 1 ≤ c < 10.
 
         The largest number need not have the exponent k: 65504 of fp16, whose k is 5, has 4. Both forms of e4m3 have
@@ -151,18 +152,18 @@ class FloatFormat:
         return max(0, math.ceil(-self.emin * math.log10(2)))
 
     @property
-    def max_code(self):
+    def max_code(self) -> int:
         """Bit pattern of the largest number."""
         last = 2 ** (self.bits - 1) - 1
         return {Nans.IEEE: last - 2**self.significand_bits, Nans.SINGLE: last - 1, Nans.NONE: last}[self.nans]
 
     @property
-    def infinity_code(self):
+    def infinity_code(self) -> int | None:
         """Bit pattern of +inf; None without infinities."""
         return self.max_code + 1 if self.infinities else None
 
     @property
-    def nan_code(self):
+    def nan_code(self) -> int | None:
         """Bit pattern of the NaN that conversions give (IEEE: the quiet one); None without NaN."""
         if self.nans is Nans.NONE:
             return None
@@ -177,19 +178,19 @@ class FloatFormat:
             fraction = 0
         return fraction, max(field, 1) - self.bias - self.significand_bits
 
-    def holds(self, dtype):
+    def holds(self, dtype: DTypeLike) -> bool:
         """True if ``dtype`` (float32 or float64) has every number of the format, and as normal what is normal here."""
         info = np.finfo(dtype)
         return (self.significand_bits <= info.nmant and self.emin >= info.minexp and self.max <= float(info.max))
 
-    def spacing(self, x):
+    def spacing(self, x: float | Fraction) -> float | Fraction:
         """Distance between the numbers of the format around x, 2^(e − m) for 2^e ≤ |x| < 2^(e + 1)."""
         e = max(math.frexp(x)[1] - 1, self.emin) if x else self.emin
         if abs(x) < self.min_normal and not self.subnormals:
             return self.min_normal
         return exact(1, e - self.significand_bits)
 
-    def values(self):
+    def values(self) -> NDArray[np.float64]:
         """Every finite number of a format of up to 16 bits, ascending, zero once: float64 (n,)."""
         self.check_float64()
         if self.bits > 16:
@@ -198,7 +199,7 @@ class FloatFormat:
         positive = np.array(sorted(numbers - {0.0}))
         return np.concatenate([-positive[::-1], [0.0], positive])
 
-    def neighbours(self, x):
+    def neighbours(self, x: float | Fraction) -> Neighbours:
         """The numbers of the format strictly below and above x; ±inf counts where the format has it, NaN raises.
 
         >>> FORMATS["e4m3"].neighbours(17.0)
@@ -223,7 +224,7 @@ class FloatFormat:
             return -math.inf if self.infinities else None
         return math.floor(x / self.spacing(x)) * self.spacing(x)
 
-    def check_float64(self):
+    def check_float64(self) -> None:
         """Raise if float64 does not hold the format."""
         if not self.holds(np.float64):
             raise ValueError(f"format {self.name} reaches beyond float64: it has exact properties and decode_one, "
@@ -241,7 +242,7 @@ def exact(significand, exponent):
         return number
 
 
-def scientific(x, digits=2):
+def scientific(x: float | Fraction, digits: int = 2) -> str:
     """A finite number written with a power of ten, also beyond float64.
 
     >>> scientific(FORMATS["fp128"].max, 3)

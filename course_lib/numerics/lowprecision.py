@@ -7,15 +7,17 @@ point; Xia, Massei, Hochstenbach, Koren 2024, "On stochastic roundoff errors in 
 computation".
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from course_lib.arguments import choose, float64_array, float_array, real_array, seed_from, whole_number
 from course_lib.kernels import floats
 from course_lib.numerics.conversion import KERNEL_MODE, grid_of, rounded_into, to_format
-from course_lib.numerics.formats import as_format
+from course_lib.numerics.formats import FloatFormat, as_format
 from course_lib.numerics.rounding import Rounding, round_one
 
 
@@ -47,32 +49,41 @@ class FixedPoint:
         whole_number(self.fraction_bits, "fraction_bits", 0, 53 - self.integer_bits)
 
     @property
-    def bits(self):
+    def bits(self) -> int:
         """Word length, IL + FL."""
         return self.integer_bits + self.fraction_bits
 
     @property
-    def epsilon(self):
+    def epsilon(self) -> float:
         """The step between two numbers, 2^−FL."""
         return 2.0**-self.fraction_bits
 
     @property
-    def min(self):
+    def min(self) -> float:
         """The smallest number, −2^(IL − 1)."""
         return -(2.0 ** (self.integer_bits - 1))
 
     @property
-    def max(self):
+    def max(self) -> float:
         """The largest number, 2^(IL − 1) − 2^−FL."""
         return 2.0 ** (self.integer_bits - 1) - self.epsilon
 
 
-def to_fixed_one(x, fixed, rounding="nearest", u=None):
+Grid = FloatFormat | FixedPoint  # whose numbers sums are rounded to
+
+
+def to_fixed_one(
+    x: float, fixed: FixedPoint, rounding: Rounding | str = "nearest",
+    u: float | None = None,
+) -> float:
     """The multiple of ε that one number rounds to, kept in range. The definition."""
     return round_one(min(max(x, fixed.min), fixed.max) / fixed.epsilon, rounding, u) * fixed.epsilon
 
 
-def to_fixed(x, fixed, *, rounding=Rounding.NEAREST, rng=None):
+def to_fixed(
+    x: ArrayLike, fixed: FixedPoint, *, rounding: Rounding | str = Rounding.NEAREST,
+    rng: np.random.Generator | None = None,
+) -> np.ndarray:  # fmt: skip
     """Round every entry to a whole multiple of 2^−FL, kept in the dtype of ``x``; outside the range it saturates.
 
     NaN raises; ±inf saturates; a zero result is +0.0; an empty array stays empty; a number of the format never moves.
@@ -107,13 +118,19 @@ def to_fixed(x, fixed, *, rounding=Rounding.NEAREST, rng=None):
     return np.asarray(out + x.dtype.type(0))                        # −0 + 0 is +0
 
 
-def round_in(x, format, *, rounding=Rounding.NEAREST, rng=None):
+def round_in(
+    x: ArrayLike, format: Grid | str, *, rounding: Rounding | str = Rounding.NEAREST,
+    rng: np.random.Generator | None = None,
+) -> np.ndarray:  # fmt: skip
     """:func:`to_format` or :func:`to_fixed`, whichever the format is."""
     convert = to_fixed if isinstance(format, FixedPoint) else to_format
     return convert(x, format, rounding=rounding, rng=rng)
 
 
-def sum_in(x, format, *, rounding=Rounding.NEAREST, rng=None, order=Order.SEQUENTIAL):
+def sum_in(
+    x: ArrayLike, format: Grid | str, *, rounding: Rounding | str = Rounding.NEAREST,
+    rng: np.random.Generator | None = None, order: Order | str = Order.SEQUENTIAL,
+) -> float:  # fmt: skip
     """Σ x with every entry and every partial sum rounded to the format.
 
     An empty sum is 0.0; NaN, ±inf and overflow as in :func:`to_format` or :func:`to_fixed`. A format that overflows can
@@ -151,7 +168,10 @@ def sum_in(x, format, *, rounding=Rounding.NEAREST, rng=None, order=Order.SEQUEN
     return float(x[0]) if x.size else 0.0
 
 
-def cumsum_in(x, format, *, rounding=Rounding.NEAREST, rng=None):
+def cumsum_in(
+    x: ArrayLike, format: Grid | str, *, rounding: Rounding | str = Rounding.NEAREST,
+    rng: np.random.Generator | None = None,
+) -> NDArray[np.float64]:  # fmt: skip
     """The partial sums of :func:`sum_in` from left to right: float64 (n,), to see an error grow."""
     arithmetic = _prepare(format, rounding, rng)
     x = round_in(_double(x).reshape(-1), format, rounding=rounding, rng=rng)
@@ -160,7 +180,11 @@ def cumsum_in(x, format, *, rounding=Rounding.NEAREST, rng=None):
     return sums
 
 
-def dot_in(x, y, format, *, rounding=Rounding.NEAREST, rng=None, order=Order.SEQUENTIAL, accumulator=None):
+def dot_in(
+    x: ArrayLike, y: ArrayLike, format: Grid | str, *, rounding: Rounding | str = Rounding.NEAREST,
+    rng: np.random.Generator | None = None, order: Order | str = Order.SEQUENTIAL,
+    accumulator: Grid | str | None = None,
+) -> float:  # fmt: skip
     """Σ xᵢ yᵢ with entries, products and partial sums rounded to the format; 0.0 for empty arrays.
 
     Parameters
@@ -182,7 +206,10 @@ def dot_in(x, y, format, *, rounding=Rounding.NEAREST, rng=None, order=Order.SEQ
     return sum_in(products, format if accumulator is None else accumulator, rounding=rounding, rng=rng, order=order)
 
 
-def add_in(x, y, format, *, rounding=Rounding.NEAREST, rng=None):
+def add_in(
+    x: ArrayLike, y: ArrayLike, format: Grid | str, *, rounding: Rounding | str = Rounding.NEAREST,
+    rng: np.random.Generator | None = None,
+) -> NDArray[np.float64]:  # fmt: skip
     """x + y, the exact sum, rounded once to the format: float64.   x, y: float32 or float64, shapes that broadcast"""
     arithmetic = _prepare(format, rounding, rng)
     x, y = _double(x), _double(y, "y")
@@ -195,7 +222,10 @@ def add_in(x, y, format, *, rounding=Rounding.NEAREST, rng=None):
     return sums
 
 
-def gradient_descent_in(gradient, x0, lr, steps, format, *, rounding=Rounding.NEAREST, rng=None):
+def gradient_descent_in(
+    gradient: Callable[[np.ndarray], np.ndarray], x0: ArrayLike, lr: float, steps: int, format: Grid | str, *,
+    rounding: Rounding | str = Rounding.NEAREST, rng: np.random.Generator | None = None,
+) -> NDArray[np.float64]:  # fmt: skip
     """x ← x − lr · g(x), with the gradient, its product with lr, and the difference each rounded to the format.
 
     ``x0`` and ``lr`` are rounded to nearest first, since they too must be stored. Where the gradient works entry by

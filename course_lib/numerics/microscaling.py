@@ -8,15 +8,17 @@ Source: Open Compute Project 2023, "OCP microscaling formats (MX) specification 
 """
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from course_lib.arguments import as_array, float_array, whole_number
 from course_lib.kernels import microscaling
 from course_lib.machine import pool
 from course_lib.numerics.conversion import decode, encode, encode_one
-from course_lib.numerics.formats import as_format
+from course_lib.numerics.formats import FloatFormat, as_format
 from course_lib.numerics.layout import Granularity, params_shape, to_rows
 from course_lib.numerics.rounding import Rounding
 
@@ -31,7 +33,9 @@ class MXCodes(NamedTuple):
     scale: np.ndarray
 
 
-def mx_quantize_one(block, format):
+def mx_quantize_one(
+    block: Sequence[float], format: FloatFormat
+) -> tuple[list[int], int]:
     """Element codes and scale code of one block of finite numbers. The definition."""
     largest = max(map(abs, block))
     exponent = math.frexp(largest)[1] - 1 - format.emax if largest else 0           # 2^⌊log₂ largest⌋ meets 2^emax
@@ -39,7 +43,10 @@ def mx_quantize_one(block, format):
     return [encode_one(r * 2.0 ** (SCALE_BIAS - scale), format, saturate=True) for r in block], scale
 
 
-def mx_quantize(x, format, *, block_size=32, rounding=Rounding.NEAREST, rng=None, threads=None):
+def mx_quantize(
+    x: ArrayLike, format: FloatFormat | str, *, block_size: int = 32, rounding: Rounding | str = Rounding.NEAREST,
+    rng: np.random.Generator | None = None, threads: int | None = None,
+) -> MXCodes:  # fmt: skip
     """Cut ``x`` into blocks along its last axis; give each a power of two and its entries the element format.
 
     What is too large for the largest element saturates, and so does ±inf, which does not count for the scale. A NaN
@@ -113,7 +120,9 @@ def _share(kernel, x, scale, out, group, threads):
         pool.run(some_blocks, scale.shape[1], threads=threads, grain=-(-_GRAIN // group))
 
 
-def mx_dequantize(codes, scale, format, *, block_size=32, threads=None):
+def mx_dequantize(
+    codes: np.ndarray, scale: np.ndarray, format: FloatFormat | str, *, block_size: int = 32, threads: int | None = None
+) -> NDArray[np.float32]:
     """The numbers that blocks stand for, float32, shape of ``codes``.
 
     A scale code of 255 makes its block NaN; what float32 cannot hold becomes ±inf.

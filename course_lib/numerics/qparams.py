@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
 
 from course_lib.arguments import as_array, choose, float64_array, whole_number
 from course_lib.numerics.layout import Granularity, check_axis, from_rows, params_shape, to_rows
@@ -93,22 +94,22 @@ class QParams:
                 and np.array_equal(self.zero_point, other.zero_point))
 
     @property
-    def bits(self):
+    def bits(self) -> int:
         """Bits that a code needs."""
         return (self.qmax - self.qmin).bit_length()
 
     @property
-    def levels(self):
+    def levels(self) -> int:
         """How many codes there are: 2^b, or 2^b − 1 when symmetric."""
         return self.qmax - self.qmin + 1
 
     @property
-    def symmetric(self):
+    def symmetric(self) -> bool:
         """Whether Z = 0 and the code range is ±qmax."""
         return self.qmin == -self.qmax and not self.zero_point.any()
 
     @property
-    def clipping_range(self):
+    def clipping_range(self) -> tuple[np.ndarray, np.ndarray]:
         """(α, β) = (S (qmin − Z), S (qmax − Z)): the smallest and the largest number that a code stands for.
 
         Where the product overflows (a constant tensor near the largest float), the largest float stands instead.
@@ -119,13 +120,13 @@ class QParams:
         return tuple(np.clip(end, -limit, limit) for end in ends)
 
     @property
-    def code_dtype(self):
+    def code_dtype(self) -> np.dtype:
         """The narrowest integer dtype that holds the code range."""
         small, large = (np.int8, np.int16) if self.qmin < 0 else (np.uint8, np.uint16)
         fits = np.iinfo(small).min <= self.qmin and self.qmax <= np.iinfo(small).max
         return np.dtype(small if fits else large)
 
-    def rows(self, x):
+    def rows(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
         """``x`` as (rows, n), with scale and zero point as (rows, G) and the group length; see ``layout.py``."""
         axis = None if self.axis is None else check_axis(self.axis, x.ndim)
         wanted = params_shape(x.shape, self.granularity, axis, self.group_size)
@@ -137,7 +138,7 @@ class QParams:
             return rows, self.scale, self.zero_point, group
         return rows, self.scale.reshape(-1, 1), self.zero_point.reshape(-1, 1), group
 
-    def unrows(self, rows, shape):
+    def unrows(self, rows: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         """The reverse of :meth:`rows`: back to ``shape``."""
         return from_rows(rows, shape, self.granularity, self.axis)
 
@@ -146,7 +147,7 @@ class QParams:
                 Granularity.PER_GROUP: f"per group of {self.group_size}"}[self.granularity]
 
 
-def code_range(bits, scheme=Scheme.SYMMETRIC, signed=None):
+def code_range(bits: int, scheme: Scheme | str = Scheme.SYMMETRIC, signed: bool | None = None) -> tuple[int, int]:
     """The smallest and the largest code of a ``bits``-bit quantizer.
 
     >>> code_range(8, "symmetric"), code_range(8, "affine"), code_range(8, "affine", signed=True)
@@ -162,8 +163,11 @@ def code_range(bits, scheme=Scheme.SYMMETRIC, signed=None):
     return (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
 
 
-def qparams_from_range(alpha, beta, *, bits, scheme, signed=None, granularity=Granularity.PER_TENSOR, axis=0,
-                       group_size=None, dtype=np.float32):
+def qparams_from_range(
+    alpha: ArrayLike, beta: ArrayLike, *, bits: int, scheme: Scheme | str, signed: bool | None = None,
+    granularity: Granularity | str = Granularity.PER_TENSOR, axis: int = 0, group_size: int | None = None,
+    dtype: DTypeLike = np.float32,
+) -> QParams:  # fmt: skip
     """The scale and zero point that map the clipping range [α, β] onto the codes of ``bits`` bits.
 
     Symmetric: S = max(|α|, |β|) / (2^(b−1) − 1) and Z = 0. Affine: the range is first widened to hold zero, then

@@ -7,6 +7,7 @@ Jacob et al. 2018, "Quantization and training of neural networks for efficient i
 """
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from course_lib.arguments import choose, float_array, integer_array, real_array, result_array, seed_from
 from course_lib.kernels import elementwise
@@ -29,7 +30,10 @@ _GRAIN = 2**17                          # entries that are worth a thread
 _PAST_CACHES = 2**22                    # bytes of a result from which on it is written past the caches; codes are few
 
 
-def quantize_one(r, scale, zero_point, qmin, qmax, rounding="nearest", u=None):
+def quantize_one(
+    r: float, scale: float, zero_point: int, qmin: int, qmax: int,
+    rounding: Rounding | str = "nearest", u: float | None = None,
+) -> int:
     """The code of one number: divide, clip, round, shift. The definition.
 
     Clipping first gives the same code, since the bounds are whole, and spares ±inf the rounding.
@@ -40,12 +44,15 @@ def quantize_one(r, scale, zero_point, qmin, qmax, rounding="nearest", u=None):
     return round_one(steps, rounding, u) + zero_point
 
 
-def dequantize_one(q, scale, zero_point):
+def dequantize_one(q: int, scale: float, zero_point: int) -> float:
     """The number that a code stands for. The definition."""
     return scale * (q - zero_point)
 
 
-def quantize(x, qparams, *, rounding=Rounding.NEAREST, rng=None, out=None, threads=None):
+def quantize(
+    x: ArrayLike, qparams: QParams, *, rounding: Rounding | str = Rounding.NEAREST,
+    rng: np.random.Generator | None = None, out: np.ndarray | None = None, threads: int | None = None,
+) -> np.ndarray:  # fmt: skip
     """Map real numbers to integer codes, q = clip(round(r / S) + Z, qmin, qmax).
 
     NaN raises; ±inf and anything outside the clipping range saturates; -0.0 and +0.0 share a code; an empty array
@@ -86,7 +93,7 @@ def quantize(x, qparams, *, rounding=Rounding.NEAREST, rng=None, out=None, threa
     return _run(elementwise.quantize_rows, x, qparams, rounding, rng, out, _checked(qparams).code_dtype, threads)
 
 
-def dequantize(codes, qparams):
+def dequantize(codes: np.ndarray, qparams: QParams) -> np.ndarray:
     """Map integer codes back to real numbers, r̂ = S (q − Z).
 
     The zero point gives +0.0; an empty array stays empty.
@@ -122,7 +129,10 @@ def dequantize(codes, qparams):
         return qparams.unrows(scale * steps, codes.shape)
 
 
-def fake_quantize(x, qparams, *, rounding=Rounding.NEAREST, rng=None, out=None, threads=None):
+def fake_quantize(
+    x: ArrayLike, qparams: QParams, *, rounding: Rounding | str = Rounding.NEAREST,
+    rng: np.random.Generator | None = None, out: np.ndarray | None = None, threads: int | None = None,
+) -> np.ndarray:  # fmt: skip
     """Quantize and dequantize at once: ``dequantize(quantize(x))``, to the last bit, without making the codes.
 
     Same edge contract, parameters and errors as :func:`quantize`; ``out`` may be ``x`` itself.
@@ -189,7 +199,7 @@ def _share(kernel, rows, scale, zero_point, group, rest, out, threads):
     return any(nans)
 
 
-def sqnr_db(x, x_hat):
+def sqnr_db(x: ArrayLike, x_hat: ArrayLike) -> float:
     """Signal-to-quantization-noise ratio in decibels, 10 log₁₀(Σ x² / Σ (x − x̂)²).
 
     +inf where x̂ equals x (also where both are empty), -inf where only the signal is zero. NaN and ±inf raise.

@@ -8,6 +8,7 @@ import math
 from enum import Enum
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from course_lib.arguments import choose, real_array, seed_from
 from course_lib.kernels import elementwise
@@ -24,7 +25,9 @@ class Rounding(str, Enum):
     STOCHASTIC = "stochastic"
 
 
-def round_one(x, mode, u=None):
+def round_one(
+    x: float, mode: Rounding | str, u: float | None = None
+) -> float:
     """Round one finite number; ``u``, uniform in [0, 1), decides the stochastic mode. The definition."""
     x = float(x)                                        # exact, and it also takes NumPy's numbers
     if mode == "nearest":
@@ -40,7 +43,9 @@ def round_one(x, mode, u=None):
     raise ValueError(f"unknown rounding mode {mode!r}")
 
 
-def uniform_one(seed, i, dtype=np.float64):
+def uniform_one(
+    seed: int, i: int, dtype: type[np.floating] = np.float64
+) -> np.floating:
     """Element ``i`` of the random stream ``seed``, in [0, 1): SplitMix64 (Steele, Lea, Flood 2014). The definition.
 
     The number depends on ``seed`` and ``i`` alone: an array may be rounded in any order, by any number of threads.
@@ -55,7 +60,10 @@ def uniform_one(seed, i, dtype=np.float64):
     return (z >> (40 if i % 2 else 8)) % 2**24 / 2**24 if single else (z >> 11) / 2**53
 
 
-def round_to_integer(x, rounding=Rounding.NEAREST, *, rng=None, threads=None):
+def round_to_integer(
+    x: ArrayLike, rounding: Rounding | str = Rounding.NEAREST, *, rng: np.random.Generator | None = None,
+    threads: int | None = None,
+) -> np.ndarray:  # fmt: skip
     """Round every entry to a whole number, kept in the dtype of ``x``.
 
     NaN raises; ±inf stays; a zero result is +0.0; an empty array stays empty; whole numbers never change.

@@ -23,7 +23,7 @@ import struct
 import threading
 import zlib
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, Self
 
 import ipywidgets as widgets
 import numpy as np
@@ -37,6 +37,14 @@ SETTLE_S = 0.25  # a heavy panel takes a value for final when it has stood still
 LABEL_WIDTH = "100px"
 
 
+class Control(Protocol):
+    """What ``Panel.controls`` names: anything that makes a widget with a ``value``."""
+
+    def build(self, value: Any) -> tuple[widgets.Widget, widgets.Widget]:
+        """The widget that holds the value, which it starts with, and the row that shows it."""
+        ...
+
+
 @dataclass(frozen=True)
 class Slider:
     """A number between ``low`` and ``high``: a slider linked to a number box that carries the label."""
@@ -47,7 +55,7 @@ class Slider:
     step: float = 1
     hint: str = ""
 
-    def build(self, value):
+    def build(self, value: float) -> tuple[widgets.Widget, widgets.Widget]:
         whole = all(isinstance(number, int) for number in (self.low, self.high, self.step))
         make_box, make_slider = (
             (widgets.BoundedIntText, widgets.IntSlider) if whole else (widgets.BoundedFloatText, widgets.FloatSlider)
@@ -68,10 +76,10 @@ class Choice:
     """One of several named options: a drop-down list. ``options`` maps what the reader sees to the state's value."""
 
     label: str
-    options: dict
+    options: dict[str, Any]
     hint: str = ""
 
-    def build(self, value):
+    def build(self, value: Any) -> tuple[widgets.Widget, widgets.Widget]:
         dropdown = widgets.Dropdown(
             options=list(self.options.items()), value=value, description=self.label, tooltip=self.hint or None,
             style={"description_width": LABEL_WIDTH}, layout=widgets.Layout(width="276px", margin="1px 0"),
@@ -116,7 +124,7 @@ class Panel:
     size = (640, 470)  #: pixels of the picture
     heavy = False  #: True: quick answer while values keep coming, the full one when they stand still
 
-    def __init__(self, **start):
+    def __init__(self, **start: Any):
         self._start = self.State(**start)
         self._lock = threading.RLock()  # JupyterLab may deliver a control's messages on another thread than the cells'
         self._version = 0  # counts changes of the controls
@@ -129,34 +137,34 @@ class Panel:
 
     # -- what a subclass writes ------------------------------------------------------------------------------------
 
-    def controls(self) -> dict:
+    def controls(self) -> dict[str, Control]:
         """The controls, top to bottom: {name of the state's field: Slider or Choice}."""
         raise NotImplementedError
 
-    def compute(self, state, *, quick=False):
+    def compute(self, state: Any, *, quick: bool = False) -> Any:
         """The answer for one state. Pure: no widget, no figure. ``quick`` asks a heavy panel for its subset."""
         raise NotImplementedError
 
-    def build(self, figure) -> None:
+    def build(self, figure: Figure) -> None:
         """Make the axes and every artist, once. Artists that move are ``animated=True``."""
         raise NotImplementedError
 
-    def draw(self, figure, result) -> None:
+    def draw(self, figure: Figure, result: Any) -> None:
         """Update the artists in place."""
         raise NotImplementedError
 
-    def describe(self, result) -> str:
+    def describe(self, result: Any) -> str:
         """The picture in words, with its numbers: its alternative text."""
         raise NotImplementedError
 
     # -- what a reader uses ----------------------------------------------------------------------------------------
 
     @property
-    def state(self):
+    def state(self) -> Any:
         """What the controls say now."""
         return self.State(**{name: widget.value for name, widget in self.widgets.items()})
 
-    def set(self, **values):
+    def set(self, **values: Any) -> Self:
         """Move controls from code; returns the panel. An unknown name or a value out of range is an error."""
         for name, value in values.items():
             if name not in self.widgets:
@@ -167,7 +175,7 @@ class Panel:
                 raise ValueError(f"{name}={value!r} is outside the control's range; it took {widget.value!r}")
         return self
 
-    def reset(self, _=None):
+    def reset(self, _: object = None) -> None:
         """Put every control back to where it started."""
         self.set(**{name: getattr(self._start, name) for name in self.widgets})
 
@@ -177,7 +185,7 @@ class Panel:
         self.refresh()
         return self._drawn
 
-    def refresh(self, *, quick=False) -> None:
+    def refresh(self, *, quick: bool = False) -> None:
         """Compute and draw what the controls say, unless it is on screen already. An error is shown in words."""
         with self._lock:
             version = self._version

@@ -80,7 +80,7 @@ class Toggles:
     count: int
     hint: str = ""
 
-    def build(self, value):
+    def build(self, value: int) -> tuple[widgets.Widget, widgets.Widget]:
         bits = Bits(self.count, value)
         return bits, widgets.VBox([widgets.Label(self.label, tooltip=self.hint or None), bits])
 
@@ -92,7 +92,7 @@ class Entry:
     label: str
     hint: str = ""
 
-    def build(self, value):
+    def build(self, value: str) -> tuple[widgets.Widget, widgets.Widget]:
         box = widgets.Text(
             value=value, description=self.label, tooltip=self.hint or None, continuous_update=False,
             placeholder=self.hint, style={"description_width": LABEL_WIDTH},

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from course_lib import plots
 from course_lib.embeddings import RIM, Geometry, Graph, class_hierarchy, embed, full_tree, reconstruction
 from course_lib.numerics import fake_quantize, qparams_from_range
-from course_lib.panels.base import Choice, Panel, Slider
+from course_lib.panels.base import Choice, Control, Panel, Slider
 
 STEPS, EVERY, QUICK = 300, 10, 40  # QUICK: steps while a slider moves, where the full training is not there yet
 FLOAT = 64
@@ -60,7 +61,7 @@ class EmbeddingPanel(Panel):
     size = (640, 480)
     heavy = True
 
-    def __init__(self, graph=None, **start):
+    def __init__(self, graph: Graph | None = None, **start: object):
         self._graphs = {CLASSES: class_hierarchy(), TREE: full_tree(3, 4)}
         if graph is not None:
             self._graphs[YOURS] = graph
@@ -68,7 +69,7 @@ class EmbeddingPanel(Panel):
         self._trained = {}  # (graph, geometry, dimension) -> (Embedding, scores over training)
         super().__init__(**start)
 
-    def controls(self):
+    def controls(self) -> dict[str, Control]:
         names = {CLASSES: "exceptions", TREE: "full tree", YOURS: "your own"}
         return {
             "which": Choice(
@@ -85,7 +86,7 @@ class EmbeddingPanel(Panel):
 
     # -- compute ---------------------------------------------------------------------------------------------------
 
-    def compute(self, state, *, quick=False):
+    def compute(self, state: EmbeddingState, *, quick: bool = False) -> EmbeddingResult:
         graph = self._graphs[state.which]
         points, score, course, partial = {}, {}, {}, False
         for geometry in Geometry:
@@ -118,7 +119,7 @@ class EmbeddingPanel(Panel):
 
     # -- draw ------------------------------------------------------------------------------------------------------
 
-    def build(self, figure):
+    def build(self, figure: Figure) -> None:
         moving = dict(animated=True)
         self._maps = {}
         for geometry, left in zip(Geometry, (0.01, 0.51)):
@@ -167,7 +168,7 @@ class EmbeddingPanel(Panel):
         }
         self._note = figure.text(0.5, 0.895, "", fontsize=12, ha="center", va="center", **moving)
 
-    def draw(self, figure, result):
+    def draw(self, figure: Figure, result: EmbeddingResult) -> None:
         state, graph = result.state, result.graph
         pairs = np.array(graph.edges)
         for geometry, (edges, nodes, names) in self._maps.items():
@@ -193,7 +194,7 @@ class EmbeddingPanel(Panel):
             self._numbers[geometry].set_text(f"{NAMES[geometry]}: MAP {result.score[geometry]:.3f}")
         self._note.set_text(_note(result))
 
-    def describe(self, result):
+    def describe(self, result: EmbeddingResult) -> str:
         state = result.state
         return (
             f"{len(result.graph.nodes)} nodes in dimension {state.dimension}, {_note(result)}. Mean average precision: "

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from course_lib import plots
 from course_lib.energy import NETWORKS, Estimate, estimate
 from course_lib.measure import time_text
-from course_lib.panels.base import Choice, Panel, Slider
+from course_lib.panels.base import Choice, Control, Panel, Slider
 from course_lib.roofline import Roof, Work
 
 MOST_LAYERS = max(len(layers) for layers in NETWORKS.values())
@@ -66,7 +67,7 @@ class EnergyPanel(Panel):
     )
     size = (640, 520)
 
-    def __init__(self, roofs=None, **start):
+    def __init__(self, roofs: dict[str, Roof] | None = None, **start: object):
         if roofs is not None and "float32" not in roofs:
             has = ", ".join(map(repr, roofs)) or "nothing"
             raise ValueError(f"roofs has {has}; it should have 'float32' at the least")
@@ -76,7 +77,7 @@ class EnergyPanel(Panel):
             self._machine = "this machine"
         super().__init__(**start)
 
-    def controls(self):
+    def controls(self) -> dict[str, Control]:
         return {
             "network": Choice("network", {name: name for name in NETWORKS}),
             "bits": Choice("weight bits", {"32 (float)": 32, "16 (float)": 16, "8": 8, "4": 4, "2": 2, "1": 1}),
@@ -87,7 +88,7 @@ class EnergyPanel(Panel):
 
     # -- compute ---------------------------------------------------------------------------------------------------
 
-    def compute(self, state, *, quick=False):
+    def compute(self, state: EnergyState, *, quick: bool = False) -> EnergyResult:
         layers = NETWORKS[state.network]
         sparsity = state.zeros / 100
         now = estimate(layers, bits=state.bits, batch=state.batch, sparsity=sparsity, index_bits=state.index_bits)
@@ -104,7 +105,7 @@ class EnergyPanel(Panel):
 
     # -- draw ------------------------------------------------------------------------------------------------------
 
-    def build(self, figure):
+    def build(self, figure: Figure) -> None:
         moving = dict(animated=True)
         ax = self._bars = figure.add_axes((0.125, 0.36, 0.345, 0.37))
         ax.set_xscale("log")
@@ -148,7 +149,7 @@ class EnergyPanel(Panel):
         self._tiles = plots.Tiles(figure, 4)
         self._network = None
 
-    def draw(self, figure, result):
+    def draw(self, figure: Figure, result: EnergyResult) -> None:
         self._name_layers(result)
         left = self._bars.get_xlim()[0]
         for place, (old, new) in enumerate(zip(self._old, self._new, strict=True)):
@@ -179,7 +180,7 @@ class EnergyPanel(Panel):
             (_bytes(result.now.stored_bytes), f"in {result.now.level}"),
         )
 
-    def describe(self, result):
+    def describe(self, result: EnergyResult) -> str:
         parts = ", ".join(f"{name} {100 * share:.1f} %" for name, share in result.shares.items())
         return (
             f"Estimated from the picojoule table. {_label(result.state)}: {_joules(result.now.energy_pj)} an image, "

@@ -13,10 +13,11 @@ from typing import NamedTuple
 
 import numpy as np
 from matplotlib.collections import LineCollection, PolyCollection
+from matplotlib.figure import Figure
 
 from course_lib import plots
 from course_lib.numerics import FORMATS, FloatFormat, Neighbours, decode_one
-from course_lib.panels.base import Choice, Panel
+from course_lib.panels.base import Choice, Control, Panel
 from course_lib.panels.controls import Entry, Toggles
 from course_lib.panels.float_words import bit_names, code_of, formula, label, read_number, ten, words
 
@@ -66,7 +67,7 @@ class FloatBitsPanel(Panel):
     )
     size = (640, 520)
 
-    def __init__(self, **start):
+    def __init__(self, **start: object):
         if start.setdefault("format", FloatBitsState.format) not in SHOWN:
             raise ValueError(f"format={start['format']!r} is not one of {', '.join(SHOWN)}")
         format = FORMATS[start["format"]]
@@ -82,7 +83,7 @@ class FloatBitsPanel(Panel):
         for control in ("format", "code", "number"):
             self.widgets[control].observe(getattr(self, f"_{control}_changed"), "value")
 
-    def controls(self):
+    def controls(self) -> dict[str, Control]:
         return {
             "format": Choice("format", {label(FORMATS[name]): name for name in SHOWN}),
             "number": Entry("nearest to", "0.1, 1/3, inf"),
@@ -91,7 +92,7 @@ class FloatBitsPanel(Panel):
 
     # -- one number, said in two ways: as text and as bits ---------------------------------------------------------
 
-    def reset(self, _=None):
+    def reset(self, _: object = None) -> None:
         self.set(format=self._start.format, code=self._start.code)
         self.set(number=self._start.number)
 
@@ -131,7 +132,7 @@ class FloatBitsPanel(Panel):
 
     # -- compute ---------------------------------------------------------------------------------------------------
 
-    def compute(self, state, *, quick=False):
+    def compute(self, state: FloatBitsState, *, quick: bool = False) -> FloatBitsResult:
         format = FORMATS[state.format]
         typed = read_number(state.number) if state.number else None
         if typed is not None:
@@ -152,7 +153,7 @@ class FloatBitsPanel(Panel):
 
     # -- draw ------------------------------------------------------------------------------------------------------
 
-    def build(self, figure):
+    def build(self, figure: Figure) -> None:
         moving = dict(animated=True)
         self._tiles = plots.Tiles(figure, 3)
         ax = figure.add_axes((0.012, 0.565, 0.976, 0.235))
@@ -185,7 +186,7 @@ class FloatBitsPanel(Panel):
         (self._marker,) = ax.plot([], [], "o", color=plots.ERROR, markersize=11, **moving)
         self._format = None  # whose half line is drawn
 
-    def draw(self, figure, result):
+    def draw(self, figure: Figure, result: FloatBitsResult) -> None:
         format, value = result.format, result.value
         self._tiles.set(
             f"{label(format)}, bit pattern {result.state.code} of {2**format.bits}",
@@ -273,7 +274,7 @@ class FloatBitsPanel(Panel):
         lowest, largest, room = self._span
         return math.log10(size) if 0 < size < math.inf else lowest - 1.4 * room if size == 0 else largest + 1.4 * room
 
-    def describe(self, result):
+    def describe(self, result: FloatBitsResult) -> str:
         format = result.format
         near = ""
         if result.neighbours:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from course_lib import plots
 from course_lib.coding import (
@@ -24,7 +25,7 @@ from course_lib.coding import (
 )
 from course_lib.coding.images import checked_image
 from course_lib.data import PHOTOS, photo
-from course_lib.panels.base import Choice, Panel, Slider
+from course_lib.panels.base import Choice, Control, Panel, Slider
 
 YOURS = "yours"
 FACTORS = (1, 2, 4, 8, 16, 32, 64)
@@ -79,7 +80,7 @@ class ImagesPanel(Panel):
     )
     size = (640, 490)
 
-    def __init__(self, image=None, **start):
+    def __init__(self, image: np.ndarray | None = None, **start: object):
         self._pictures = {name: photo(name) for name in PHOTOS}
         if image is not None:
             image = checked_image(image) if isinstance(image, (np.ndarray, list)) else read_image(image)
@@ -89,7 +90,7 @@ class ImagesPanel(Panel):
         self._shrunk = {}
         super().__init__(**start)
 
-    def controls(self):
+    def controls(self) -> dict[str, Control]:
         names = {"china": "a temple", "flower": "a flower", YOURS: "your own"}
         return {
             "picture": Choice("picture", {names[key]: key for key in self._pictures}),
@@ -104,7 +105,7 @@ class ImagesPanel(Panel):
             "down": Slider("block y, %", 0, 100, hint="where the enlarged block lies, from the top"),
         }
 
-    def compute(self, state, *, quick=False):
+    def compute(self, state: ImagesState, *, quick: bool = False) -> ImagesResult:
         original, png = self._at(state.picture, state.factor)
         file = jpeg_bytes(original, state.quality, subsampling=state.subsampling)
         decoded = read_image(file)
@@ -125,7 +126,7 @@ class ImagesPanel(Panel):
 
     # -- draw ------------------------------------------------------------------------------------------------------
 
-    def build(self, figure):
+    def build(self, figure: Figure) -> None:
         moving = dict(animated=True)
         self._whole = _bare(figure.add_axes((0.0, 0.385, 0.605, 0.47)))
         self._picture = self._whole.imshow(np.zeros((2, 3, 3), np.uint8), **moving)
@@ -167,7 +168,7 @@ class ImagesPanel(Panel):
         )
         self._line = figure.text(0.0, 0.9, "", fontsize=12, va="center", **moving)
 
-    def draw(self, figure, result):
+    def draw(self, figure: Figure, result: ImagesResult) -> None:
         height, width = result.original.shape[:2]
         _show(self._picture, result.decoded)
         row, column = result.corner
@@ -192,7 +193,7 @@ class ImagesPanel(Panel):
             f"{100 * result.zeros:.0f} % of the codes are zero"
         )
 
-    def describe(self, result):
+    def describe(self, result: ImagesResult) -> str:
         height, width = result.original.shape[:2]
         return (
             f"The {result.state.picture} photograph, {width} × {height} pixels, "

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from matplotlib.figure import Figure
+from torch import nn
 
 from course_lib import data, nets, plots, ptq, quantized
 from course_lib.measure import Accuracy, accuracy
 from course_lib.numerics import Calibration, Granularity
-from course_lib.panels.base import Choice, Panel, Slider
+from course_lib.panels.base import Choice, Control, Panel, Slider
 
 QUICK = 1000  # test images while a control moves; all of them when it rests
 CALIBRATION = 512  # training images that choose the activations' ranges
@@ -66,7 +68,7 @@ class PTQPanel(Panel):
     size = (640, 520)
     heavy = True
 
-    def __init__(self, dataset=None, model=None, **start):
+    def __init__(self, dataset: data.Dataset | None = None, model: nn.Module | None = None, **start: object):
         dataset = data.load() if dataset is None else dataset
         self._model = nets.trained("lenet_300_100", dataset) if model is None else model
         self._x, self._labels = dataset.test_x(), dataset.test_y()
@@ -76,7 +78,7 @@ class PTQPanel(Panel):
         self._trail = {}  # what was tried since the last reset: {state: (kB, per cent wrong)}
         super().__init__(**start)
 
-    def controls(self):
+    def controls(self) -> dict[str, Control]:
         return {
             "weight_bits": Slider("weight bits", 2, 8),
             "activation_bits": Choice("activation bits", {"float": None, **{f"{b}": b for b in range(8, 1, -1)}}),
@@ -90,13 +92,13 @@ class PTQPanel(Panel):
             }),
         }  # fmt: skip
 
-    def reset(self, _=None):
+    def reset(self, _: object = None) -> None:
         self._trail.clear()
         super().reset()
 
     # -- compute ---------------------------------------------------------------------------------------------------
 
-    def compute(self, state, *, quick=False):
+    def compute(self, state: PTQState, *, quick: bool = False) -> PTQResult:
         quantized = ptq.quantize_model(
             self._model, self._recorded, weight_bits=state.weight_bits, activation_bits=state.activation_bits,
             weight_calibration=state.calibration, activation_calibration=state.calibration,
@@ -114,7 +116,7 @@ class PTQPanel(Panel):
 
     # -- draw ------------------------------------------------------------------------------------------------------
 
-    def build(self, figure):
+    def build(self, figure: Figure) -> None:
         grid = figure.add_gridspec(1, 2, width_ratios=(1, 1.05), left=0.115, right=0.985, top=0.735, bottom=0.105,
                                    wspace=0.14)  # fmt: skip
         moving = dict(animated=True)
@@ -148,7 +150,7 @@ class PTQPanel(Panel):
         ax.set(xlim=(0, COLUMNS * PIXELS), ylim=(ROWS * step, 0))
         self._tiles = plots.Tiles(figure, 4)
 
-    def draw(self, figure, result):
+    def draw(self, figure: Figure, result: PTQResult) -> None:
         here = (result.size / 1e3, np.clip(100 * (1 - result.accuracy.value), *WRONG))
         if result.all_images:
             self._trail[result.state] = here
@@ -171,7 +173,7 @@ class PTQPanel(Panel):
             (f"{len(result.flipped)}", f"flipped of {'' if result.all_images else 'first '}{result.images}"),
         )
 
-    def describe(self, result):
+    def describe(self, result: PTQResult) -> str:
         pairs = [f"{label} taken for {said}" for label, said in zip(result.labels[:3], result.said[:3], strict=True)]
         examples = f" (for example a {', a '.join(pairs)})" if pairs else ""
         images = f"on {'all' if result.all_images else 'the first'} {result.images} test images"

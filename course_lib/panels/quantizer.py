@@ -6,9 +6,11 @@ It runs the course's own quantizer (``course_lib.numerics``) on a weight matrix,
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 
 from course_lib import plots
 from course_lib.arguments import finite_array
@@ -22,7 +24,7 @@ from course_lib.numerics import (
     qparams_from_range,
     sqnr_db,
 )
-from course_lib.panels.base import Choice, Panel, Slider
+from course_lib.panels.base import Choice, Control, Panel, Slider
 
 GROUP = 32  # weights that share a scale under "per group"
 FEWEST_BITS = {Scheme.SYMMETRIC.value: 2, Scheme.AFFINE.value: 1}
@@ -98,7 +100,7 @@ class QuantizerPanel(Panel):
     )
     size = (640, 520)
 
-    def __init__(self, x=None, **start):
+    def __init__(self, x: ArrayLike | None = None, **start: object):
         self._data = {WEIGHTS: example_weights(), ACTIVATIONS: example_activations()}
         if x is not None:
             x = np.asarray(x)
@@ -116,11 +118,11 @@ class QuantizerPanel(Panel):
         """The slider of bits begins where the scheme does; from 1 bit, a change to symmetric moves it to 2."""
         self.widgets["bits"].min = FEWEST_BITS[self.widgets["scheme"].value]
 
-    def set(self, **values):
+    def set(self, **values: object) -> Self:
         """As every panel's, the scheme first: which bits there are depends on it."""
         return super().set(**dict(sorted(values.items(), key=lambda item: item[0] != "scheme")))
 
-    def controls(self):
+    def controls(self) -> dict[str, Control]:
         names = {WEIGHTS: "weights, 16 channels", ACTIVATIONS: "activations after a ReLU", YOURS: "your own array"}
         channels = max(len(x) for x in self._data.values())
         return {
@@ -142,7 +144,7 @@ class QuantizerPanel(Panel):
 
     # -- compute ---------------------------------------------------------------------------------------------------
 
-    def compute(self, state, *, quick=False):
+    def compute(self, state: QuantizerState, *, quick: bool = False) -> QuantizerResult:
         x = finite_array(self._data[state.data])
         channel = min(state.channel, len(x)) - 1
         granularity, group_size = Granularity(state.granularity), None
@@ -173,7 +175,7 @@ class QuantizerPanel(Panel):
 
     # -- draw ------------------------------------------------------------------------------------------------------
 
-    def build(self, figure):
+    def build(self, figure: Figure) -> None:
         grid = figure.add_gridspec(2, 2, height_ratios=(1.2, 1), left=0.115, right=0.975, top=0.735, bottom=0.105,
                                    hspace=0.75, wspace=0.26)
         self._stairs, self._histogram = (figure.add_subplot(grid[0, column]) for column in (0, 1))
@@ -221,7 +223,7 @@ class QuantizerPanel(Panel):
 
         self._tiles = plots.Tiles(figure, 4)
 
-    def draw(self, figure, result):
+    def draw(self, figure: Figure, result: QuantizerResult) -> None:
         state, shown, x = result.state, result.shown, result.x
         largest = float(result.r[-1]) / REACH
         self._steps.set_data(result.r / largest, result.r_hat / largest)
@@ -250,7 +252,7 @@ class QuantizerPanel(Panel):
             (f"{result.bits_per_value:.3g}", "bits a value"),
         )
 
-    def describe(self, result):
+    def describe(self, result: QuantizerResult) -> str:
         state, shown = result.state, result.shown
         channel = min(state.channel, len(result.x))
         return (

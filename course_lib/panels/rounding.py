@@ -11,10 +11,11 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from course_lib import plots
 from course_lib.numerics import FORMATS, FixedPoint, Rounding, gradient_descent_in, round_in
-from course_lib.panels.base import Choice, Panel, Slider
+from course_lib.panels.base import Choice, Control, Panel, Slider
 
 TARGET = 1024.0
 RUNS = 100  # of stochastic rounding
@@ -81,7 +82,7 @@ class RoundingPanel(Panel):
     )
     size = (640, 520)
 
-    def controls(self):
+    def controls(self) -> dict[str, Control]:
         return {
             "format": Choice("format", {label: key for key, label in NAMES.items()}),
             "rounding": Choice("rounding", {mode.value.replace("_", " "): mode.value for mode in Rounding}),
@@ -92,7 +93,7 @@ class RoundingPanel(Panel):
 
     # -- compute ---------------------------------------------------------------------------------------------------
 
-    def compute(self, state, *, quick=False):
+    def compute(self, state: RoundingState, *, quick: bool = False) -> RoundingResult:
         grid, rounding = GRIDS[state.format], Rounding(state.rounding)
         runs = RUNS if rounding is Rounding.STOCHASTIC else 1
         path = gradient_descent_in(gradient, np.full(runs, float(state.start)), state.lr, state.steps, grid,
@@ -109,7 +110,7 @@ class RoundingPanel(Panel):
 
     # -- draw ------------------------------------------------------------------------------------------------------
 
-    def build(self, figure):
+    def build(self, figure: Figure) -> None:
         self._path = figure.add_axes((0.115, 0.40, 0.865, 0.375))
         self._sum = figure.add_axes((0.115, 0.095, 0.865, 0.20))
         moving = dict(animated=True)
@@ -136,7 +137,7 @@ class RoundingPanel(Panel):
         self._tiles = plots.Tiles(figure, 4)
         self._limits = None
 
-    def draw(self, figure, result):
+    def draw(self, figure: Figure, result: RoundingResult) -> None:
         state, steps = result.state, np.arange(result.state.steps + 1.0)
         reach = _nice(np.abs(result.added[:, :SHOWN]).max())
         if self._limits != (state.steps, reach):
@@ -163,7 +164,7 @@ class RoundingPanel(Panel):
             (f"{result.wanted / result.gap:.2f}", "of a gap: next step"),
         )
 
-    def describe(self, result):
+    def describe(self, result: RoundingResult) -> str:
         state, runs = result.state, result.path.shape[1]
         last = float(result.path[-1, 0])
         many = f", mean of {runs} runs" if runs > 1 else ""

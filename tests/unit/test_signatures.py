@@ -13,10 +13,9 @@ import course_lib
 
 # Rooms and files whose signatures are not written yet. Whoever writes them takes the line away: a test says when.
 NOT_YET = (
-    *("bench", "kernels", "machine", "nets", "ptq", "qat", "quantized", "products", "roofline", "mixed", "structured"),
-    *("numerics", "coding", "data", "measure", "energy", "sweep", "installation", "embeddings", "plots", "panels"),
-    "check",
-)
+    "bench", "kernels", "machine", "mixed", "nets", "numerics.clustering", "products", "ptq", "qat", "quantized",
+    "roofline", "structured",
+)  # fmt: skip
 ROOMS = [name for name in course_lib.__all__ if isinstance(getattr(course_lib, name), ModuleType)]
 
 
@@ -46,8 +45,9 @@ def functions(name, thing):
     if not inspect.isclass(thing):
         yield name, function_in(thing), False
         return
+    fields = getattr(thing, "__dataclass_fields__", {})  # a default that is a function is no method
     for method, value in vars(thing).items():
-        if method == "__init__" or not method.startswith("_") and not inspect.isclass(value):
+        if method == "__init__" or not method.startswith("_") and method not in fields:
             yield f"{name}.{method}", function_in(value), not isinstance(value, staticmethod)
 
 

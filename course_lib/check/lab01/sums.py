@@ -16,7 +16,7 @@ class RoundTo:
     t: int
 
     @property
-    def words(self):
+    def words(self) -> str:
         return f"rounds to {self.t} significant bits"
 
     def __call__(self, x):
