@@ -6,6 +6,7 @@
     start        copy a lab into work/, to work on it; never overwrites           start lab04
     test         run every test, or those that the arguments select              test tests/unit -k rounding
     check        lint, and the fast tests: about a minute
+    fuzz         try the property tests with other examples every time            fuzz MINUTES=5
     bench        time our kernels against other libraries; all, or one row        bench "XNOR product, batch 1"
     execute      run notebooks again and save them with their outputs            execute notebooks/05_*.ipynb
     exercises    generate exercises/ from solutions/
@@ -647,14 +648,22 @@ def check(arguments, settings):
     return run([python_of(VENV_TEST), ROOT / "tests" / "run.py", "fast"] + arguments) or linted
 
 
+def fuzz(arguments, settings):
+    minutes = settings.get("MINUTES") or "5"
+    if not re.match(r"\d*\.?\d+$", minutes) or not float(minutes):
+        raise Problem("MINUTES=%s is no time: give the minutes that fuzzing may take, for example MINUTES=5." % minutes)
+    set_up_tests()
+    return run([python_of(VENV_TEST), ROOT / "tests" / "run.py", "fuzz", minutes] + arguments)
+
+
 JOBS = {
-    "lab": lab, "start": start_job, "test": test, "check": check, "bench": bench, "execute": execute,
+    "lab": lab, "start": start_job, "test": test, "check": check, "fuzz": fuzz, "bench": bench, "execute": execute,
     "exercises": exercises, "grade": grade, "formgrader": formgrader, "slides": slides,
     "clean-cache": clean_cache, "setup": setup_job,
 }  # fmt: skip
 
 
-SETTINGS = ("PORT", "LAB_ARGS", "LAB", "TARGET", "SUBMISSIONS", "LIMIT")
+SETTINGS = ("PORT", "LAB_ARGS", "LAB", "TARGET", "SUBMISSIONS", "LIMIT", "MINUTES")
 
 
 def usage():

@@ -1,8 +1,10 @@
 """What all tests share: settings of hypothesis, and a browser that is asked for must be there."""
 
 import os
+import random
 import shutil
 import tempfile
+import time
 from pathlib import Path
 
 import hypothesis
@@ -11,6 +13,13 @@ import pytest
 # No deadline: the first call of a kernel may compile it. Derandomised: the same examples for everyone, every time.
 hypothesis.settings.register_profile("course", deadline=None, derandomize=True, print_blob=True)
 hypothesis.settings.load_profile("course")
+# What "course.py fuzz" chooses: other examples every time, more of them, and those that once failed first.
+hypothesis.settings.register_profile(
+    "fuzz", parent=hypothesis.settings.get_profile("default"), deadline=None, max_examples=1000, print_blob=True,
+    derandomize=False,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],  # a busy machine is no mistake of ours
+)  # fmt: skip
+FUZZ_UNTIL = "COURSE_FUZZ_UNTIL"  # the time (of time.time) from which on no property is begun
 NOBODY = 65534  # the user whom every system has, and who owns nothing
 
 
@@ -31,6 +40,17 @@ def mnist():
     if dataset.name != "mnist":
         pytest.skip(f"needs MNIST, and cl.data.load() gave {dataset.name}")
     return dataset
+
+
+def pytest_collection_modifyitems(config, items):
+    """A short fuzz begins with other properties every time: the seed of the round shuffles them."""
+    if os.environ.get(FUZZ_UNTIL):
+        random.Random(config.getoption("--hypothesis-seed")).shuffle(items)
+
+
+def pytest_runtest_setup(item):
+    if time.time() > float(os.environ.get(FUZZ_UNTIL) or "inf"):
+        pytest.skip("the time for fuzzing was over")
 
 
 def browser_required():

@@ -1,13 +1,16 @@
 """Run the tests in phases and close with one summary.   python course.py test [another-processor] [pytest's arguments]
 
 Without arguments everything runs; with arguments, what they select. First may stand "fast", the tests of course.py
-check, or "another-processor": the unit tests of products, nets and calibration as a processor without vector
-instructions would run them. Runs in .venv-test, which course.py sets up.
+check; "fuzz" and a number of minutes, the property tests with other examples every time (course.py fuzz); or
+"another-processor": the unit tests of products, nets and calibration as a processor without vector instructions would
+run them. Runs in .venv-test, which course.py sets up.
 """
 
 import heapq
 import os
 import platform
+import secrets
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -30,6 +33,7 @@ PHASES = (
 )
 ANOTHER = "another-processor"
 FAST = "fast"
+FUZZ = "fuzz"
 # what takes a subprocess, a compiler, a training or a second of patience for each test is left to the whole run
 FAST_PLACES = (
     *(f"tests/unit/{room}" for room in ("numerics", "coding", "data", "panels", "structured", "teaching")),
@@ -60,18 +64,21 @@ class Result:
     skipped: int = 0
     skip_reasons: list = field(default_factory=list)
     times: list = field(default_factory=list)  # (seconds, name) of each test
+    failures: list = field(default_factory=list)  # (module, name) of each test that failed
 
 
 def read_report(path, title, seconds):
     """The Result in a JUnit file."""
     cases = list(ElementTree.parse(path).iter("testcase"))
-    failed = sum(case.find("failure") is not None or case.find("error") is not None for case in cases)
+    failed = [case for case in cases if case.find("failure") is not None or case.find("error") is not None]
     skipped = [(case, case.find("skipped").get("message", "")) for case in cases if case.find("skipped") is not None]
     # nbval gives no reason of its own for a cell with the tag nbval-skip
     unnamed = "cell with the tag nbval-skip in {}"
     reasons = [unnamed.format(case.get("classname")) if why == "Skipped" else why for case, why in skipped]
     times = [(float(case.get("time", 0)), f"{case.get('classname')} {case.get('name')}") for case in cases]
-    return Result(title, seconds, len(cases) - failed - len(reasons), failed, len(reasons), reasons, times)
+    failures = [(case.get("classname"), case.get("name")) for case in failed]
+    passed = len(cases) - len(failed) - len(reasons)
+    return Result(title, seconds, passed, len(failed), len(reasons), reasons, times, failures)
 
 
 def run(command, env):
@@ -147,6 +154,27 @@ def run_another_processor(env, arguments, aside):
     return results
 
 
+def run_fuzz(env, minutes, arguments):
+    """Rounds of the property tests, each with a seed of its own, until the minutes are over or one has failed."""
+    end, results = time.time() + 60 * minutes, []
+    given = [str(path.relative_to(ROOT)) for path in sorted(ROOT.glob("tests/**/test_*.py"))
+             if "from hypothesis import given" in path.read_text(encoding="utf-8")]  # fmt: skip
+    while time.time() < end:
+        seed = secrets.randbelow(2**32)
+        options = ["-m", "hypothesis", "--hypothesis-profile=fuzz", f"--hypothesis-seed={seed}"]
+        title = f"round {len(results) + 1}, seed {seed}"
+        chosen = [*PARALLEL[:1], *options, *(arguments or given)]
+        results.append(run_phase(title, chosen, env | {"COURSE_FUZZ_UNTIL": str(end)}))
+        if results[-1].failed or not results[-1].passed:
+            break
+    for module, name in results[-1].failures:
+        path = str(module).replace(".", "/") + ".py"
+        places = [f"{path}::{name}"] if (ROOT / path).exists() else [*arguments, "-k", name]
+        command = shlex.join([*places, *options, "--numprocesses=0"])
+        say(f"\nTo repeat what failed above:\n  python course.py test {command}")
+    return results
+
+
 def tree_state():
     """What git sees as changed; nothing where there is no git, or no clone."""
     command = ["git", "status", "--porcelain", "--untracked-files=all"]
@@ -179,6 +207,8 @@ def main(arguments):
         env = {**jupyter_env(aside), "OMP_NUM_THREADS": "1", "COURSE_THREADS": "1"}  # for each worker
         if arguments[:1] == [FAST]:
             results = [run_phase(FAST, [*PARALLEL, *FAST_PLACES, *arguments[1:]], env)]
+        elif arguments[:1] == [FUZZ]:
+            results = run_fuzz(env, float(arguments[1]), arguments[2:])
         elif arguments[:1] == [ANOTHER]:
             results = run_another_processor(env, arguments[1:], aside)
         else:

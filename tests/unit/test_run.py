@@ -3,6 +3,7 @@
 import json
 import os
 import runpy
+import shlex
 import shutil
 import subprocess
 import sys
@@ -68,6 +69,50 @@ def test_summary_ends_with_the_totals_alone_on_their_line():
     assert lines[-1] == "13 passed, 1 failed, 2 skipped"
     assert lines[-2] == "total time: 1 min 40 s"
     assert "skipped (2): why" in lines
+
+
+PROPERTY = """
+from hypothesis import given, strategies
+
+@given(strategies.integers(0, 2**40))
+def test_small(x):
+    with open({seen!r}, "a") as seen:
+        seen.write(f"{{x}} ")
+    assert x < {limit}
+"""
+
+
+def planted(folder, limit):
+    """A property that holds below ``limit``, and the file to which it writes every example."""
+    shutil.copy(Path(__file__).parent.parent / "conftest.py", folder)
+    (folder / "test_planted.py").write_text(PROPERTY.format(seen=str(folder / "seen"), limit=limit))
+    return [str(folder), "-p", "no:cacheprovider", "--numprocesses=0"], folder / "seen"
+
+
+def test_fuzzing_shows_the_example_that_fails_and_how_to_repeat_it(tmp_path, capfd):
+    arguments, seen = planted(tmp_path, limit=1000)
+
+    def tried(run, *given):
+        """The large examples that a run tried; what it had kept of earlier failures was of no use to it."""
+        storage = tmp_path / f"storage{len(list(tmp_path.iterdir()))}"
+        (result,) = run(env(tmp_path) | {"HYPOTHESIS_STORAGE_DIRECTORY": str(storage)}, *given)
+        assert result.failed == 1 and result.failures[0][1] == "test_small"
+        large = {int(x) for x in seen.read_text().split() if int(x) > 2**20}
+        seen.unlink()
+        return large
+
+    first = tried(RUN["run_fuzz"], 5, arguments)
+    said = capfd.readouterr().out
+    assert "x=1000," in said and "@reproduce_failure" in said
+    repeat = shlex.split(said.split("python course.py test ")[1].splitlines()[0])
+    assert first and tried(lambda place: [RUN["run_phase"]("again", repeat, place)]) == first
+    assert not tried(RUN["run_fuzz"], 5, arguments) & first, "another round takes other examples"
+
+
+def test_fuzzing_stops_when_told(tmp_path):
+    arguments, _ = planted(tmp_path, limit=2**41)
+    result, = RUN["run_fuzz"](env(tmp_path), 1e-3, arguments)
+    assert (result.passed, result.failed, result.skip_reasons) == (0, 0, ["the time for fuzzing was over"])
 
 
 FALLBACK = """
