@@ -12,11 +12,21 @@ def choose(kind, value, name):
         raise ValueError(f"{name}={value!r} is not one of {right}") from None
 
 
-def whole_number(value, name, low, high):
-    """``value`` as an int, if it is a whole number from ``low`` to ``high``."""
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)) or not low <= value <= high:
-        raise ValueError(f"{name}={value!r} must be a whole number from {low} to {high}")
-    return int(value)
+def whole_number(value: object, name: str, low: int | None = None, high: int | None = None) -> int:
+    """``value`` as Python's int, if it is a whole number of any kind, from ``low`` to ``high`` where they are given."""
+    whole = isinstance(value, (int, np.integer)) and not isinstance(value, (bool, np.bool_))
+    if whole and (low is None or low <= value) and (high is None or value <= high):
+        return int(value)
+    right = "" if low is None and high is None else f", {low} or more" if high is None else f" from {low} to {high}"
+    raise ValueError(f"{name}={value!r} must be a whole number{right}")
+
+
+def not_negative(value: object, name: str) -> float:
+    """``value`` as Python's float, if it is a number from 0 that is finite."""
+    number = isinstance(value, (int, float, np.number)) and not isinstance(value, (bool, np.bool_, np.complexfloating))
+    if not number or not 0 <= value < np.inf:
+        raise ValueError(f"{name}={value!r} must be a number, 0 or more, and finite")
+    return float(value)
 
 
 def as_array(x, name="x"):

@@ -15,8 +15,9 @@ from typing import NamedTuple
 import numpy as np
 from tqdm.auto import tqdm
 
+from course_lib.arguments import not_negative, whole_number
 from course_lib.measure import accuracy
-from course_lib.nets.inputs import not_negative, refuse_integers, whole
+from course_lib.nets.inputs import refuse_integers
 from course_lib.nets.threads import one_thread
 from course_lib.numerics import Rounding, to_fixed
 
@@ -98,16 +99,12 @@ def train_fixed_point(dataset, fixed, *, rounding=Rounding.NEAREST, update_round
         width is below 1.
     """
     labels = dataset.train_y()
-    epochs, batch_size, seed = whole(epochs, "epochs"), whole(batch_size, "batch_size"), whole(seed, "seed")
+    epochs, seed = whole_number(epochs, "epochs", 0), whole_number(seed, "seed", 0)
+    batch_size = whole_number(batch_size, "batch_size", 1, len(labels))
     lr = not_negative(lr, "lr")
-    if not isinstance(hidden, (tuple, list)) or any(whole(width, "a width of hidden") < 1 for width in hidden):
+    if not isinstance(hidden, (tuple, list)):
         raise ValueError(f"hidden is {hidden!r}; it should be a tuple of widths, each 1 or more")
-    if seed < 0:
-        raise ValueError(f"seed is {seed}; it should be 0 or more")
-    if not 1 <= batch_size <= len(labels):
-        raise ValueError(f"batch_size is {batch_size}; it should be from 1 to {len(labels)}, the number of images")
-    if epochs < 0:
-        raise ValueError(f"epochs is {epochs}; it should be 0 or more")
+    hidden = tuple(whole_number(width, "a width of hidden", 1) for width in hidden)
     rng, coin = (np.random.default_rng(stream) for stream in np.random.SeedSequence(seed).spawn(2))
 
     def keep_by(mode):

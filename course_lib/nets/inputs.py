@@ -3,7 +3,7 @@
 import numpy as np
 
 
-def as_images(x, name="x"):
+def as_images(x: object, name: str = "x") -> np.ndarray:
     """``x`` as a float32 array in C order and the machine's byte order, which torch can share and nobody else reads.
 
     Parameters
@@ -43,26 +43,12 @@ def as_images(x, name="x"):
         return np.require(x, np.float32, ["C", "W"])
 
 
-def refuse_integers(x, name="x"):
+def refuse_integers(x: np.ndarray, name: str = "x") -> None:
     """Bytes come as they are or divided by 255, and only the maker of a network knows which it wants."""
     if x.dtype.kind in "iub":
         raise ValueError(f"{name} has dtype {x.dtype}; it should be float32, in the unit that the network was trained "
                          f"on: {name}.astype(np.float32) / 255 for pixels from 0 to 1, as the course has them, or "
                          f"{name}.astype(np.float32) as they are")
-
-
-def whole(value, name):
-    """``value`` as Python's int, if it is a whole number of any kind."""
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
-        raise ValueError(f"{name} is {value!r}; it should be a whole number")
-    return int(value)
-
-
-def not_negative(value, name):
-    """``value`` as Python's float, if it is a number from 0 that is finite."""
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.number)) or not 0 <= value < np.inf:
-        raise ValueError(f"{name} is {value!r}; it should be a number, 0 or more")
-    return float(value)
 
 
 def _plain(x):
@@ -75,7 +61,7 @@ def _plain(x):
     return (x.float() if x.is_floating_point() else x).numpy()
 
 
-def channel_hint(shape, channels, name="x"):
+def channel_hint(shape: tuple[int, ...], channels: int, name: str = "x") -> str:
     """What to do about images of a shape that a network of ``channels`` channels cannot take: words to append."""
     if channels == 1 and len(shape) == 3:
         return f"; {name}[:, None] puts the axis of the channel in"

@@ -1,4 +1,4 @@
-"""Train a small network, seeded; predict and evaluate with any of its forms.
+"""Train a small network, seeded: one loop, in which loss, optimizer, schedule and the rest can each be replaced.
 
 Adam with decoupled weight decay, the learning rate on half a cosine after a short rise. Batches are cut here, from one
 permutation an epoch: the data sets fit in memory, and worker processes would only add time and randomness.
@@ -6,8 +6,7 @@ permutation an epoch: the data sets fit in memory, and worker processes would on
 References: Kingma & Ba 2015 (Adam); Loshchilov & Hutter 2019 (AdamW); Loshchilov & Hutter 2017 (cosine).
 """
 
-import math
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -15,35 +14,77 @@ import torch
 from torch.nn.functional import cross_entropy
 from tqdm.auto import tqdm
 
-from course_lib import measure
-from course_lib.arguments import whole_number
-from course_lib.nets.inputs import as_images, not_negative, whole
+from course_lib.arguments import not_negative, whole_number
+from course_lib.data import Dataset
+from course_lib.nets.evaluation import evaluating
+from course_lib.nets.inputs import as_images
+from course_lib.nets.schedules import share_of
 from course_lib.nets.threads import one_thread
 
-__all__ = ["TrainingLog", "evaluate", "evaluating", "predict", "train"]
+__all__ = ["Reading", "TrainingLog", "adamw", "classification_loss", "train"]
 
-WARM_UP = 0.1  # share of the steps over which the learning rate rises
-SINGLE = torch.empty(0, dtype=torch.float32, device="cpu")  # what a module without weights is given its images like
+AT_ONCE = 1000  # validation images
+
+
+class Reading(NamedTuple):
+    """The network on the validation images after ``step`` steps: mean cross entropy and accuracy (fraction)."""
+
+    step: int
+    loss: float
+    accuracy: float
 
 
 class TrainingLog(NamedTuple):
-    """What training saw: the mean loss and the accuracy (fraction) on the training batches, one number an epoch."""
+    """What training saw: the mean loss and the accuracy (fraction) on the training batches, one number an epoch.
 
-    loss: list
-    accuracy: list
+    ``validation`` is a list of ``Reading``, empty without validation images.
+    """
+
+    loss: list[float]
+    accuracy: list[float]
+    validation: list[Reading]
+
+
+def classification_loss(logits: torch.Tensor, labels: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
+    """The loss of ``train`` where none is given: cross entropy, the mean over the batch. ``chosen`` is not needed."""
+    return cross_entropy(logits, labels)
+
+
+def adamw(groups: list[dict]) -> torch.optim.Optimizer:
+    """The optimizer of ``train`` where none is given."""
+    return torch.optim.AdamW(groups, fused=True)
 
 
 @one_thread()
 @torch.inference_mode(False)
 @torch.enable_grad()
-def train(model, dataset, *, epochs, batch_size=128, lr=2e-3, weight_decay=0.0, seed=0, progress=True,
-          before_epoch=None, label="training"):
+def train(
+    model: torch.nn.Module,
+    dataset: Dataset,
+    *,
+    epochs: int,
+    batch_size: int = 128,
+    lr: float = 2e-3,
+    weight_decay: float = 0.0,
+    seed: int = 0,
+    loss: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor] = classification_loss,
+    optimizer: Callable[[list[dict]], torch.optim.Optimizer] = adamw,
+    groups: Iterable[dict] | None = None,
+    schedule: str | Callable[[int, int], float] = "cosine",
+    augment: Callable[[torch.Tensor, torch.Generator], torch.Tensor] | None = None,
+    before_epoch: Callable[[int], None] | None = None,
+    after_step: Callable[[int], None] | None = None,
+    validation: int | tuple | None = None,
+    validate_every: int | None = None,
+    progress: bool = True,
+    label: str = "training",
+) -> TrainingLog:
     """Train ``model`` in place to classify the images of ``dataset``.
 
-    The order of the images comes from a generator seeded with ``seed``; torch's global generator is neither read nor
-    changed. It runs on one thread, whatever torch is set to: the same model, data, seed, kind of processor and version
-    of torch give the same weights to the last bit. Images left over after the last whole batch of an epoch are skipped
-    (other ones in each epoch).
+    The order of the images comes from a generator seeded with ``seed``; so does what draws from torch's global
+    generator meanwhile (dropout), which afterwards is as it was. It runs on one thread, whatever torch is set to: the
+    same model, data, seed, kind of processor and version of torch give the same weights to the last bit. Images left
+    over after the last whole batch of an epoch are skipped (other ones in each epoch).
 
     Parameters
     ----------
@@ -55,12 +96,36 @@ def train(model, dataset, *, epochs, batch_size=128, lr=2e-3, weight_decay=0.0, 
     lr : float
         The highest learning rate.
     weight_decay : float
-        Decoupled; applied to the weights and not to the biases.
+        Decoupled in the default optimizer; applied to the weights and not to the biases.
     seed : int
-    progress : bool
-        Show a bar.
+    loss : callable(logits, labels, chosen) -> tensor of one number
+        What is made small. logits: (batch, classes) float32; labels: (batch,) int64; chosen: (batch,) int64, where
+        these images stand in ``dataset.train_images``, by which a teacher's logits can be looked up.
+    optimizer : callable(groups) -> torch.optim.Optimizer
+        ``groups`` is a list of dicts with the keys ``params``, ``lr`` and ``weight_decay``, as torch's optimizers take
+        it: ``torch.optim.SGD`` will do, or ``lambda groups: torch.optim.SGD(groups, momentum=0.9)``.
+    groups : list of dicts, optional
+        The parameters to train, in groups: each with ``params``, and with ``lr`` or ``weight_decay`` where they differ
+        from the arguments of this name. By default all that are not frozen, with decay where they have two axes or
+        more.
+    schedule : {"cosine", "constant"} or callable(step, total) -> share
+        The learning rate of step 0 … total − 1 as a share of ``lr``. Cosine: a straight rise over a tenth of the steps,
+        then half a cosine down to 0.
+    augment : callable(x, generator) -> x, optional
+        Changes the training images, (batch, 1, 28, 28) float32, before the model sees them, and draws what it needs
+        from a generator that comes from ``seed`` and does not touch the order of the images.
     before_epoch : callable(epoch), optional
         Called before each epoch, with its number from 0.
+    after_step : callable(step), optional
+        Called after each step of the optimizer, with its number from 0 and without gradients: to clip weights, or to
+        set pruned ones to zero again, whatever the optimizer remembers of them.
+    validation : int or (x, y), optional
+        The last so many training images, which then are in no batch; or images (n, 1, 28, 28) float32 and their labels
+        (n,). The network is read on them in evaluation mode, which changes nothing in the training.
+    validate_every : int, optional
+        Steps between two readings; the last step is always read. By default once an epoch.
+    progress : bool
+        Show a bar.
     label : str
         The bar's name.
 
@@ -70,44 +135,62 @@ def train(model, dataset, *, epochs, batch_size=128, lr=2e-3, weight_decay=0.0, 
 
     Raises
     ------
+    TypeError
+        ``model`` is no module, or in another dtype; something that should be called cannot be.
     ValueError
-        ``batch_size`` is not between 1 and the number of training images; ``epochs`` is negative.
+        ``batch_size`` is not between 1 and the number of training images; a number is out of its range; nothing is to
+        be trained; the loss is not one number with a gradient.
     """
     if not isinstance(model, torch.nn.Module):
         raise TypeError(f"model is a {type(model).__name__}; it should be an nn.Module (a quantized model is trained "
                         "by train_qat, from the real one)")
     images, labels = torch.from_numpy(dataset.train_images), torch.from_numpy(dataset.train_y())
-    epochs, batch_size, seed = whole(epochs, "epochs"), whole(batch_size, "batch_size"), whole(seed, "seed")
+    epochs, seed = whole_number(epochs, "epochs", 0), whole_number(seed, "seed")
     lr, weight_decay = not_negative(lr, "lr"), not_negative(weight_decay, "weight_decay")
-    if not 1 <= batch_size <= len(labels):
-        raise ValueError(f"batch_size is {batch_size}; it should be from 1 to {len(labels)}, the number of images")
-    if epochs < 0:
-        raise ValueError(f"epochs is {epochs}; it should be 0 or more")
+    _check_callables(loss=loss, optimizer=optimizer, augment=augment, before_epoch=before_epoch, after_step=after_step)
+    share = share_of(schedule)
+    held, count = _validation_images(validation, images, labels)
+    batch_size = whole_number(batch_size, "batch_size", 1, count)  # from 1 to the number of images
+    if validate_every is not None:
+        validate_every = whole_number(validate_every, "validate_every", 1)
+        if held is None:
+            raise ValueError(f"validate_every={validate_every}, and there is nothing to read: pass validation too")
     if epochs:
         _check_parameters(model)
-    steps, highest = len(labels) // batch_size, int(labels.max())
-    generator = torch.Generator("cpu").manual_seed(seed)
+    steps, highest = count // batch_size, int(labels.max())
+    every, total = validate_every or steps, epochs * steps
+    order_of, draws = torch.Generator("cpu").manual_seed(seed), _apart(seed)
     model.to(memory_format=torch.channels_last)  # an order in memory in which convolutions train sooner
-    optimizer = _optimizer(model, lr, weight_decay)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, epochs * steps))
-    log = TrainingLog([], [])
+    optimizer = _optimizer(model, optimizer, groups, lr, weight_decay) if epochs else None
+    rates = [group["lr"] for group in optimizer.param_groups] if epochs else []
+    log, step = TrainingLog([], [], []), 0
     model.train()
-    with tqdm(total=epochs * steps, desc=label, unit="batch", disable=not progress, leave=False) as bar:
+    with (torch.random.fork_rng(devices=[]),
+          tqdm(total=total, desc=label, unit="batch", disable=not progress, leave=False) as bar):
+        torch.manual_seed(seed)
         for epoch in range(epochs):
             if before_epoch is not None:
                 before_epoch(epoch)
             loss_sum, right = torch.zeros((), device="cpu"), torch.zeros((), dtype=torch.int64, device="cpu")
-            order = torch.randperm(len(labels), generator=generator, device="cpu")
+            order = torch.randperm(count, generator=order_of, device="cpu")
             for chosen in order[: steps * batch_size].split(batch_size):
                 x, y = images[chosen][:, None].float().div_(255), labels[chosen]  # (batch, 1, 28, 28), (batch,)
-                logits = _forward(model, x, highest)
-                loss = cross_entropy(logits, y)
+                logits = _forward(model, x if augment is None else _augmented(augment, x, draws), highest)
+                value = _checked_loss(loss(logits, y, chosen))
                 optimizer.zero_grad()
-                loss.backward()
+                value.backward()
+                now = share(step, total)
+                for group, rate in zip(optimizer.param_groups, rates):
+                    group["lr"] = rate * now
                 optimizer.step()
-                schedule.step()
-                loss_sum += loss.detach()
+                if after_step is not None:
+                    with torch.no_grad():
+                        after_step(step)
+                step += 1
+                loss_sum += value.detach()
                 right += (logits.argmax(1) == y).sum()
+                if held is not None and (step % every == 0 or step == total):
+                    log.validation.append(_read(model, step, *held))
                 bar.update()
             log.loss.append(float(loss_sum) / steps)
             log.accuracy.append(int(right) / (steps * batch_size))
@@ -116,85 +199,17 @@ def train(model, dataset, *, epochs, batch_size=128, lr=2e-3, weight_decay=0.0, 
     return log
 
 
-@contextmanager
-def evaluating(model):
-    """In evaluation mode inside, in float32 without autocast; afterwards every part is in the mode it was in."""
-    modes = [(module, module.training) for module in model.modules()]
-    try:
-        model.eval()
-        with torch.autocast("cpu", enabled=False):
-            yield model
-    finally:
-        for module, mode in modes:
-            module.training = mode
+def _apart(seed):
+    """A generator whose numbers have nothing to do with those of ``seed``'s own: a number drawn from it seeds this."""
+    first = torch.randint(2**32, (), generator=torch.Generator("cpu").manual_seed(seed), device="cpu")
+    return torch.Generator("cpu").manual_seed(int(first))
 
 
-def predict(model, x, *, batch_size=1000):
-    """The class of each image: the index of the largest logit, the first one at a tie.
-
-    Parameters
-    ----------
-    model : nn.Module or callable
-        A module gets torch tensors of its weights' dtype, on their device; any other callable (an ``IntegerNet``, a
-        function) gets float32 arrays. Either returns logits (n, classes). It is left in the mode it was in.
-    x : array or tensor of any float dtype, (n, ...)
-        In the unit that the network was trained on. It is not changed.
-    batch_size : int, 1 or more
-        Images at once; it changes memory, not the answer.
-
-    Returns
-    -------
-    ndarray, (n,) int64
-
-    Raises
-    ------
-    TypeError
-        ``model`` cannot be called.
-    ValueError
-        ``x`` has integers, a NaN, or a shape that the model cannot take; ``batch_size`` is not a whole number from 1;
-        the model gives something else than logits, or NaN.
-    """
-    if not callable(model):
-        raise TypeError(f"model is a {type(model).__name__}, which cannot be called; pass a module, a function, "
-                        "or model.simulated() or model.integer_only() of a quantized model")
-    x, batch_size = as_images(x), whole_number(batch_size, "batch_size", 1, 2**31)
-    if np.isnan(x).any():
-        raise ValueError(f"x has {np.count_nonzero(np.isnan(x))} NaN, of which no network makes a class")
-    answers = [_logits(model, x[i : i + batch_size]).argmax(1) for i in range(0, len(x), batch_size)]
-    return np.concatenate(answers).astype(np.int64) if answers else np.empty(0, np.int64)
-
-
-def evaluate(model, x, y, *, batch_size=1000):
-    """The share of the images ``x`` that ``model`` puts in class ``y``, with its standard error (``measure.Accuracy``).
-
-    ``model`` and ``x`` as in ``predict``; ``y`` is (n,) integers.
-    """
-    labels = y.detach().cpu().numpy() if torch.is_tensor(y) else np.asarray(y)
-    return measure.accuracy(predict(model, x, batch_size=batch_size), labels)
-
-
-def _logits(model, x):
-    if isinstance(model, torch.nn.Module):
-        like = next((value for value in model.parameters() if value.is_floating_point()), SINGLE)
-        images = torch.tensor(x, dtype=like.dtype, device=like.device)  # a copy: a layer may work in place
-        with evaluating(model), torch.inference_mode():
-            try:
-                answer = model(images)
-                answer = answer.float().cpu() if torch.is_tensor(answer) else answer
-            except (RuntimeError, IndexError) as error:
-                raise ValueError(f"model cannot run on x of shape {x.shape} (n = {len(x)}): {error}") from error
-    else:
-        answer = model(x)
-    if torch.is_tensor(answer):
-        answer = answer.detach().float().cpu().numpy()
-    logits = answer if isinstance(answer, (tuple, dict)) else np.asarray(answer)
-    numbers = getattr(logits, "dtype", np.dtype(object)).kind in "fiu"
-    if not numbers or logits.ndim != 2 or len(logits) != len(x):
-        gives = f"shape {logits.shape}" if isinstance(logits, np.ndarray) else f"a {type(answer).__name__}"
-        raise ValueError(f"model gives {gives} for {len(x)} images; it should be their logits, ({len(x)}, classes)")
-    if np.isnan(logits).any():
-        raise ValueError("model makes NaN of x, of which no class can be told; look for NaN in its weights")
-    return logits
+def _check_callables(**given):
+    for name, value in given.items():
+        optional = name not in ("loss", "optimizer")
+        if not callable(value) and not (optional and value is None):
+            raise TypeError(f"{name} is {value!r}; it should be a function{', or None' if optional else ''}")
 
 
 def _check_parameters(model):
@@ -205,6 +220,39 @@ def _check_parameters(model):
     if not any(p.requires_grad for p in model.parameters()):
         raise ValueError("every weight of model is frozen (requires_grad is False), or it has none, so there is "
                          "nothing to train: call model.requires_grad_(True), or pass epochs=0")
+
+
+def _validation_images(validation, images, labels):
+    """((x, y) or None, how many of the training images are left to train on)."""
+    count = len(labels)
+    if validation is None:
+        return None, count
+    if isinstance(validation, (tuple, list)):
+        if len(validation) != 2:
+            raise ValueError(f"validation has {len(validation)} parts; it should be images and labels, (x, y), or how "
+                             "many training images to hold out")
+        x, y = as_images(validation[0], "x of validation"), np.asarray(validation[1])
+        if y.dtype.kind not in "iu" or y.shape != x.shape[:1] or not len(y):
+            raise ValueError(f"validation has labels of dtype {y.dtype} and shape {y.shape} for {len(x)} images; they "
+                             f"should be whole numbers, ({len(x)},), at least one")
+        return (torch.from_numpy(x), torch.from_numpy(y.astype(np.int64))), count
+    count -= whole_number(validation, "validation", 1, count - 1)
+    return (images[count:][:, None].float().div_(255), labels[count:]), count
+
+
+def _read(model, step, x, y):
+    with evaluating(model), torch.no_grad():
+        logits = torch.cat([model(part) for part in x.split(AT_ONCE)])
+        return Reading(step, float(cross_entropy(logits, y)), float((logits.argmax(1) == y).double().mean()))
+
+
+def _augmented(augment, x, draws):
+    shape, x = x.shape, augment(x, draws)
+    if not torch.is_tensor(x) or x.shape[0] != shape[0] or x.dtype != torch.float32:
+        gives = f"{x.dtype} {tuple(x.shape)}" if torch.is_tensor(x) else f"a {type(x).__name__}"
+        raise ValueError(f"augment gives {gives}; it should give as many images as it gets, a float32 tensor of shape "
+                         f"{tuple(shape)}")
+    return x
 
 
 def _forward(model, x, highest):
@@ -220,18 +268,22 @@ def _forward(model, x, highest):
     return logits
 
 
-def _optimizer(model, lr, weight_decay):
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=lr, fused=True)
+def _checked_loss(value):
+    if not torch.is_tensor(value) or value.ndim or not value.requires_grad:
+        gives = f"a tensor of shape {tuple(value.shape)}" if torch.is_tensor(value) else f"a {type(value).__name__}"
+        gives += "" if not torch.is_tensor(value) or value.ndim else " without a gradient"
+        raise ValueError(f"loss gives {gives}; it should give one number that depends on the logits: a tensor of shape "
+                         "(), as torch.nn.functional.cross_entropy(logits, labels)")
+    return value
 
 
-def _rate(step, total):
-    """The learning rate at ``step`` as a share of the highest one: a straight rise, then half a cosine down to 0."""
-    rise = WARM_UP * total
-    if step < rise:
-        return (step + 1) / (rise + 1)
-    return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1.0, total - rise)))
+def _optimizer(model, make, groups, lr, weight_decay):
+    if groups is None:
+        parameters = [p for p in model.parameters() if p.requires_grad]
+        groups = [{"params": [p for p in parameters if p.ndim > 1]},
+                  {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0}]
+    optimizer = make([{"lr": lr, "weight_decay": weight_decay, **group} for group in groups])
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise TypeError(f"optimizer gives a {type(optimizer).__name__}; it should give a torch.optim.Optimizer over "
+                        "the groups that it gets, for example lambda groups: torch.optim.SGD(groups, momentum=0.9)")
+    return optimizer

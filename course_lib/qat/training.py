@@ -14,11 +14,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from course_lib.arguments import whole_number
-from course_lib.nets.inputs import as_images, not_negative, whole
+from course_lib.arguments import not_negative, whole_number
+from course_lib.nets.evaluation import evaluating
+from course_lib.nets.inputs import as_images
 from course_lib.nets.store import cached, recipe_of, trained
 from course_lib.nets.threads import one_thread
-from course_lib.nets.training import evaluating, train
+from course_lib.nets.training import train
 from course_lib.numerics import Calibration, Granularity, QParams
 from course_lib.ptq import post_training as ptq
 from course_lib.quantized.following import (
@@ -235,9 +236,10 @@ def train_qat(model, dataset, *, weight_bits, activation_bits, epochs=5, batch_s
         after the other.
     """
     ptq.check_bits(weight_bits, activation_bits)
-    epochs, batch_size, seed = whole(epochs, "epochs"), whole(batch_size, "batch_size"), whole(seed, "seed")
+    epochs, seed = whole_number(epochs, "epochs", 0), whole_number(seed, "seed")
+    batch_size = whole_number(batch_size, "batch_size")
     lr = not_negative(lr, "lr")
-    x = dataset.train_x(whole_number(calibration_images, "calibration_images", 1, 2**31))
+    x = dataset.train_x(whole_number(calibration_images, "calibration_images", 1))
     with torch.inference_mode(False), torch.enable_grad(), torch.autocast("cpu", enabled=False):
         net = FakeQuantNet(_copy_of(model, x), weight_bits=weight_bits, activation_bits=activation_bits,
                            weight_calibration=weight_calibration, activation_calibration=activation_calibration)

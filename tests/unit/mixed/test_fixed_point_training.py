@@ -107,8 +107,8 @@ def test_a_gradient_of_zero_is_not_counted_as_lost(digits):
 
 
 @pytest.mark.parametrize("wrong, words", [
-    (dict(batch_size=0), "batch_size is 0; it should be from 1 to"),
-    (dict(epochs=-1), "epochs is -1"),
+    (dict(batch_size=0), "batch_size=0 must be a whole number from 1 to"),
+    (dict(epochs=-1), "epochs=-1"),
     (dict(rounding="sideways"), "rounding"),
 ])  # fmt: skip
 def test_errors_say_what_would_be_right(digits, wrong, words):
@@ -125,7 +125,7 @@ def test_needs_no_torch():
                                    {"hidden": (0,)}, {"hidden": (2.5,)}, {"lr": -1}, {"lr": float("nan")}, {"seed": -1},
                                    {"seed": 1.5}])
 def test_wrong_arguments_are_named(digits, wrong):
-    with pytest.raises(ValueError, match=rf"{next(iter(wrong))}.* is .*; it should be"):
+    with pytest.raises(ValueError, match=rf"{next(iter(wrong))}.*(=.* must be|is .*; it should be)"):
         train_fixed_point(digits, FixedPoint(4, 12), progress=False, **wrong)
 
 

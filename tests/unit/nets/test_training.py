@@ -58,7 +58,7 @@ def test_weights_come_back_in_their_usual_order(few):
 
 def test_no_epoch_changes_nothing(few):
     model = LeNet300100()
-    assert train(model, few, epochs=0, progress=False) == ([], [])
+    assert train(model, few, epochs=0, progress=False) == ([], [], [])
     assert torch.equal(weights(model), weights(LeNet300100()))
 
 
@@ -79,9 +79,9 @@ def test_the_bar_shows_unless_it_should_not(few, capsys):
 
 
 @pytest.mark.parametrize(("wrong", "message"), [
-    ({"epochs": -1}, "epochs is -1"),
-    ({"epochs": 1, "batch_size": 0}, "batch_size is 0; it should be from 1 to 300"),
-    ({"epochs": 1, "batch_size": 301}, "batch_size is 301"),
+    ({"epochs": -1}, "epochs=-1 must be a whole number, 0 or more"),
+    ({"epochs": 1, "batch_size": 0}, "batch_size=0 must be a whole number from 1 to 300"),
+    ({"epochs": 1, "batch_size": 301}, "batch_size=301"),
 ])
 def test_errors_name_the_argument(few, wrong, message):
     with pytest.raises(ValueError, match=message):
@@ -285,7 +285,7 @@ def test_models_that_cannot_learn_say_why(few, make, kind, message):
                                    {"weight_decay": -1}, {"seed": 1.5}, {"seed": None}])
 def test_what_is_no_number_is_refused_by_name(few, wrong):
     (name, value), = wrong.items()
-    with pytest.raises(ValueError, match=f"^{name} is {value!r}; it should be a"):
+    with pytest.raises(ValueError, match=f"^{name}={value!r} must be a"):
         train(LeNet300100(), few, **{"epochs": 1, "progress": False, **wrong})
 
 
