@@ -22,6 +22,7 @@ from xml.etree import ElementTree
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 from course import child_env, duration, jupyter_env, say  # noqa: E402
+from tests.notebook_cpu import PROPERTY  # noqa: E402
 
 # loadscope: the cells of a notebook stay together in one worker
 PARALLEL = [f"--numprocesses={max(1, min(4, os.cpu_count() or 1))}", "--dist=loadscope"]
@@ -40,6 +41,7 @@ FAST_PLACES = (
     *(f"tests/unit/test_{name}.py" for name in ("energy", "floors", "measure", "pins", "plots", "sweep")),
 )
 SHOWN = 10  # of the slowest tests
+CPU_LIMIT_S = 60  # of a lecture or a lab, with trained networks at hand
 SUBJECTS = (
     "products", "nets", "quantized", "ptq", "qat", "mixed", "structured", "test_embeddings.py",
     *(f"numerics/test_{name}.py" for name in ("calibration", "quantizer", "qparams", "clustering", "codebook")),
@@ -65,11 +67,16 @@ class Result:
     skip_reasons: list = field(default_factory=list)
     times: list = field(default_factory=list)  # (seconds, name) of each test
     failures: list = field(default_factory=list)  # (module, name) of each test that failed
+    cpu: list = field(default_factory=list)  # (seconds, path) of each notebook
+
+    def too_dear(self):
+        return [(seconds, path) for seconds, path in self.cpu if seconds > CPU_LIMIT_S]
 
 
 def read_report(path, title, seconds):
-    """The Result in a JUnit file."""
-    cases = list(ElementTree.parse(path).iter("testcase"))
+    """The Result in a JUnit file. A notebook over the limit has failed, whatever its cells did."""
+    tree = ElementTree.parse(path)
+    cases = list(tree.iter("testcase"))
     failed = [case for case in cases if case.find("failure") is not None or case.find("error") is not None]
     skipped = [(case, case.find("skipped").get("message", "")) for case in cases if case.find("skipped") is not None]
     # nbval gives no reason of its own for a cell with the tag nbval-skip
@@ -78,7 +85,11 @@ def read_report(path, title, seconds):
     times = [(float(case.get("time", 0)), f"{case.get('classname')} {case.get('name')}") for case in cases]
     failures = [(case.get("classname"), case.get("name")) for case in failed]
     passed = len(cases) - len(failed) - len(reasons)
-    return Result(title, seconds, passed, len(failed), len(reasons), reasons, times, failures)
+    told = [one.get("value").split(maxsplit=1) for one in tree.iter("property") if one.get("name") == PROPERTY]
+    cpu = [(float(took), notebook) for took, notebook in told]
+    result = Result(title, seconds, passed, len(failed), len(reasons), reasons, times, failures, cpu)
+    result.failed += len(result.too_dear())
+    return result
 
 
 def run(command, env):
@@ -91,7 +102,8 @@ def run_phase(title, arguments, env):
     began = time.time()
     report = Path(env["IPYTHONDIR"]).parent / "report.xml"
     report.unlink(missing_ok=True)
-    code = run([sys.executable, "-m", "pytest", "-rs", f"--junitxml={report}", *arguments], env)
+    options = ["-rs", "-p", "tests.notebook_cpu", f"--junitxml={report}"]
+    code = run([sys.executable, "-m", "pytest", *options, *arguments], env)
     seconds = time.time() - began
     result = read_report(report, title, seconds) if report.exists() else Result(title, seconds)
     if code not in (0, 5) and not result.failed:  # 5: nothing was selected
@@ -193,6 +205,10 @@ def summary(results, seconds):
         lines.append(f"{one.title:20} {counts:38} {duration(one.seconds)}")
     reasons = [reason for one in results for reason in one.skip_reasons]
     lines += [f"skipped ({reasons.count(reason)}): {reason}" for reason in sorted(set(reasons))]
+    cpu = sorted((path, took) for result in results for took, path in result.cpu)
+    lines += [f"{took:6.1f} s of CPU  {path}" for path, took in cpu]
+    too_dear = [path for result in results for _, path in result.too_dear()]
+    lines += [f"over {CPU_LIMIT_S} s of CPU: {path}" for path in too_dear]
     slowest = heapq.nlargest(SHOWN, (one for result in results for one in result.times))
     lines += [f"{seconds:6.1f} s  {name}" for seconds, name in slowest if seconds >= 1]
     lines.append(f"total time: {duration(seconds)}")

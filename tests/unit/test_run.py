@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nbformat
 import pytest
 
 RUN = runpy.run_path(str(Path(__file__).parent.parent / "run.py"))
@@ -69,6 +70,30 @@ def test_summary_ends_with_the_totals_alone_on_their_line():
     assert lines[-1] == "13 passed, 1 failed, 2 skipped"
     assert lines[-2] == "total time: 1 min 40 s"
     assert "skipped (2): why" in lines
+
+
+BURN = """
+import subprocess, sys, time
+burn = "import time\\nwhile time.process_time() < {}: pass"
+subprocess.run([sys.executable, "-c", burn.format(0.4)], check=True)
+end = time.process_time() + 0.4
+while time.process_time() < end: pass
+"""
+
+
+@pytest.mark.parametrize("limit, failed", [(0.7, 1), (60, 0)])
+def test_a_notebook_over_its_processor_time_fails_by_name(tmp_path, monkeypatch, limit, failed):
+    """Its kernel computes for 0.4 s, and so does a process that the kernel starts."""
+    cells = [nbformat.v4.new_code_cell(source) for source in (BURN, "1 + 1")]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "dear one.ipynb")
+    monkeypatch.setitem(RUN["run_phase"].__globals__, "CPU_LIMIT_S", limit)
+    options = ["--nbval-lax", "--nbval-current-env", "-p", "no:cacheprovider", "--numprocesses=1", "--dist=loadscope"]
+    result = RUN["run_phase"]("notebooks", [*options, str(tmp_path)], env(tmp_path))
+    ((seconds, name),) = result.cpu
+    assert (result.passed, result.failed, name) == (2, failed, "dear one.ipynb") and seconds >= 0.8
+    lines = RUN["summary"]([result], 1.0)
+    assert f"{seconds:6.1f} s of CPU  dear one.ipynb" in lines
+    assert ("over 0.7 s of CPU: dear one.ipynb" in lines) == bool(failed)
 
 
 PROPERTY = """
