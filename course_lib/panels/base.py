@@ -204,12 +204,13 @@ class Panel:
     def _repr_mimebundle_(self, **kwargs):
         """The live widget where there is a kernel; a picture of the same state, and its words, where there is none."""
         self.refresh()
-        bundle = {"text/plain": f"<{type(self).__name__}: {self._words()}>"}
+        bundle, metadata = {"text/plain": f"<{type(self).__name__}: {self._words()}>"}, {}
         if self._drawn is not None:
             bundle["image/png"] = base64.b64encode(self._drawn.png).decode()
+            metadata["image/png"] = {"alt": self._words()}
         live = self.widget._repr_mimebundle_() or {}
         view = "application/vnd.jupyter.widget-view+json"
-        return bundle | {key: value for key, value in live.items() if key == view}
+        return bundle | {key: value for key, value in live.items() if key == view}, metadata
 
     # -- widgets ---------------------------------------------------------------------------------------------------
 

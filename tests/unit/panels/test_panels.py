@@ -194,17 +194,18 @@ def test_an_error_that_is_not_the_readers_keeps_its_type():
 
 def test_a_reader_without_a_kernel_gets_the_picture_and_its_words():
     panel = ToyPanel(number=4)
-    bundle = panel._repr_mimebundle_()
+    bundle, metadata = panel._repr_mimebundle_()
     assert bundle["text/plain"] == "<ToyPanel: a line at 2.0>"
+    assert metadata == {"image/png": {"alt": "a line at 2.0"}}
     assert base64.b64decode(bundle["image/png"]) == panel.shown.png
     assert bundle["application/vnd.jupyter.widget-view+json"]["model_id"] == panel.widget.model_id
-    json.dumps(bundle)
+    json.dumps([bundle, metadata])
 
 
 def test_a_panel_that_cannot_start_still_shows_itself():
-    bundle = ToyPanel(number=7)._repr_mimebundle_()
+    bundle, metadata = ToyPanel(number=7)._repr_mimebundle_()
     assert bundle["text/plain"] == "<ToyPanel: Error: number=7 is unlucky; take <6> or 8>"
-    assert "image/png" not in bundle and "application/vnd.jupyter.widget-view+json" in bundle
+    assert not metadata and "image/png" not in bundle and "application/vnd.jupyter.widget-view+json" in bundle
 
 
 def test_the_panel_has_its_handle_and_its_title_is_text():
