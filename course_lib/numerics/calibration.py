@@ -14,7 +14,7 @@ sec. 3.1, for the moving average.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import Enum
 
 import numpy as np
@@ -111,7 +111,10 @@ def calibrate(
                               granularity=granularity, axis=axis, group_size=group_size, dtype=x.dtype)
 
 
-def calibrate_batches(batches, *, bits, scheme=Scheme.AFFINE, momentum=0.9, signed=None):
+def calibrate_batches(
+    batches: Iterable[ArrayLike], *, bits: int, scheme: Scheme | str = Scheme.AFFINE, momentum: float = 0.9,
+    signed: bool | None = None,
+) -> QParams:  # fmt: skip
     """Choose the scale and zero point from batches that come one after the other: a moving average of their ranges.
 
     After the first batch, whose range is taken as it is, both ends follow :func:`moving_average_one`. A lone outlier
@@ -162,7 +165,7 @@ def calibrate_batches(batches, *, bits, scheme=Scheme.AFFINE, momentum=0.9, sign
     return qparams_from_range(low, high, bits=bits, scheme=scheme, signed=signed, dtype=dtype)
 
 
-def moving_average_one(average, new, momentum):
+def moving_average_one(average: float, new: float, momentum: float) -> float:
     """One step of an exponential moving average. The definition; equal numbers stay what they are.
 
     >>> moving_average_one(1.0, 3.0, 0.9)

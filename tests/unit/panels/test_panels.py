@@ -6,6 +6,7 @@ import io
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import FrozenInstanceError, dataclass
 
 import matplotlib as mpl
@@ -73,6 +74,12 @@ class WritingToy(ToyPanel):
 
 class HeavyToy(ToyPanel):
     heavy = True
+
+
+def in_a_loop(moves):
+    """Run a coroutine in an event loop on a thread of its own: on this one a browser test may have left one running."""
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(asyncio.run, moves).result()
 
 
 def pixels(png):
@@ -227,9 +234,21 @@ def test_many_changes_before_a_drawing_make_one_drawing_of_the_last():
             panel.set(number=number)
         await asyncio.sleep(0.02)
 
-    asyncio.run(drag())
+    in_a_loop(drag())
     assert [state.number for state, _ in panel.calls] == [2]
     assert panel.picture.tooltip == "a line at 1.0"
+
+
+def test_a_drag_is_followed_beside_a_loop_that_runs_already():
+    async def beside():
+        test_many_changes_before_a_drawing_make_one_drawing_of_the_last()
+
+    asyncio.set_event_loop(loop := asyncio.new_event_loop())
+    try:
+        loop.run_until_complete(beside())
+    finally:
+        loop.close()
+        asyncio.set_event_loop(None)
 
 
 def test_changes_that_arrive_while_it_draws_end_on_the_last():
@@ -242,7 +261,7 @@ def test_changes_that_arrive_while_it_draws_end_on_the_last():
             await asyncio.sleep(0)
         await asyncio.sleep(0.02)
 
-    asyncio.run(drag())
+    in_a_loop(drag())
     assert panel.picture.tooltip == "a line at 1.0"
 
 
@@ -259,7 +278,7 @@ def test_a_heavy_panel_is_quick_while_it_moves_and_full_when_it_rests(monkeypatc
         assert [(state.number, quick) for state, quick in panel.calls] == [(4, True), (5, True), (6, True)]
         await asyncio.sleep(0.3)
 
-    asyncio.run(drag())
+    in_a_loop(drag())
     assert [(state.number, quick) for state, quick in panel.calls[3:]] == [(6, False)]
     assert not panel.shown.quick
 
