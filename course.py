@@ -505,6 +505,21 @@ def tidy(notebook):
     return notebook
 
 
+def join_streams(notebook):
+    """Make one output of what a cell printed in several pieces: how many there were is chance, and says nothing."""
+    for cell in notebook["cells"]:
+        joined = []
+        for output in cell.get("outputs", []):
+            last = joined[-1] if joined else {}
+            if output["output_type"] == "stream" and output["name"] == last.get("name"):
+                last["text"] = "".join(["".join(last["text"]), "".join(output["text"])]).splitlines(True)
+            else:
+                joined.append(output)
+        if "outputs" in cell:
+            cell["outputs"] = joined
+    return notebook
+
+
 def execute(arguments, settings):
     set_up()
     paths = notebooks(arguments)
@@ -519,7 +534,7 @@ def execute(arguments, settings):
             failed = run(convert + [glob.escape(str(path)), "--output-dir=" + aside], **jupyter_env(aside))
             if failed or not result.exists():
                 raise Problem("%s did not run to its end; it is left as it was." % path.relative_to(ROOT))
-            notebook = tidy(json.loads(result.read_text(encoding="utf-8")))
+            notebook = join_streams(tidy(json.loads(result.read_text(encoding="utf-8"))))
         text = json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
         write_whole(path, text)
         say("%s: %s" % (path.relative_to(ROOT), duration(time.time() - began)))

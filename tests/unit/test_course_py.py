@@ -568,6 +568,20 @@ def test_the_form_comes_after_grading(monkeypatch, tmp_path):
 # ---- notebooks
 
 
+def test_what_was_printed_in_pieces_becomes_one_output():
+    """As a reader sees it: what stands between two pieces keeps them apart, and so does the other stream."""
+    def said(text, name="stdout"):
+        return {"output_type": "stream", "name": name, "text": text}
+
+    picture = {"output_type": "display_data", "data": {"image/png": "PNG"}, "metadata": {}}
+    pieces = [said(["a\n", "b"]), said("c\n"), said(["d\n"]), said("!", "stderr"), said(["e\n"]), picture, said(["f"])]
+    cells = [{"cell_type": "code", "outputs": pieces}, {"cell_type": "markdown"}]
+    joined = course.join_streams({"cells": cells})["cells"]
+    assert joined[0]["outputs"] == [
+        said(["a\n", "bc\n", "d\n"]), said("!", "stderr"), said(["e\n"]), picture, said(["f"])]  # fmt: skip
+    assert joined[1] == {"cell_type": "markdown"}
+
+
 def test_tidy_keeps_the_picture_and_drops_what_changes_from_run_to_run():
     view = "application/vnd.jupyter.widget-view+json"
     notebook = {
