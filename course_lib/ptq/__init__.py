@@ -3,5 +3,7 @@
 from course_lib.lazy import room
 
 __getattr__, __dir__, __all__ = room(__name__, {
+    "dynamic": ["DynamicLinear", "DynamicNet", "Per"],
     "post_training": ["Activations", "quantize_model", "record_activations"],
+    "reconstruction": ["reconstruct"],
 })  # fmt: skip
