@@ -3,5 +3,8 @@
 from course_lib.lazy import room
 
 __getattr__, __dir__, __all__ = room(__name__, {
-    "training": ["FakeQuantNet", "fake_quantize_ste", "train_qat", "trained_qat"],
+    "harness": ["FakeQuantNet"],
+    "quantizers": ["Quantizer", "Role"],
+    "straight_through": ["StraightThrough", "fake_quantize_ste"],
+    "training": ["train_fake_quant", "train_qat", "trained_qat"],
 })  # fmt: skip

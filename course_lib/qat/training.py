@@ -1,13 +1,11 @@
 """Quantization-aware training: train on while the forward pass rounds, so that the weights learn to live with it.
 
-Rounding has a slope of zero almost everywhere, which would stop all learning. The straight-through estimator pretends,
-in the backward pass alone, that the slope is one wherever the code was not clipped.
-
-References: Bengio et al. 2013, "Estimating or propagating gradients through stochastic neurons"; Jacob et al. 2018,
-"Quantization and training of neural networks for efficient integer-arithmetic-only inference", sec. 3.
+Reference: Jacob et al. 2018, "Quantization and training of neural networks for efficient integer-arithmetic-only
+inference", sec. 3.
 """
 
 import copy
+from collections.abc import Mapping
 from dataclasses import asdict
 
 import numpy as np
@@ -15,212 +13,89 @@ import torch
 from torch import nn
 
 from course_lib.arguments import not_negative, whole_number
+from course_lib.data import Dataset
 from course_lib.nets.evaluation import evaluating
 from course_lib.nets.inputs import as_images
 from course_lib.nets.store import cached, recipe_of, trained
+from course_lib.nets.surgery import fold_batch_norm, has_batch_norm
 from course_lib.nets.threads import one_thread
-from course_lib.nets.training import train
-from course_lib.numerics import Calibration, Granularity, QParams
+from course_lib.nets.training import TrainingLog, train
+from course_lib.numerics import Calibration, Granularity
 from course_lib.ptq import post_training as ptq
-from course_lib.quantized.following import (
-    IDENTITY,
-    check_trainable,
-    compare,
-    follow,
-    fresh_weight,
-    run,
-    weights_of,
-)
-from course_lib.quantized.kinds import WEIGHTED
+from course_lib.qat.harness import FakeQuantNet, MakeQuantizer
+from course_lib.qat.straight_through import StraightThrough
+from course_lib.quantized.following import check_trainable, compare, follow, weights_of
 from course_lib.quantized.model import QuantizedModel
-from course_lib.quantized.simulated import apply
 
-__all__ = ["FakeQuantNet", "fake_quantize_ste", "train_qat", "trained_qat"]
+__all__ = ["train_fake_quant", "train_qat", "trained_qat"]
 
-
-class _FakeQuantize(torch.autograd.Function):
-    """Forward: S clip(round(x / S), low, high). Backward: the gradient where nothing was clipped, else 0.
-
-    ``low`` and ``high`` are qmin − Z and qmax − Z: the zero point cancels, and need not be added first. As in
-    ``numerics.fake_quantize`` the division runs in the wider dtype of x and S, and the result is one of S; then x's.
-    """
-
-    @staticmethod
-    def forward(ctx, x, scale, low, high):
-        wide = torch.promote_types(x.dtype, scale.dtype)
-        steps = (x.to(wide) / scale.to(wide)).round_()  # half to even
-        clipped = steps.clamp(low, high)
-        ctx.save_for_backward(steps == clipped)
-        return clipped.mul_(scale.to(wide)).to(scale.dtype).to(x.dtype)
-
-    @staticmethod
-    def backward(ctx, gradient):
-        (unclipped,) = ctx.saved_tensors
-        return gradient * unclipped, None, None, None
-
-
-def fake_quantize_ste(x, qparams):
-    """Quantize and dequantize a torch tensor, with the straight-through gradient.
-
-    The numbers are those of ``numerics.fake_quantize``, to the last bit, given in the dtype of ``x``: where only the
-    scale is float64 they are rounded once more, to float32.
-
-    NaN stays NaN; ±inf saturates; a scalar or an empty tensor keeps its shape. The gradient is that of the identity
-    where the rounded code lies in the code range, and zero where it was clipped.
-
-    Parameters
-    ----------
-    x : tensor, any shape, float32 or float64
-    qparams : QParams
-
-    Returns
-    -------
-    tensor, shape and dtype of ``x``
-
-    Raises
-    ------
-    TypeError
-        ``x`` is no tensor, or of another dtype; ``qparams`` are none.
-    ValueError
-        ``x`` does not match the shape of per-channel or per-group ``qparams``.
-
-    Source: Jacob et al. 2018, sec. 3; the same rule as ``torch.fake_quantize_per_tensor_affine``.
-    """
-    if not isinstance(x, torch.Tensor):
-        raise TypeError(f"x is a {type(x).__name__}; it must be a tensor: for arrays take cl.numerics.fake_quantize "
-                        "or torch.from_numpy(x)")
-    if x.dtype not in (torch.float32, torch.float64):
-        raise TypeError(f"x has dtype {x.dtype}; it must be torch.float32 or torch.float64: use x.float()")
-    if not isinstance(qparams, QParams):
-        raise TypeError(f"qparams is a {type(qparams).__name__}; it must be QParams, as cl.numerics.calibrate makes")
-    return _FakeQuantize.apply(x, *_steps_of(qparams, x.shape, x.device))
-
-
-def _steps_of(qparams, shape, device):
-    """(S, qmin − Z, qmax − Z): S a tensor that broadcasts against ``shape``, the others too, or numbers."""
-    if qparams.granularity is Granularity.PER_TENSOR:
-        zero_point = int(qparams.zero_point)
-        return torch.tensor(qparams.scale, device=device), qparams.qmin - zero_point, qparams.qmax - zero_point
-    qparams.rows(np.empty(shape, np.uint8))  # raises where the shapes do not match
-    scale, zero_point = (torch.tensor(value, device=device) for value in (qparams.scale, qparams.zero_point))
-    if qparams.granularity is Granularity.PER_CHANNEL:
-        spread = [1] * len(shape)
-        spread[qparams.axis] = -1
-        scale, zero_point = scale.reshape(spread), zero_point.reshape(spread)
-    else:
-        scale, zero_point = (t.repeat_interleave(qparams.group_size, 1)[:, : shape[-1]].reshape(shape)
-                             for t in (scale, zero_point))
-    if not zero_point.any():
-        return scale, qparams.qmin, qparams.qmax
-    return scale, qparams.qmin - zero_point, qparams.qmax - zero_point
-
-
-class FakeQuantNet(nn.Module):
-    """A network whose forward pass rounds weights and activations as its quantized twin will, and which can be trained.
-
-    Activations are rounded where the next layer with weights reads them, after ReLU and pooling; the logits are left
-    alone. So is the input where it is bytes / 255, which lie on the 8-bit grid already; other images are rounded to it.
-
-    Parameters
-    ----------
-    model : nn.Sequential of Flatten, Linear, Conv2d, MaxPool2d, ReLU
-        As ``record_activations`` takes it, in float32. Its weights are the ones trained: they stay real, and only
-        their rounded image is used. Dropout drops in training mode, and pruned weights stay pruned.
-    weight_bits : int, 2 to 8
-    activation_bits : int, 1 to 8, or None for real activations
-    weight_calibration, activation_calibration : Calibration
-
-    Raises
-    ------
-    TypeError
-        A layer that cannot be quantized, or a weight of another dtype or that cannot be trained; the message names it.
-    """
-
-    def __init__(self, model, *, weight_bits, activation_bits, weight_calibration=Calibration.MSE,
-                 activation_calibration=Calibration.MSE):
-        super().__init__()
-        self.weight_bits, self.activation_bits = ptq.check_bits(weight_bits, activation_bits)
-        self.model, self.steps = model, follow(model)
-        check_trainable(self.steps)
-        for name, value in model.named_parameters():
-            if value.dtype != torch.float32:
-                raise TypeError(f"model has {name!r} in {value.dtype}; training runs in float32: pass model.float()")
-        self.weight_calibration = Calibration(weight_calibration)
-        self.activation_calibration = Calibration(activation_calibration)
-        self.weight_qparams, self.activation_qparams = {}, {}
-        self.input_qparams, self.rounds_input = None, False
-
-    def forward(self, a):
-        return self._run(a)
-
-    def calibrate(self, x):
-        """Choose all clipping ranges again, for the weights as they are now and for the images ``x`` (n, …) float32.
-
-        Layer by layer: each range is chosen for what arrives when everything before it is rounded already.
-        """
-        x = ptq.calibration_images(x)
-        weights = weights_of(self.steps)
-        for _ in run(self.steps, weights, x[:1]):  # words where a layer cannot take their shape
-            pass
-        self.input_qparams = None if self.activation_bits is None else ptq.input_range(x)
-        self.rounds_input = self.input_qparams not in (None, ptq.PIXELS)
-        with evaluating(self), torch.no_grad():
-            self.weight_qparams = ptq.weight_ranges(weights, bits=self.weight_bits,
-                                                    method=self.weight_calibration)
-            self.activation_qparams = {}
-            self._run(torch.from_numpy(x), choose=True)
-
-    def quantized(self, x, meta=None):
-        """The ``QuantizedModel`` with the ranges of the last ``calibrate``; the images ``x`` set that of the logits."""
-        with evaluating(self), torch.no_grad():
-            logits, weights = self._run(torch.from_numpy(as_images(x))).numpy(), weights_of(self.steps)
-        last = list(self.weight_qparams)[-1]
-        ranges = None if self.activation_bits is None else {**self.activation_qparams, last: ptq.logits_range(logits)}
-        return ptq.assemble(self.steps, weights, self.weight_qparams, self.input_qparams, ranges, meta or {})
-
-    def _run(self, a, choose=False):
-        if not self.weight_qparams:
-            raise ValueError("the net has no clipping ranges yet; choose them first: net.calibrate(images)")
-        source = None  # the last layer with weights
-        if self.rounds_input:
-            a = fake_quantize_ste(a, self.input_qparams)
-        for name, kind, layer, options in self.steps:
-            if kind == IDENTITY:
-                a = layer(a)
-            elif kind not in WEIGHTED:
-                a = apply(kind, options, a)
-            else:
-                if source is not None and self.activation_bits is not None:
-                    if choose:
-                        self.activation_qparams[source] = ptq.activation_range(
-                            a.numpy(), bits=self.activation_bits, method=self.activation_calibration)
-                    a = fake_quantize_ste(a, self.activation_qparams[source])
-                weight = fake_quantize_ste(fresh_weight(layer), self.weight_qparams[name])
-                a = apply(kind, options, a, weight, layer.bias)
-                source = name
-        return a
+CALIBRATION_IMAGES = 512
 
 
 @one_thread()
-def train_qat(model, dataset, *, weight_bits, activation_bits, epochs=5, batch_size=128, lr=2e-3, seed=0, progress=True,
-              weight_calibration=Calibration.MSE, activation_calibration=Calibration.MSE, calibration_images=512):
-    """Train a copy of a trained network on, rounding in the forward pass; return its quantized twin.
+@torch.inference_mode(False)
+@torch.enable_grad()
+def train_fake_quant(net: FakeQuantNet, x: np.ndarray, dataset: Dataset, *, epochs: int, lr: float = 2e-3,
+                     weight_decay: float = 0.0, **options: object) -> TrainingLog:
+    """Start the quantizers of a harness from images ``x``, and train it with them, in place.
 
-    The clipping ranges are chosen anew before each epoch, from the weights as they are then and from the first
-    ``calibration_images`` training images; within an epoch they stand still. Weights are symmetric per channel,
-    activations affine per tensor. On one thread, for the reason that ``train`` gives.
+    Before each later epoch the quantizers are told of the values as they are then (``Quantizer.renew``).
 
     Parameters
     ----------
-    model : nn.Sequential of Flatten, Linear, Conv2d, MaxPool2d, ReLU
+    net : FakeQuantNet
+    x : (n, …) float32, calibration images, for example ``dataset.train_x(512)``
+    dataset : course_lib.data.Dataset
+    epochs : int
+        0 starts the quantizers and nothing more.
+    lr, weight_decay : float
+        Of the network; each estimator says what its own parameters have.
+    options : what else ``train`` takes: batch_size, seed, loss, optimizer, schedule, after_step, validation, …
+
+    Returns
+    -------
+    TrainingLog
+    """
+    epochs, lr = whole_number(epochs, "epochs", 0), not_negative(lr, "lr")
+    weight_decay = not_negative(weight_decay, "weight_decay")
+    if epochs and not any(p.requires_grad for p in net.model.parameters()):
+        raise ValueError("every weight of model is frozen (requires_grad is False), so there is nothing to train: "
+                         "call model.requires_grad_(True), or pass epochs=0")
+    with torch.autocast("cpu", enabled=False):
+        net.calibrate(x)  # even with no epoch the twin is complete
+        return train(net, dataset, epochs=epochs, lr=lr, weight_decay=weight_decay,
+                     groups=net.groups(lr, weight_decay),
+                     before_epoch=lambda epoch: net.calibrate(x, renew=True) if epoch else None, **options)
+
+
+@one_thread()
+@torch.inference_mode(False)
+@torch.enable_grad()
+def train_qat(model: nn.Sequential, dataset: Dataset, *, weight_bits: int | Mapping[str, int],
+              activation_bits: int | Mapping[str, int] | None, epochs: int = 5, batch_size: int = 128, lr: float = 2e-3,
+              seed: int = 0, progress: bool = True, weight_calibration: Calibration = Calibration.MSE,
+              activation_calibration: Calibration = Calibration.MSE, calibration_images: int = CALIBRATION_IMAGES,
+              weight_quantizer: MakeQuantizer = StraightThrough, activation_quantizer: MakeQuantizer = StraightThrough,
+              edge_bits: int | None = None, **options: object) -> QuantizedModel:
+    """Train a copy of a trained network on, rounding in the forward pass; return its quantized twin.
+
+    With the straight-through estimator, which stands here by default, the clipping ranges are chosen anew before each
+    epoch, from the weights as they are then and from the first ``calibration_images`` training images; within an epoch
+    they stand still. Weights are symmetric per channel, activations affine per tensor. On one thread, for the reason
+    that ``train`` gives.
+
+    Parameters
+    ----------
+    model : nn.Sequential of Flatten, Linear, Conv2d, BatchNorm2d, BatchNorm1d, MaxPool2d, ReLU
         Trained in real numbers, of any float dtype, on pixels from 0 to 1. It is not changed. Layers that are frozen
         stay so, weights that are pruned too.
     dataset : course_lib.data.Dataset
-    weight_bits : int, 2 to 8
-    activation_bits : int, 1 to 8, or None for real activations
+    weight_bits, activation_bits : int, dict of layer name -> int, and for activations None; see ``FakeQuantNet``
     epochs, batch_size, lr, seed, progress : see ``train``
     weight_calibration, activation_calibration : Calibration
     calibration_images : int
+    weight_quantizer, activation_quantizer, edge_bits : see ``FakeQuantNet``
+    options : what else ``train`` takes: loss, optimizer, schedule, after_step, …
 
     Returns
     -------
@@ -235,41 +110,44 @@ def train_qat(model, dataset, *, weight_bits, activation_bits, epochs=5, batch_s
         Bits out of range; a wrong string; every weight is frozen; the model gives other outputs than its layers one
         after the other.
     """
-    ptq.check_bits(weight_bits, activation_bits)
     epochs, seed = whole_number(epochs, "epochs", 0), whole_number(seed, "seed")
-    batch_size = whole_number(batch_size, "batch_size")
-    lr = not_negative(lr, "lr")
+    lr, batch_size = not_negative(lr, "lr"), whole_number(batch_size, "batch_size")
     x = dataset.train_x(whole_number(calibration_images, "calibration_images", 1))
-    with torch.inference_mode(False), torch.enable_grad(), torch.autocast("cpu", enabled=False):
+    with torch.autocast("cpu", enabled=False):
         net = FakeQuantNet(_copy_of(model, x), weight_bits=weight_bits, activation_bits=activation_bits,
-                           weight_calibration=weight_calibration, activation_calibration=activation_calibration)
-        if epochs and not any(p.requires_grad for p in net.parameters()):
-            raise ValueError("every weight of model is frozen (requires_grad is False), so there is nothing to train: "
-                             "call model.requires_grad_(True), or pass epochs=0")
-        net.calibrate(x)  # even with no epoch the twin is complete
-        train(net, dataset, epochs=epochs, batch_size=batch_size, lr=lr, seed=seed, progress=progress,
-              before_epoch=lambda epoch: net.calibrate(x) if epoch else None,
-              label=f"QAT {weight_bits}/{activation_bits or 'real'}")
-        return net.quantized(x, _meta(net, epochs=epochs, batch_size=batch_size, lr=lr, seed=seed))
+                           weight_calibration=weight_calibration, activation_calibration=activation_calibration,
+                           weight_quantizer=weight_quantizer, activation_quantizer=activation_quantizer,
+                           edge_bits=edge_bits)
+        settings = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "seed": seed}
+        bits = {"weight_bits": _plain(weight_bits), "activation_bits": _plain(activation_bits)}
+        label = f"QAT {bits['weight_bits']}/{bits['activation_bits'] or 'real'}"
+        train_fake_quant(net, x, dataset, progress=progress, **{"label": label, **settings, **options})
+        return net.quantized(x, {**bits, "edge_bits": _plain(edge_bits), **_meta(net), "qat": settings})
 
 
 def _copy_of(model, x):
     """A copy of the model in float32 that can be trained; a model that cannot be followed is refused."""
-    steps = follow(model)
+    steps = follow(fold_batch_norm(model) if isinstance(model, nn.Module) and has_batch_norm(model) else model)
     check_trainable(steps)
     with evaluating(model), torch.no_grad():
         compare(model, steps, weights_of(steps), as_images(x))  # weights that hooks make are plain numbers afterwards
     return copy.deepcopy(model).float().cpu()
 
 
-def _meta(net, **training):
+def _plain(bits):
+    """As Python's numbers, which a file can hold."""
+    if isinstance(bits, Mapping):
+        return {name: int(one) for name, one in bits.items()}
+    return None if bits is None else int(bits)
+
+
+def _meta(net):
+    quantizers = [type(next(iter(of.values()))).__name__ if of else None for of in (net.of_weights, net.of_activations)]
     return {
-        "weight_bits": net.weight_bits,
-        "activation_bits": net.activation_bits,
         "weight_calibration": net.weight_calibration.value,
         "activation_calibration": None if net.activation_bits is None else net.activation_calibration.value,
         "granularity": Granularity.PER_CHANNEL.value,
-        "qat": training,
+        "quantizers": quantizers,
     }
 
 
@@ -282,7 +160,8 @@ SETTINGS = {
 }
 
 
-def trained_qat(name, dataset, weight_bits, activation_bits, *, seed=0, progress=True):
+def trained_qat(name: str, dataset: Dataset, weight_bits: int, activation_bits: int | None, *, seed: int = 0,
+                progress: bool = True) -> QuantizedModel:
     """What ``train_qat`` makes of ``trained(name, dataset)``, from the cache, or made now and kept.
 
     Parameters

@@ -180,9 +180,10 @@ def test_ranges_are_chosen_anew_before_each_epoch(few, monkeypatch):
     """From the weights as they are then, and from the first images; the twin has the last of them."""
     seen, calibrate_ = [], FakeQuantNet.calibrate
 
-    def spy(net, x):
-        calibrate_(net, x)
+    def spy(net, x, renew=False):
+        calibrate_(net, x, renew=renew)
         seen.append((net.weight_qparams, net.activation_qparams, len(x)))
+        assert renew == (len(seen) > 1)
         assert net.weight_qparams == ptq.weight_ranges(weights_of(net.steps), bits=3, method="mse")
 
     monkeypatch.setattr(FakeQuantNet, "calibrate", spy)
@@ -235,7 +236,7 @@ def test_trained_qat_is_kept(digits, monkeypatch):
 @pytest.mark.parametrize(("call", "message"), [
     (lambda d: trained_qat("resnet", d, 2, 2), "name is 'resnet'"),
     (lambda d: trained_qat("lenet_5", d, 1, 2), "weight_bits is 1"),
-    (lambda d: train_qat(LeNet300100(), d, weight_bits=2, activation_bits=9), "activation_bits is 9"),
+    (lambda d: train_qat(LeNet300100(), d, weight_bits=2, activation_bits=9), "activation_bits=9 must be a whole"),
     (lambda d: train_qat(LeNet300100(), d, weight_bits=2, activation_bits=2, weight_calibration="max"), "'max'"),
 ])
 def test_errors(digits, call, message):
