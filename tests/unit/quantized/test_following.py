@@ -181,7 +181,6 @@ REFUSED = {
                   "layer '1' is a Scaled with a forward of its own"),
     "own convolution": (lambda: nn.Sequential(Standardized(1, 3, 3)), "'0' is a Standardized with a _conv_forward"),
     "patched": (patched, "layer '1' is a Linear with a forward of its own"),
-    "batch norm": (lambda: linear_net(nn.BatchNorm1d(20)), "'2' is a BatchNorm1d.*fuse_linear_bn_eval"),
     "softmax": (lambda: nn.Sequential(nn.Flatten(), nn.Linear(784, 10), nn.LogSoftmax(1)),
                 "'2' is a LogSoftmax.*[Ll]eave it out at the end"),
     "lazy": (lambda: nn.Sequential(nn.Flatten(), nn.LazyLinear(10)), "'1' is a LazyLinear that has not seen its shape"),
