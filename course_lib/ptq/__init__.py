@@ -4,6 +4,10 @@ from course_lib.lazy import room
 
 __getattr__, __dir__, __all__ = room(__name__, {
     "dynamic": ["DynamicLinear", "DynamicNet", "Per"],
+    "learners": [
+        "Exercises", "LearnerNet", "QuantizedLearnerNet", "out_of_vocabulary", "simulate_learners",
+        "trained_learner_net",
+    ],
     "post_training": ["Activations", "quantize_model", "record_activations"],
     "reconstruction": ["reconstruct"],
 })  # fmt: skip

@@ -35,6 +35,18 @@ def test_products_of_codes_are_products_of_what_the_codes_stand_for(bits, per, g
     np.testing.assert_allclose(got, expected, atol=1e-6 * np.abs(rounded).max() * np.abs(w).sum(1).max())
 
 
+@pytest.mark.parametrize("bits", [1, 2, 8, 11, 16])
+def test_codes_are_those_of_the_quantizer(bits):
+    x = RNG.normal(0.3, 1, size=(40, 25)).astype(np.float32)
+    x[0], x[1], x[2], x[3] = 0, -0.0, 4.5, np.abs(x[3])
+    for axis, granularity in ((1, "per_channel"), (None, "per_tensor")):
+        q = calibrate(x, bits=bits, scheme="affine", granularity=granularity, axis=0)
+        codes, scale, zero_point = dynamic._codes(x, bits, axis)
+        assert np.array_equal(codes, quantize(x, q)) and codes.dtype == q.code_dtype
+        assert np.array_equal(scale.ravel(), q.scale.ravel())
+        assert np.array_equal(zero_point.ravel(), q.zero_point.ravel())
+
+
 def test_products_are_made_by_matmul_int8(monkeypatch):
     seen = []
     real = dynamic.matmul_int8
