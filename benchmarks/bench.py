@@ -119,12 +119,8 @@ def say(text):
 
 def write(path, report):
     """The whole file or, if something breaks meanwhile, the old one."""
-    aside = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
+    with cl.data.written_aside(path) as aside:
         aside.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def draw(path, report):

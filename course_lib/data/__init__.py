@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from course_lib.data.cache import aside, cache_dir, cache_trouble, locked, written_aside
+from course_lib.data.cache import aside, cache_dir, cache_trouble, locked, locked_after_waiting, written_aside
 from course_lib.data.digits import load_digits
 from course_lib.data.idx import DataFileError, parse_idx
 from course_lib.data.mnist import MnistUnavailable, find_mnist
@@ -23,7 +23,7 @@ from course_lib.data.photos import PHOTOS, photo, photo_path
 
 __all__ = [
     "Dataset", "DataFileError", "MnistUnavailable", "NAMES", "PHOTOS", "aside", "cache_dir", "cache_trouble", "load",
-    "locked", "photo", "photo_path", "written_aside",
+    "locked", "locked_after_waiting", "photo", "photo_path", "written_aside",
 ]  # fmt: skip
 
 NAMES = ("mnist", "digits")

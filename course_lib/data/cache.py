@@ -105,3 +105,20 @@ def locked(path: str | Path, timeout: float) -> AbstractContextManager:
     except (OSError, NotImplementedError):
         with aside(path):  # raises where it is the folder that cannot be written
             return nullcontext()
+
+
+def locked_after_waiting(path: str | Path, timeout: float, waiting: str) -> AbstractContextManager:
+    """``locked``, for what others may be at work on: where the lock is not free at once, ``waiting`` is printed.
+
+    Raises
+    ------
+    filelock.Timeout, OSError
+        As ``locked``.
+    """
+    import filelock
+
+    try:
+        return locked(path, timeout=0)
+    except filelock.Timeout:
+        print(waiting, flush=True)
+    return locked(path, timeout=timeout)

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from course_lib.data.cache import locked, written_aside
+from course_lib.data.cache import locked_after_waiting, written_aside
 from course_lib.data.idx import DataFileError, check_sha256, read_bytes
 
 CONNECT_S, READ_S = 5, 30  # how long a mirror may take to answer, and then between two pieces
@@ -97,11 +97,8 @@ def _alone_in(folder):
 
     lock = folder / ".lock"
     try:
-        return locked(lock, timeout=1)
-    except filelock.Timeout:
-        print("data: another notebook is downloading the same files; waiting for it.", flush=True)
-    try:
-        return locked(lock, timeout=WAIT_S)
+        return locked_after_waiting(lock, WAIT_S,
+                                    "data: another notebook is downloading the same files; waiting for it.")
     except filelock.Timeout as error:
         held = f"another process has been downloading for {WAIT_S} s (its lock is {lock})"
         raise DownloadFailed(held) from error

@@ -1,23 +1,31 @@
-"""Trained networks, kept in the user's cache.
+"""Trained networks: those that come with the library, and those that are kept in the user's cache.
 
-A file is named by its recipe and by its own content: ``lenet_300_100-<recipe>-<content>.safetensors``. The recipe
-part covers what decides the network (architecture, hyperparameters, seed, the data's fingerprint, a version number of
-the code), so a changed recipe never meets an old file. The number of cores is not in it, since training runs on one
-thread. Nor is the processor: another kind, or another version of torch, rounds sums otherwise, and the same recipe ends
-in another network, as another seed would; a cache that is carried over keeps its networks. The content part lets a
-damaged file be seen at once.
+On MNIST, where training takes a minute or two, the networks that the pages use lie in ``shipped/``, beside this file
+(``course_lib.shipping`` makes them). All others are trained when they are first asked for, and kept.
+
+A file, in either folder, is named by its recipe and by its own content:
+``lenet_300_100-<recipe>-<content>.safetensors``. The recipe part covers what decides the network (architecture,
+hyperparameters, seed, the data's fingerprint, a version number of the code), so a changed recipe never meets an old
+file. The number of cores is not in it, since training runs on one thread. Nor is the processor: another kind, or
+another version of torch, rounds sums otherwise, and the same recipe ends in another network, as another seed would; a
+cache that is carried over keeps its networks. The content part lets a damaged file be seen at once.
 Files are written aside and renamed, and a lock makes the second of two notebooks that want the same network wait for
 the first.
 """
 
 import hashlib
 import json
+import os
+from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TypeVar
 
 import filelock
 import safetensors.torch
 import torch
+from torch import nn
 
 from course_lib import data
 from course_lib.nets.models import LeNet5, LeNet300100, SmallResNet
@@ -26,6 +34,8 @@ from course_lib.nets.training import train
 __all__ = ["NAMES", "cached", "clear_cache", "trained"]
 
 FOLDER = "models"
+SHIPPED = Path(__file__).parent / "shipped"
+TRAIN = "COURSE_TRAIN"  # set to anything, networks are trained here even where they come with the library
 SUFFIX = ".safetensors"
 WAIT_S = 900  # how long to wait for another process that trains the same network
 
@@ -54,8 +64,14 @@ RECIPES = {
 NAMES = tuple(dict.fromkeys(name for name, _ in RECIPES))
 
 
-def trained(name, dataset, *, seed=0, progress=True):
-    """A trained network: from the cache, or trained now and kept; the same one on the same kind of processor.
+Result = TypeVar("Result")
+
+
+def trained(name: str, dataset: data.Dataset, *, seed: int = 0, progress: bool = True) -> nn.Sequential:
+    """A trained network: one that comes with the library, or from the cache, or trained now and kept.
+
+    By the same recipe it is the same network on the same kind of processor; the one that comes with the library is the
+    same everywhere.
 
     Parameters
     ----------
@@ -93,20 +109,26 @@ def trained(name, dataset, *, seed=0, progress=True):
     def save(model, path):
         safetensors.torch.save_file(model.state_dict(), path)
 
-    key = {**asdict(recipe), "seed": seed, "data": dataset.fingerprint}
-    return cached(name, key, make, save=save, load=load)
+    return cached(name, key_of(name, dataset, seed), make, save=save, load=load)
 
 
-def recipe_of(name, dataset):
+def key_of(name: str, dataset: data.Dataset, seed: int) -> dict:
+    """What decides the network that ``trained(name, dataset, seed=seed)`` gives: its recipe, the seed, the data."""
+    return {**asdict(recipe_of(name, dataset)), "seed": seed, "data": dataset.fingerprint}
+
+
+def recipe_of(name: str, dataset: data.Dataset) -> Recipe:
     """The ``Recipe`` by which ``trained(name, dataset)`` trains."""
     if name not in NAMES:
         raise ValueError(f"name is {name!r}; it should be one of {', '.join(map(repr, NAMES))}")
     return RECIPES[name, dataset.name]
 
 
-def cached(name, recipe, make, *, save, load):
-    """The result of ``make()``, or the kept result of an earlier run with the same ``name`` and ``recipe``.
+def cached(name: str, recipe: dict, make: Callable[[], Result], *, save: Callable[[Result, Path], None],
+           load: Callable[[Path], Result]) -> Result:
+    """What comes with the library under this ``name`` and ``recipe``, or is kept of an earlier run, or ``make()``.
 
+    A file of the library's that is damaged is named, and passed over. With ``COURSE_TRAIN`` set none of them is read.
     A kept file that is damaged is removed and made again, and one line says so. Where the cache cannot be written the
     result is returned all the same, and one line says that it is not kept. While another process makes the same, this
     one waits, and then reads what it made.
@@ -127,10 +149,10 @@ def cached(name, recipe, make, *, save, load):
     -------
     the result
     """
-    stem = f"{name}-{_hash(json.dumps(recipe, sort_keys=True).encode())}"
-    folder = data.cache_dir() / FOLDER
-    told = set()
-    kept = _read(folder, stem, load, told)
+    stem, folder, told = stem_of(name, recipe), data.cache_dir() / FOLDER, set()
+    kept = None if os.environ.get(TRAIN) else _read(SHIPPED, stem, load, told)
+    if kept is None:
+        kept = _read(folder, stem, load, told)
     if kept is not None:
         return kept
     try:
@@ -151,7 +173,18 @@ def cached(name, recipe, make, *, save, load):
     return result
 
 
-def clear_cache():
+def stem_of(name: str, recipe: dict) -> str:
+    """How the name of a file of this recipe begins."""
+    return f"{name}-{_hash(json.dumps(recipe, sort_keys=True).encode())}"
+
+
+def whole_file(folder: Path, stem: str) -> Path | None:
+    """The file of this stem in a folder whose content is what was written, if there is one."""
+    return next((path for path in sorted(folder.glob(f"{stem}-*{SUFFIX}"))
+                 if path.name == _file_name(stem, path.read_bytes())), None)
+
+
+def clear_cache() -> int:
     """Forget every trained network in the user's cache (downloaded data stay); return how many there were."""
     folder = data.cache_dir() / FOLDER
     for left_over in [*folder.glob(".*.part"), *folder.glob(".*.lock")]:
@@ -188,6 +221,10 @@ def _read(folder, stem, load, told):
             continue
         except Exception as error:  # whatever is wrong with it, making it again is the answer
             reason = f"{type(error).__name__}: {error}"
+        if folder == SHIPPED:
+            print(f"{path}, which comes with the library, is damaged ({reason}); another one is made instead. To mend "
+                  "the file, fetch the course again, or run make nets.")
+            continue
         print(f"cache: {path} is damaged ({reason}); it is made again.")
         with suppress(OSError):
             path.unlink(missing_ok=True)
@@ -210,11 +247,8 @@ def _alone(folder, stem):
     """A lock for ``stem``, held: of several notebooks that want the same network, one trains and the others wait."""
     lock = folder / f".{stem}.lock"
     try:
-        return data.locked(lock, timeout=0)
-    except filelock.Timeout:
-        print(f"cache: another notebook is training {stem.partition('-')[0]}; waiting for it.")
-    try:
-        return data.locked(lock, timeout=WAIT_S)
+        return data.locked_after_waiting(
+            lock, WAIT_S, f"cache: another notebook is training {stem.partition('-')[0]}; waiting for it.")
     except filelock.Timeout:  # it may have been suspended; training twice does no harm
         return nullcontext()
 

@@ -162,7 +162,7 @@ SETTINGS = {
 
 def trained_qat(name: str, dataset: Dataset, weight_bits: int, activation_bits: int | None, *, seed: int = 0,
                 progress: bool = True) -> QuantizedModel:
-    """What ``train_qat`` makes of ``trained(name, dataset)``, from the cache, or made now and kept.
+    """What ``train_qat`` makes of ``trained(name, dataset)``: with the library, from the cache, or made now and kept.
 
     Parameters
     ----------
@@ -184,15 +184,21 @@ def trained_qat(name: str, dataset: Dataset, weight_bits: int, activation_bits: 
         ``name`` is no network of the course; bits out of range.
     """
     weight_bits, activation_bits = ptq.check_bits(weight_bits, activation_bits)
-    start = recipe_of(name, dataset)  # an unknown name is refused here
+    label, key = label_and_key(name, dataset, weight_bits, activation_bits, seed)
     settings = SETTINGS[name, dataset.name]
-    key = {"start": asdict(start), "bits": [weight_bits, activation_bits], **settings,
-           "seed": seed, "data": dataset.fingerprint, "version": VERSION}
 
     def make():
         model = trained(name, dataset, seed=seed, progress=progress)
         return train_qat(model, dataset, weight_bits=weight_bits, activation_bits=activation_bits, seed=seed,
                          progress=progress, **settings)
 
-    label = f"{name}_qat_w{weight_bits}a{activation_bits or 32}"
     return cached(label, key, make, save=lambda model, path: model.save(path), load=QuantizedModel.load)
+
+
+def label_and_key(name: str, dataset: Dataset, weight_bits: int, activation_bits: int | None,
+                  seed: int) -> tuple[str, dict]:
+    """How the file of a ``trained_qat`` is called, and what decides what is in it."""
+    start = recipe_of(name, dataset)  # an unknown name is refused here
+    return f"{name}_qat_w{weight_bits}a{activation_bits or 32}", {
+        "start": asdict(start), "bits": [weight_bits, activation_bits], **SETTINGS[name, dataset.name],
+        "seed": seed, "data": dataset.fingerprint, "version": VERSION}
