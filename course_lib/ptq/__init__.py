@@ -10,4 +10,5 @@ __getattr__, __dir__, __all__ = room(__name__, {
     ],
     "post_training": ["Activations", "quantize_model", "record_activations"],
     "reconstruction": ["reconstruct"],
+    "shifts": ["add_noise", "invert", "rotate"],
 })  # fmt: skip
