@@ -14,10 +14,11 @@ fuzz:        ; @$(COURSE) fuzz $(ARGS)
 bench:       ; @$(COURSE) bench $(ARGS)
 execute:     ; @$(COURSE) execute $(ARGS)
 exercises:   ; @$(COURSE) exercises
+nets:        ; @$(COURSE) nets
 grade:       ; @$(COURSE) grade $(ARGS)
 formgrader:  ; @$(COURSE) formgrader
 slides:      ; @$(COURSE) slides $(ARGS)
 clean-cache: ; @$(COURSE) clean-cache
 setup:       ; @$(COURSE) setup
 
-.PHONY: help lab start test check fuzz bench execute exercises grade formgrader slides clean-cache setup
+.PHONY: help lab start test check fuzz bench execute exercises nets grade formgrader slides clean-cache setup

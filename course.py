@@ -10,6 +10,7 @@
     bench        time our kernels against other libraries; all, or one row        bench "XNOR product, batch 1"
     execute      run notebooks again and save them with their outputs            execute notebooks/05_*.ipynb
     exercises    generate exercises/ from solutions/
+    nets         make the trained networks that come with the library again, after a recipe has changed
     grade        grade a folder of handed-in notebooks                            grade LAB=lab01 SUBMISSIONS=submitted
     formgrader   open what was graded, to grade conclusions by hand               PORT=8888
     slides       make a slide deck of every lecture in build/slides/
@@ -583,6 +584,12 @@ def exercises(arguments, settings):
             say("%s/%s" % (target.name, lab_folder.name))
 
 
+def nets(arguments, settings):
+    """The networks that come with the library: what is missing is trained, what no recipe asks for is removed."""
+    set_up()
+    return run([python_of(VENV), "-m", "course_lib.shipping"])
+
+
 def replace_folder(made, target):
     """Copy aside, then rename: a disk that fills up leaves the old folder."""
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -673,7 +680,7 @@ def fuzz(arguments, settings):
 
 JOBS = {
     "lab": lab, "start": start_job, "test": test, "check": check, "fuzz": fuzz, "bench": bench, "execute": execute,
-    "exercises": exercises, "grade": grade, "formgrader": formgrader, "slides": slides,
+    "exercises": exercises, "nets": nets, "grade": grade, "formgrader": formgrader, "slides": slides,
     "clean-cache": clean_cache, "setup": setup_job,
 }  # fmt: skip
 

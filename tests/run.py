@@ -130,8 +130,8 @@ def run_everything(env):
 def another_processor(aside):
     """The environment in which everything that chooses instructions by the processor falls back on the oldest ones.
 
-    What is trained there is kept in ``aside``, away from the nets of this processor; the compiled kernels stay where
-    tests/unit/kernels/test_portable.py has its own.
+    Networks are trained there, those that come with the library too, and kept in ``aside``; the compiled kernels stay
+    where tests/unit/kernels/test_portable.py has its own.
     """
     import numpy as np
 
@@ -147,6 +147,7 @@ def another_processor(aside):
         "NUMBA_CPU_FEATURES": "",
         "NUMBA_CACHE_DIR": str(ROOT / ".pytest_cache" / "d" / "generic_kernels"),
         "COURSE_CACHE": str(Path(aside) / "cache"),
+        "COURSE_TRAIN": "1",  # the networks that come with the library were trained on another processor than this
     }
     if platform.machine().lower() in ("x86_64", "amd64"):
         env["OPENBLAS_CORETYPE"] = "Nehalem"

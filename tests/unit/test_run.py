@@ -169,6 +169,7 @@ def test_another_processor_keeps_its_nets_to_itself_and_finds_the_data(tmp_path,
     assert RUN["another_processor"](tmp_path / "aside")["COURSE_DATA"] == str(tmp_path / "mine")
     monkeypatch.setenv("COURSE_DATA", "elsewhere")
     assert "COURSE_DATA" not in RUN["another_processor"](tmp_path / "aside")
+    assert env["COURSE_TRAIN"] == "1"  # what came from another processor would test no training on this one
 
 
 def test_another_processor_runs_on_one_thread_and_on_two(monkeypatch, capsys):
