@@ -8,6 +8,7 @@ __getattr__, __dir__, __all__ = room(__name__, {
         "Exercises", "LearnerNet", "QuantizedLearnerNet", "out_of_vocabulary", "simulate_learners",
         "trained_learner_net",
     ],
+    "modes": ["InMode", "Mode", "quantize_in_mode"],
     "post_training": ["Activations", "quantize_model", "record_activations"],
     "reconstruction": ["reconstruct"],
     "shifts": ["add_noise", "invert", "rotate"],
