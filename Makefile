@@ -18,7 +18,8 @@ nets:        ; @$(COURSE) nets
 grade:       ; @$(COURSE) grade $(ARGS)
 formgrader:  ; @$(COURSE) formgrader
 slides:      ; @$(COURSE) slides $(ARGS)
+html:        ; @$(COURSE) html $(ARGS)
 clean-cache: ; @$(COURSE) clean-cache
 setup:       ; @$(COURSE) setup
 
-.PHONY: help lab start test check fuzz bench execute exercises nets grade formgrader slides clean-cache setup
+.PHONY: help lab start test check fuzz bench execute exercises nets grade formgrader slides html clean-cache setup

@@ -13,7 +13,8 @@
     nets         make the trained networks that come with the library again, after a recipe has changed
     grade        grade a folder of handed-in notebooks                            grade LAB=lab01 SUBMISSIONS=submitted
     formgrader   open what was graded, to grade conclusions by hand               PORT=8888
-    slides       make a slide deck of every lecture in build/slides/
+    slides       make a slide deck of every lecture in build/slides/              slides --check 02 measures them
+    html         make a web page of every lecture in build/html/
     clean-cache  forget the trained models
     setup        only set up the environment in .venv
 
@@ -553,12 +554,23 @@ def write_whole(path, text):
 
 
 def slides(arguments, settings):
+    if arguments[:1] == ["--check"]:
+        set_up_tests()
+        return run([python_of(VENV_TEST), ROOT / "pages" / "measure.py"] + arguments[1:])
+    return export("slides", arguments)
+
+
+def html(arguments, settings):
+    return export("html", arguments)
+
+
+def export(kind, arguments):
+    """The whole of it is in pages/, which needs nbconvert and, for decks, what npm brings."""
     set_up()
-    target = ROOT / "build" / "slides"
-    target.mkdir(parents=True, exist_ok=True)
     lectures = [str(path.relative_to(ROOT)) for path in sorted(ROOT.glob("notebooks/*.ipynb"))]
-    chosen = [glob.escape(str(path)) for path in notebooks(arguments or lectures)]  # nbconvert takes them for patterns
-    return run([python_of(VENV), "-m", "nbconvert", "--to=slides", "--output-dir", target] + chosen)
+    with tempfile.TemporaryDirectory() as aside:
+        command = [python_of(VENV), ROOT / "pages" / "export.py", kind, ROOT / "build" / kind]
+        return run(command + notebooks(arguments or lectures), **jupyter_env(aside))
 
 
 def bench(arguments, settings):
@@ -680,7 +692,7 @@ def fuzz(arguments, settings):
 
 JOBS = {
     "lab": lab, "start": start_job, "test": test, "check": check, "fuzz": fuzz, "bench": bench, "execute": execute,
-    "exercises": exercises, "nets": nets, "grade": grade, "formgrader": formgrader, "slides": slides,
+    "exercises": exercises, "nets": nets, "grade": grade, "formgrader": formgrader, "slides": slides, "html": html,
     "clean-cache": clean_cache, "setup": setup_job,
 }  # fmt: skip
 
