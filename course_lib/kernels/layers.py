@@ -112,6 +112,37 @@ def max_pool2d(x, kernel_size, stride, padding, out):
                             row[j] = max(row[j], x[plane, y, z])
 
 
+@kernel([types.void(array_of(uint8, 3), _pair, _pair, _pair, int64, _out(uint8, 3))])
+def avg_pool2d(x, kernel_size, stride, padding, zero_point, out):
+    """The average code of each window, rounded, halves up: ⌊(Σ q + k / 2) / k⌋, k codes a window; outside is Z.
+
+    Serves average pooling; its definition is ``quantized.layers.pooling.average_one``.
+    x: (planes, h, w), out: (planes, oh, ow)
+    """
+    count = kernel_size[0] * kernel_size[1]
+    for plane in range(out.shape[0]):
+        for i in range(out.shape[1]):
+            for j in range(out.shape[2]):
+                total = count // 2
+                for down in range(kernel_size[0]):
+                    for right in range(kernel_size[1]):
+                        y, z = i * stride[0] + down - padding[0], j * stride[1] + right - padding[1]
+                        inside = 0 <= y < x.shape[1] and 0 <= z < x.shape[2]
+                        total += np.int64(x[plane, y, z]) if inside else zero_point
+                out[plane, i, j] = total // count
+
+
+@kernel([types.void(array_of(uint8, 1), array_of(uint8, 1), *[int64] * 6, _out(codes, 1)) for codes in (uint8, int32)])
+def add(a, b, first, second, offset, shift, low, high, out):
+    """out = clip((a · M0_a + b · M0_b + B0) >> shift, low, high), the sum of two paths.   a, b, out: (n,)
+
+    Serves the residual sum; its definition is ``quantized.requantization.requantize_sum_one``.
+    """
+    for i in range(out.size):
+        total = np.int64(a[i]) * first + np.int64(b[i]) * second + offset
+        out[i] = min(max(total >> shift, low), high)
+
+
 @kernel([types.void(array_of(uint8, 1), uint8, _out(uint8, 1))])
 def relu(x, zero_point, out):
     """out = max(q, Z): codes below the code of zero become the code of zero.   x, out: (n,) uint8"""

@@ -22,9 +22,9 @@ from course_lib.nets.inputs import as_images
 from course_lib.numerics import Granularity, QParams, Scheme
 from course_lib.numerics.qparams import scale_and_zero_point
 from course_lib.products import PackedInt8, matmul_int8
-from course_lib.quantized.kinds import WEIGHTED
+from course_lib.quantized.layers import KINDS, has_weights
 from course_lib.quantized.model import QuantizedLayer, QuantizedModel
-from course_lib.quantized.simulated import apply
+from course_lib.quantized.steps import run_steps
 
 __all__ = ["DynamicLinear", "DynamicNet", "Per"]
 
@@ -153,7 +153,7 @@ class DynamicNet:
         self.activation_bits = whole_number(activation_bits, "activation_bits", 1, 16)
         self.products = {}
         for layer in model.layers:
-            if layer.kind in WEIGHTED:
+            if has_weights(layer.kind):
                 try:
                     rows = layer.weight_codes.reshape(len(layer.weight_codes), -1)
                     self.products[layer.name] = DynamicLinear(rows, layer.weight_qparams, layer.bias)
@@ -168,13 +168,12 @@ class DynamicNet:
             return np.concatenate([self(x[i : i + CHUNK]) for i in range(0, len(x), CHUNK)])
         if not len(x):
             return np.empty((0, self.model.layers[-1].weight_shape[0]), np.float32)
-        for layer in self.model.layers:
-            x = self._run(layer, x)
-        return x
+        return run_steps(self.model.layers, x, self._run)
 
-    def _run(self, layer: QuantizedLayer, x):
-        if layer.kind not in WEIGHTED:
-            return apply(layer.kind, layer.options, torch.from_numpy(x)).numpy()
+    def _run(self, layer: QuantizedLayer, *inputs: np.ndarray) -> np.ndarray:
+        if not has_weights(layer.kind):
+            return KINDS[layer.kind].simulate(layer.options, *map(torch.from_numpy, inputs)).numpy()
+        (x,) = inputs
         product, bits = self.products[layer.name], INPUT_BITS if layer.name == self.first else self.activation_bits
         if layer.kind == "linear":
             return product(x.reshape(len(x), -1), bits=bits, per=self.per)

@@ -27,9 +27,10 @@ from course_lib.numerics import (
     qparams_from_range,
     quantize,
 )
-from course_lib.quantized.following import IDENTITY, compare, follow, run, weights_of
-from course_lib.quantized.kinds import WEIGHTED
+from course_lib.quantized.following import Step, compare, follow, run, weights_of
+from course_lib.quantized.layers import KINDS, has_weights
 from course_lib.quantized.model import QuantizedLayer, QuantizedModel
+from course_lib.quantized.steps import IDENTITY, INPUT, inputs_of, scales_of
 
 __all__ = ["Activations", "quantize_model", "record_activations"]
 
@@ -46,8 +47,11 @@ class Activations:
     Attributes
     ----------
     values : dict of layer name -> 1-D float32
-        For each layer with weights, every number that the next such layer (or the reader of the logits) is given:
-        after the ReLU and the pooling that follow it. Both keep order, so they may as well come after the rounding.
+        For each layer that has a scale of its own (with weights, or a sum), every number of what it hands on: after
+        the ReLU and the maximum pooling that follow it, since both keep order and may as well come after the rounding,
+        but before an average, whose numbers lie inside those it is of.
+    logits : str or None
+        The name of the layer whose values are the logits; None where they are averages of a layer's values.
     images : int
         How many images were run.
     input_qparams : QParams
@@ -60,6 +64,7 @@ class Activations:
     images: int
     input_qparams: QParams
     checksum: int
+    logits: str | None = None
 
 
 def record_activations(model, x):
@@ -71,8 +76,9 @@ def record_activations(model, x):
 
     Parameters
     ----------
-    model : nn.Sequential of Flatten, Linear, Conv2d, MaxPool2d, ReLU
-        Dropout and Identity are passed over; a Sequential in it and a layer that stands twice are followed.
+    model : nn.Sequential of Flatten, Linear, Conv2d, MaxPool2d, AvgPool2d, AdaptiveAvgPool2d(1), ReLU, nets.Residual
+        Batch normalization is folded into the layers before it, Dropout and Identity are passed over; a Sequential in
+        it and a layer that stands twice are followed.
     x : array or tensor of any float dtype, (n, ...), n >= 1
         Some hundred training images, in the unit that the network was trained on.
 
@@ -105,18 +111,25 @@ def calibration_images(x):
 def _recorded(model, steps, x):
     """The record of these images, and the weights that it was made with."""
     x = calibration_images(x)
-    values, source = {}, None
+    values, ends = {}, scales_of(steps).ends
     with evaluating(model), torch.no_grad():
         weights = weights_of(steps)
         for step, a in run(steps, weights, x):
-            source = step.name if step.kind in WEIGHTED else source
-            if source is not None:
-                values[source] = a.numpy().reshape(-1)  # overwritten until the next layer with weights
+            if ends.get(step.name, INPUT) != INPUT:
+                values.setdefault(ends[step.name], a.numpy().reshape(-1))  # what averages make of them comes later
         for name, seen in values.items():
             if not np.isfinite(seen).all():
                 raise ValueError(f"layer {name!r} makes NaN or infinity of the calibration images; the model is broken")
         compare(model, steps, weights, x)
-    return Activations(values, len(x), input_range(x), _checksum(steps, weights)), weights
+    return Activations(values, len(x), input_range(x), _checksum(steps, weights), logits_of(steps)), weights
+
+
+def logits_of(steps: list[Step]) -> str | None:
+    """The name of the layer whose scale the logits have; None where they are averages, made of its values."""
+    scales, last = scales_of(steps), steps[-1].name
+    scale = scales.of[last]
+    first_end = next((name for name, of in scales.ends.items() if of == scale), None)
+    return scale if first_end == last else None
 
 
 def quantize_model(model, calibration_x, *, weight_bits=8, activation_bits=8, weight_calibration=Calibration.MINMAX,
@@ -131,7 +144,7 @@ def quantize_model(model, calibration_x, *, weight_bits=8, activation_bits=8, we
 
     Parameters
     ----------
-    model : nn.Sequential of Flatten, Linear, Conv2d, MaxPool2d, ReLU
+    model : nn.Sequential
         As ``record_activations`` takes it; it is left as it was.
     calibration_x : (n, ...) array or tensor of a float dtype, or Activations
         Training images, or ``record_activations(model, images)`` where it is to be used several times. With
@@ -208,7 +221,8 @@ def input_range(x):
 
 def _checksum(steps, weights):
     """Of everything that decides what the layers hand on: kinds, options and order too, not the weights alone."""
-    total = zlib.crc32(repr([(name, kind, options) for name, kind, _, options in steps if kind != IDENTITY]).encode())
+    seen = [(step.name, step.kind, step.options, step.inputs) for step in steps if step.kind != IDENTITY]
+    total = zlib.crc32(repr(seen).encode())
     for array in (array for pair in weights.values() for array in pair if array is not None):
         total = zlib.crc32(array, total)
     return total
@@ -224,11 +238,10 @@ def weight_ranges(weights, *, bits, method=Calibration.MINMAX, granularity=Granu
 
 
 def activation_ranges(activations, *, bits, method=Calibration.MINMAX):
-    """The affine ``QParams`` of what every layer with weights hands on: dict of layer name -> QParams."""
-    *hidden, last = activations.values
-    ranges = {name: activation_range(activations.values[name].reshape(activations.images, -1), bits=bits, method=method)
-              for name in hidden}
-    return {**ranges, last: logits_range(activations.values[last])}
+    """The affine ``QParams`` of what every layer with a scale of its own hands on: dict of layer name -> QParams."""
+    return {name: logits_range(values) if name == activations.logits
+            else activation_range(values.reshape(activations.images, -1), bits=bits, method=method)
+            for name, values in activations.values.items()}
 
 
 def activation_range(values, *, bits, method=Calibration.MINMAX):
@@ -248,20 +261,28 @@ def logits_range(logits):
                               bits=LOGITS_BITS, scheme=Scheme.AFFINE, signed=True)
 
 
-def assemble(steps, weights, weight_qparams, input_qparams, activation_qparams, meta):
+def assemble(steps: list[Step], weights: dict, weight_qparams: dict, input_qparams: QParams | None,
+             activation_qparams: dict | None, meta: dict) -> QuantizedModel:
     """The ``QuantizedModel`` of these layers with these ranges; both of the activations are None for weight-only."""
-    layers, current = [], input_qparams
-    for name, kind, _, options in steps:
-        if kind == IDENTITY:
+    scales = scales_of(steps).of
+    qparams = {name: None if activation_qparams is None else input_qparams if scale == INPUT
+               else activation_qparams[scale] for name, scale in scales.items()}
+    layers, stands_for, before = [], {INPUT: INPUT}, INPUT  # what dropout hands on is what the layer before it does
+    for step, names in zip(steps, inputs_of(steps)):
+        reads = tuple(stands_for[name] for name in names)
+        stands_for[step.name] = reads[0] if step.kind == IDENTITY else step.name
+        if step.kind == IDENTITY:
             continue
-        given, arrays = current, {}
-        if kind in WEIGHTED:
-            (weight, bias), qparams = weights[name], weight_qparams[name]
-            current = activation_qparams and activation_qparams[name]
-            arrays = {"weight_codes": quantize(weight, qparams), "weight_qparams": qparams,
+        arrays, given = {}, tuple(qparams[name] for name in reads)
+        if has_weights(step.kind):
+            (weight, bias), of_weight = weights[step.name], weight_qparams[step.name]
+            arrays = {"weight_codes": quantize(weight, of_weight), "weight_qparams": of_weight,
                       "bias": None if bias is None else bias.copy()}
-        layers.append(QuantizedLayer(kind, name, input_qparams=given, output_qparams=current, options=options,
-                                     **arrays))
+        several = KINDS[step.kind].arity > 1 and activation_qparams is not None
+        layers.append(QuantizedLayer(
+            step.kind, step.name, input_qparams=given if several else given[0], output_qparams=qparams[step.name],
+            options=step.options, inputs=() if reads == (before,) else reads, **arrays))
+        before = step.name
     return QuantizedModel(tuple(layers), input_qparams, meta)
 
 

@@ -26,10 +26,10 @@ from course_lib.nets.threads import one_thread
 from course_lib.nets.training import evaluating
 from course_lib.numerics import Calibration, QParams
 from course_lib.ptq import post_training as ptq
-from course_lib.quantized.following import IDENTITY, compare, follow, weights_of
-from course_lib.quantized.kinds import WEIGHTED
+from course_lib.quantized.following import compare, follow, weights_of
+from course_lib.quantized.layers import KINDS, has_weights
 from course_lib.quantized.model import QuantizedModel
-from course_lib.quantized.simulated import apply
+from course_lib.quantized.steps import IDENTITY, INPUT, inputs_of, run_steps, scales_of
 
 __all__ = ["reconstruct"]
 
@@ -102,69 +102,110 @@ def reconstruct(model: nn.Module, images: np.ndarray | torch.Tensor, *, weight_b
     ranges = ptq.weight_ranges(weights, bits=weight_bits, method=Calibration.MSE)
     input_qparams = None if activation_bits is None else ptq.input_range(x)
     settings = Settings(drop, steps, batch_size, lr)
-    rounded, activation_qparams = {}, {}
-    real, given = torch.from_numpy(x), torch.from_numpy(x)  # what the real layers hand on, and the quantized ones
-    generator, source = torch.Generator("cpu").manual_seed(seed), None
+    start, generator = torch.from_numpy(x), torch.Generator("cpu").manual_seed(seed)
     with tqdm(total=steps * len(weights), desc=f"reconstructing {weight_bits}/{activation_bits or 'real'}", unit="step",
               disable=not progress, leave=False) as bar:
-        for place, (name, kind, _, options) in enumerate(walk):
-            if kind == IDENTITY:
-                continue
-            if kind not in WEIGHTED:
-                real, given = apply(kind, options, real), apply(kind, options, given)
-                continue
-            weight, bias = (None if value is None else torch.from_numpy(value) for value in weights[name])
-            if activation_bits is None:
-                rounding = None
-            elif source is None:
-                rounding = Rounding(input_qparams, learned=False)
-            else:
-                rounding = Rounding(ptq.activation_range(given.numpy(), bits=activation_bits, method=Calibration.MSE))
-            choice = RoundingChoice(weight, ranges[name])
-            relu_follows = next((step.kind for step in walk[place + 1 :] if step.kind != IDENTITY), None) == "relu"
-
-            def layer(a, w, kind=kind, options=options, bias=bias, relu=relu_follows):
-                a = apply(kind, options, a, w, bias)
-                return torch.relu(a) if relu else a
-
-            with torch.no_grad():
-                target = layer(real, weight)
-            _learn(layer, choice, rounding, real, given, target, settings, generator, bar)
-            with torch.no_grad():
-                if rounding is not None:
-                    given = rounding(given)
-                    if source is not None:
-                        activation_qparams[source] = rounding.qparams()
-                w = choice.chosen()
-                given, real = layer(given, w), target
-            rounded[name] = w.numpy(), weights[name][1]
-            source = name
-    if activation_bits is not None:
-        activation_qparams[source] = ptq.logits_range(given.numpy())
+        learning = _Learning(walk, weights, ranges, input_qparams, activation_bits, settings, generator, bar)
+        _, given = run_steps(walk, (start, start), learning)
+    activation_qparams = {scale: rounding.qparams() for scale, rounding in learning.roundings.items()}
+    if activation_bits is not None and (last := ptq.logits_of(walk)) is not None:
+        activation_qparams[last] = ptq.logits_range(given.numpy())
     meta = {"weight_bits": weight_bits, "activation_bits": activation_bits, "granularity": "per_channel",
             "weight_calibration": "mse", "activation_calibration": None if activation_bits is None else "mse",
             "reconstruction": {**asdict(settings), "seed": seed, "images": len(x)}}
-    return ptq.assemble(walk, rounded, ranges, input_qparams, activation_qparams or None, meta)
+    return ptq.assemble(walk, learning.rounded, ranges, input_qparams, activation_qparams or None, meta)
+
+
+class _Learning:
+    """What ``run_steps`` does with each step: learn a layer with weights, and hand on both what the real layers give
+    and what the quantized ones do.
+
+    Attributes
+    ----------
+    rounded : dict of layer name -> (weight, bias), float32 ndarrays, every weight on a code
+    roundings : dict of layer name -> Rounding, of the scale that the layer chooses, once something has read it
+    """
+
+    def __init__(self, steps, weights, ranges, input_qparams, activation_bits, settings, generator, bar):
+        self.reads = {step.name: names for step, names in zip(steps, inputs_of(steps))}
+        self.scale_of, self.relu_behind = scales_of(steps).of, _relus_behind(steps)
+        self.weights, self.ranges, self.settings, self.generator, self.bar = weights, ranges, settings, generator, bar
+        self.input_qparams, self.activation_bits = input_qparams, activation_bits
+        self.rounded, self.roundings = {}, {}
+
+    def __call__(self, step, *pairs):
+        """pairs, and what comes back: (real, given), tensors (n, …)"""
+        if step.kind == IDENTITY:
+            return pairs[0]
+        reals, givens = zip(*pairs)
+        if has_weights(step.kind):
+            return self._weighted(step, *reals, *givens)
+        if not KINDS[step.kind].keeps_order:  # a sum or an average reads codes too
+            givens = [self._read(name, given)(given) for name, given in zip(self.reads[step.name], givens)]
+        return step(*reals), step(*givens)
+
+    def _read(self, name, given):
+        """The rounding of what the step ``name`` hands on: that of its scale, or a new one, whose S may be learned."""
+        if self.activation_bits is None:
+            return nn.Identity()
+        scale = self.scale_of[name]
+        if scale == INPUT:
+            return Rounding(self.input_qparams, learned=False)
+        if scale in self.roundings:  # learned by the first that read it
+            return Rounding(self.roundings[scale].qparams(), learned=False)
+        found = ptq.activation_range(given.numpy(), bits=self.activation_bits, method=Calibration.MSE)
+        self.roundings[scale] = Rounding(found)
+        return self.roundings[scale]
+
+    def _weighted(self, step, real, given):
+        weight, bias = (None if value is None else torch.from_numpy(value) for value in self.weights[step.name])
+        relu = step.name in self.relu_behind
+
+        def layer(a, w):
+            a = step(a, weight=w, bias=bias)
+            return torch.relu(a) if relu else a
+
+        choice, rounding = RoundingChoice(weight, self.ranges[step.name]), self._read(self.reads[step.name][0], given)
+        with torch.no_grad():
+            target = layer(real, weight)
+        _learn(layer, choice, rounding, real, given, target, self.settings, self.generator, self.bar)
+        with torch.no_grad():
+            w = choice.chosen()
+            self.rounded[step.name] = w.numpy(), self.weights[step.name][1]
+            return target, layer(rounding(given), w)
+
+
+def _relus_behind(steps):
+    """The names of the steps of which a ReLU alone reads what they hand on."""
+    readers = {}
+    for step, names in zip(steps, inputs_of(steps)):
+        for name in names:
+            readers.setdefault(name, []).append(step)
+
+    def relu_reads(name):
+        after = readers.get(name, [])
+        return len(after) == 1 and (after[0].kind == "relu" or after[0].kind == IDENTITY and relu_reads(after[0].name))
+
+    return {step.name for step in steps if relu_reads(step.name)}
 
 
 def _learn(layer, choice, rounding, real, given, target, settings, generator, bar):
     """Learn how the weights of one layer, and the activations it reads, are rounded.
 
-    layer : callable(a, w) -> what the layer gives;  choice : RoundingChoice;  rounding : Rounding or None
+    layer : callable(a, w) -> what the layer gives;  choice : RoundingChoice;  rounding : Rounding or Identity
     real, given : (n, …), what reaches the layer in the real and in the quantized network;  target : what it should give
     """
     groups = [{"params": choice.parameters(), "lr": settings.lr}]
-    if rounding is not None and rounding.log_scale.requires_grad:
-        groups.append({"params": rounding.parameters(), "lr": settings.lr / 3})
+    learned = [p for p in rounding.parameters() if p.requires_grad]
+    if learned:
+        groups.append({"params": learned, "lr": settings.lr / 3})
     optimizer = torch.optim.Adam(groups, fused=True)
     for step in range(settings.steps):
         some = torch.randint(len(given), (settings.batch_size,), generator=generator)
-        a = given[some]
-        if rounding is not None:
-            a = rounding(a)
-            if settings.drop and rounding.log_scale.requires_grad:
-                dropped = torch.rand(a.shape, generator=generator) < settings.drop
-                a = torch.where(dropped, real[some], a)
+        a = rounding(given[some])
+        if settings.drop and learned:
+            dropped = torch.rand(a.shape, generator=generator) < settings.drop
+            a = torch.where(dropped, real[some], a)
         h = choice()
         loss = (layer(a, choice.weight(h)) - target[some]).square().sum(1).mean()
         done = step / settings.steps

@@ -10,16 +10,16 @@ from torch import nn
 from course_lib.arguments import choose, whole_number
 from course_lib.nets.evaluation import evaluating
 from course_lib.nets.inputs import as_images
-from course_lib.nets.surgery import BatchNorm, fold_batch_norm, has_batch_norm
+from course_lib.nets.surgery import BatchNorm
 from course_lib.numerics import Calibration, dequantize
 from course_lib.ptq import post_training as ptq
 from course_lib.qat.folding import fold_into_codes
 from course_lib.qat.quantizers import Quantizer, Role
 from course_lib.qat.straight_through import StraightThrough, fake_quantize_ste
-from course_lib.quantized.following import IDENTITY, check_trainable, follow, fresh_weight, run, weights_of
-from course_lib.quantized.kinds import WEIGHTED
+from course_lib.quantized.following import check_trainable, follow, fresh_weight, run, weights_of
+from course_lib.quantized.layers import has_weights
 from course_lib.quantized.model import QuantizedModel
-from course_lib.quantized.simulated import apply
+from course_lib.quantized.steps import IDENTITY, INPUT, inputs_of, run_steps, scales_of
 
 __all__ = ["FakeQuantNet"]
 
@@ -30,20 +30,21 @@ MakeQuantizer = Callable[..., Quantizer]
 class FakeQuantNet(nn.Module):
     """A network whose forward pass rounds weights and activations as its quantized twin will, and which can be trained.
 
-    Activations are rounded where the next layer with weights reads them, after ReLU and pooling; the logits are left
-    alone. So is the input where it is bytes / 255, which lie on the 8-bit grid already; other images are rounded to it.
+    Activations are rounded after ReLU and maximum pooling, before a layer with weights, a sum or an average reads them
+    (``steps.scales_of``); the logits are left alone. So is the input where it is bytes / 255, which lie on the 8-bit
+    grid already; other images are rounded to it.
     Behind a layer with batch normalization the raw weights are rounded, and the normalization runs in real numbers;
     the twin has it folded into its scales.
 
     Parameters
     ----------
-    model : nn.Sequential of Flatten, Linear, Conv2d, BatchNorm2d, BatchNorm1d, MaxPool2d, ReLU
+    model : nn.Sequential
         As ``record_activations`` takes it, in float32. Its weights are the ones trained: they stay real, and only
         their rounded image is used. Dropout drops in training mode, and pruned weights stay pruned.
     weight_bits : int, 1 to 8 (``StraightThrough``: 2 to 8), or dict of layer name -> int
         A dict has every layer with weights.
     activation_bits : int, 1 to 8, or None for real activations, or dict of layer name -> int
-        Of what a layer with weights hands on; a dict has every one but the last.
+        Of what a layer that chooses a scale hands on (one with weights, or a sum); a dict has every one but the last.
     weight_quantizer, activation_quantizer : callable(bits, role, calibration=...) -> Quantizer
         The estimators: a subclass of ``Quantizer``, or a ``functools.partial`` of one.
     weight_calibration, activation_calibration : Calibration
@@ -69,9 +70,9 @@ class FakeQuantNet(nn.Module):
                  activation_calibration: Calibration = Calibration.MSE, edge_bits: int | None = None):
         super().__init__()
         self.model, places = model, dict(model.named_modules(remove_duplicate=False))
-        # of the model without batch norm the order is taken, of this one the layers: where it stood, it runs as it is
-        followed = follow(fold_batch_norm(model) if has_batch_norm(model) else model)
-        self.steps = [step._replace(layer=places.get(step.name, step.layer)) for step in followed]
+        # the order is that of a copy with batch norm folded, the layers are this model's: it runs where it stood
+        self.steps = [step._replace(layer=places.get(step.name, step.layer)) for step in follow(model)]
+        self.scales = scales_of(self.steps)
         check_trainable(self.steps)
         for name, value in model.named_parameters():
             if value.dtype != torch.float32:
@@ -79,16 +80,19 @@ class FakeQuantNet(nn.Module):
         self.norms = _norms_behind(self.steps)
         self.weight_calibration = choose(Calibration, weight_calibration, "weight_calibration")
         self.activation_calibration = choose(Calibration, activation_calibration, "activation_calibration")
-        layers = [step.name for step in self.steps if step.kind in WEIGHTED]
+        layers = [step.name for step in self.steps if has_weights(step.kind)]
+        rounded = [name for name in dict.fromkeys(self.scales.ends.values())
+                   if name not in (INPUT, ptq.logits_of(self.steps))]
         self.weight_bits = _bits_of(weight_bits, "weight_bits", layers)
         self.activation_bits = None
         if activation_bits is not None:
-            self.activation_bits = _bits_of(activation_bits, "activation_bits", layers[:-1])
+            self.activation_bits = _bits_of(activation_bits, "activation_bits", rounded)
         if edge_bits is not None:
             edge_bits = whole_number(edge_bits, "edge_bits", 1, 8)
             self.weight_bits |= {layers[0]: edge_bits, layers[-1]: edge_bits}
-            if self.activation_bits:
-                self.activation_bits[layers[-2]] = edge_bits
+            read = self._scale_read_by(layers[-1])
+            if self.activation_bits and read != INPUT:
+                self.activation_bits[read] = edge_bits
         self.of_weights = {name: _made(weight_quantizer, "weight_quantizer", bits, Role.WEIGHTS,
                                        self.weight_calibration) for name, bits in self.weight_bits.items()}
         self.of_activations = {name: _made(activation_quantizer, "activation_quantizer", bits, Role.ACTIVATIONS,
@@ -166,7 +170,8 @@ class FakeQuantNet(nn.Module):
             ranges = self.activation_qparams
             for name, qparams in ranges.items():
                 _check_uniform(qparams, f"what layer {name!r} hands on", self.of_activations[name])
-            ranges[list(weights)[-1]] = ptq.logits_range(logits)
+            if (last := ptq.logits_of(self.steps)) is not None:
+                ranges[last] = ptq.logits_range(logits)
         return ptq.assemble(self.steps, weights, weight_qparams, self.input_qparams, ranges, meta or {})
 
     def _deployed(self, name, weight):
@@ -183,22 +188,34 @@ class FakeQuantNet(nn.Module):
         """The logits; ``look(quantizer, a)`` is called before activations are rounded."""
         if not self.started:
             raise ValueError("the net has no clipping ranges yet; choose them first: net.calibrate(images)")
-        source = None  # the last layer with weights
         if self.rounds_input:
             a = fake_quantize_ste(a, self.input_qparams)
-        for name, kind, layer, options in self.steps:
-            if kind == IDENTITY:
-                a = layer(a)
-            elif kind not in WEIGHTED:
-                a = apply(kind, options, a)
-            else:
-                if source in self.of_activations:
-                    if look is not None:
-                        look(self.of_activations[source], a)
-                    a = self.of_activations[source](a)
-                a = apply(kind, options, a, self.of_weights[name](fresh_weight(layer)), layer.bias)
-                source = name
-        return a
+        looked = set()
+
+        def apply(step, *inputs):
+            a = self._compute(step, *inputs)
+            scale = self.scales.ends.get(step.name)
+            if scale == INPUT and self.input_qparams is not None:
+                return fake_quantize_ste(a, self.input_qparams)
+            if scale not in self.of_activations:
+                return a
+            if look is not None and scale not in looked:  # averages, which are rounded too, lie inside the range
+                look(self.of_activations[scale], a)
+                looked.add(scale)
+            return self.of_activations[scale](a)
+
+        return run_steps(self.steps, a, apply)
+
+    def _compute(self, step, *inputs):
+        """What a step makes of its inputs, with its weights rounded."""
+        if not has_weights(step.kind):
+            return step(*inputs)
+        return step(*inputs, weight=self.of_weights[step.name](fresh_weight(step.layer)), bias=step.layer.bias)
+
+    def _scale_read_by(self, name):
+        """The layer whose scale that has which the layer ``name`` reads."""
+        (read,) = next(names for step, names in zip(self.steps, inputs_of(self.steps)) if step.name == name)
+        return self.scales.of[read]
 
 
 def _norms_behind(steps):

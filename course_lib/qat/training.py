@@ -17,7 +17,6 @@ from course_lib.data import Dataset
 from course_lib.nets.evaluation import evaluating
 from course_lib.nets.inputs import as_images
 from course_lib.nets.store import cached, recipe_of, trained
-from course_lib.nets.surgery import fold_batch_norm, has_batch_norm
 from course_lib.nets.threads import one_thread
 from course_lib.nets.training import TrainingLog, train
 from course_lib.numerics import Calibration, Granularity
@@ -86,9 +85,9 @@ def train_qat(model: nn.Sequential, dataset: Dataset, *, weight_bits: int | Mapp
 
     Parameters
     ----------
-    model : nn.Sequential of Flatten, Linear, Conv2d, BatchNorm2d, BatchNorm1d, MaxPool2d, ReLU
-        Trained in real numbers, of any float dtype, on pixels from 0 to 1. It is not changed. Layers that are frozen
-        stay so, weights that are pruned too.
+    model : nn.Sequential
+        As ``record_activations`` takes it, trained in real numbers, of any float dtype, on pixels from 0 to 1. It is
+        not changed. Layers that are frozen stay so, weights that are pruned too.
     dataset : course_lib.data.Dataset
     weight_bits, activation_bits : int, dict of layer name -> int, and for activations None; see ``FakeQuantNet``
     epochs, batch_size, lr, seed, progress : see ``train``
@@ -127,7 +126,7 @@ def train_qat(model: nn.Sequential, dataset: Dataset, *, weight_bits: int | Mapp
 
 def _copy_of(model, x):
     """A copy of the model in float32 that can be trained; a model that cannot be followed is refused."""
-    steps = follow(fold_batch_norm(model) if isinstance(model, nn.Module) and has_batch_norm(model) else model)
+    steps = follow(model)
     check_trainable(steps)
     with evaluating(model), torch.no_grad():
         compare(model, steps, weights_of(steps), as_images(x))  # weights that hooks make are plain numbers afterwards

@@ -11,17 +11,9 @@ import numpy as np
 
 from course_lib.coding.packing import packed_size
 from course_lib.numerics import Granularity, QParams
-from course_lib.quantized.kinds import (
-    KINDS,
-    WEIGHTED,
-    check_activation,
-    check_chain,
-    check_name,
-    scales_shape,
-    short,
-    whole,
-    window,
-)
+from course_lib.quantized.chain import as_tuple, check_activation, check_chain, check_inputs, check_name, scales_shape
+from course_lib.quantized.layers import KINDS, has_weights
+from course_lib.quantized.layers.base import short, whole
 
 PARTS = {"codes": ("uint8",), "scale": ("float32", "float64"), "zero_point": ("int32",), "bias": ("float32",)}
 MOST = 2**31 - 1
@@ -64,6 +56,16 @@ def activation(entry, where):
         raise ValueError(f"{where}: {error}") from None
 
 
+def input_activations(entry, where, arity):
+    """The QParams of what a layer reads: one, or a tuple of ``arity`` for the list of a layer that reads several."""
+    if arity == 1 or entry is None:
+        return activation(entry, where)
+    of_type(list, f"a list of {arity} objects")(entry, where)
+    if len(entry) != arity:
+        raise ValueError(f"{where} is {short(entry)}; it must be a list of {arity} objects")
+    return tuple(activation(one, f"{where}[{i}]") for i, one in enumerate(entry))
+
+
 def read_fields(entry, where, table):
     """Check a JSON object: no field missing, none unknown, each as its line of the table says."""
     if not isinstance(entry, dict):
@@ -81,18 +83,22 @@ def read_fields(entry, where, table):
 def _layer(entry, where, arrays, left):
     """One layer, checked, as far as a chain of layers is checked by it. Its arrays' names leave ``left``."""
     if isinstance(entry, dict):
-        one_of(*KINDS)(entry.get("kind"), f"{where}.kind")
-    weighted = isinstance(entry, dict) and entry["kind"] in WEIGHTED
+        kind_name(entry.get("kind"), f"{where}.kind")
+    weighted = isinstance(entry, dict) and has_weights(entry["kind"])
     read_fields(entry, where, WEIGHTED_LAYER if weighted else LAYER)
-    name, shape = entry["name"], entry.get("shape")
+    name, kind, shape, inputs = entry["name"], entry["kind"], entry.get("shape"), entry.get("inputs", ())
+    check_inputs(name, kind, inputs)
     if weighted:
         _weights(entry, where, arrays, left)
-    window(name, entry["kind"], entry.get("options", {}), shape)
-    qparams = {role: activation(entry.get(role), f"{where}.{role}") for role in ("input_qparams", "output_qparams")}
-    for role, value in qparams.items():
-        if value is not None:
-            check_activation(value, f"{where}.{role}")
-    return SimpleNamespace(name=name, kind=entry["kind"], weight_shape=shape, **qparams)
+    KINDS[kind].window(name, entry.get("options", {}), shape)
+    reads = input_activations(entry.get("input_qparams"), f"{where}.input_qparams", KINDS[kind].arity)
+    qparams = {"input_qparams": reads, "output_qparams": activation(entry.get("output_qparams"),
+                                                                    f"{where}.output_qparams")}
+    for role, values in qparams.items():
+        for value in as_tuple(values):
+            if value is not None:
+                check_activation(value, f"{where}.{role}")
+    return SimpleNamespace(name=name, kind=kind, weight_shape=shape, inputs=inputs, **qparams)
 
 
 def _weights(entry, where, arrays, left):
@@ -135,13 +141,18 @@ def one_of(*choices):
     return check
 
 
+def kind_name(value, where):
+    """Of the table of kinds as it is now, not as it was when this file was imported."""
+    one_of(*KINDS)(value, where)
+
+
 def between(low, high):
     return lambda value, where: whole(value, where, low, high)
 
 
-def of_type(kind, words):
+def of_type(wanted, words):
     def check(value, where):
-        if not isinstance(value, kind):
+        if not isinstance(value, wanted):
             raise ValueError(f"{where} is {short(value)}; it must be {words}")
     return check
 
@@ -171,7 +182,7 @@ def weight_quantizer(value, where):
 
 
 def anything(value, where):
-    """Looked at where it is used: by ``activation``."""
+    """Looked at where it is used: by ``activation`` and ``input_activations``."""
 
 
 CODES = {"qmin": (True, between(-(2**15), 2**16 - 2)), "qmax": (True, between(-(2**15) + 1, 2**16 - 1))}
@@ -179,9 +190,9 @@ ACTIVATION = {"scale": (True, positive), "dtype": (True, one_of("float32", "floa
               "zero_point": (True, between(-(2**15), 2**16 - 1)), **CODES}
 WEIGHTS = {**CODES, "granularity": (True, one_of(*(member.value for member in Granularity))),
            "axis": (False, between(0, 3)), "group_size": (False, between(1, MOST))}
-LAYER = {"kind": (True, one_of(*KINDS)), "name": (True, check_name),
-         "options": (False, of_type(dict, "an object")), "input_qparams": (False, anything),
-         "output_qparams": (False, anything)}
+LAYER = {"kind": (True, kind_name), "name": (True, check_name),
+         "options": (False, of_type(dict, "an object")), "inputs": (False, of_type(list, "a list of names")),
+         "input_qparams": (False, anything), "output_qparams": (False, anything)}
 WEIGHTED_LAYER = {**LAYER, "shape": (True, sizes), "weight_qparams": (True, weight_quantizer), "tensors": (True, parts)}
 DESCRIPTION = {"format": (True, of_type(str, "a text")), "version": (True, of_type(int, "a whole number")),
                "meta": (True, of_type(dict, "an object")), "input_qparams": (True, anything),

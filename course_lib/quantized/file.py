@@ -8,8 +8,9 @@ Tensors, per layer with weights (``*`` is the layer's name):
     *.bias         float32  only where the layer has one
 
 The header's metadata hold one JSON text under the key ``quantized_model``: format name and version, the layers with
-their shapes and code ranges, the scales and zero points of the activations (two numbers a layer), and a checksum,
-because safetensors has none. Multipliers for integer inference are not stored: they follow from the scales.
+their shapes and code ranges, what each reads where that is not the layer before, the scales and zero points of the
+activations (two numbers a layer), and a checksum, because safetensors has none. Multipliers for integer inference are
+not stored: they follow from the scales.
 """
 
 import json
@@ -24,8 +25,9 @@ from safetensors.numpy import save as to_bytes
 from course_lib.coding import pack, unpack
 from course_lib.data import written_aside
 from course_lib.numerics import QParams
-from course_lib.quantized.description import activation, check_description
-from course_lib.quantized.kinds import short
+from course_lib.quantized.description import activation, check_description, input_activations
+from course_lib.quantized.layers import KINDS
+from course_lib.quantized.layers.base import short
 
 FORMAT, VERSION = "course_lib.quantized_model", 1
 KEY = "quantized_model"
@@ -42,6 +44,8 @@ def write_model(model, path):
         entry = {"kind": layer.kind, "name": layer.name}
         if layer.options:
             entry["options"] = layer.options
+        if layer.inputs:
+            entry["inputs"] = layer.inputs
         for role in ("input_qparams", "output_qparams"):
             if getattr(layer, role) is not None:
                 entry[role] = _activation_entry(getattr(layer, role))
@@ -153,7 +157,12 @@ def _weight_entry(q):
 
 
 def _activation_entry(q):
-    """Scale as a JSON number: Python writes the shortest text that reads back as the same number."""
+    """Scale as a JSON number: Python writes the shortest text that reads back as the same number.
+
+    Of a layer that reads several inputs, a list.
+    """
+    if isinstance(q, tuple):
+        return [_activation_entry(one) for one in q]
     return {"scale": q.scale.item(), "dtype": q.scale.dtype.name, "zero_point": q.zero_point.item(),
             "qmin": q.qmin, "qmax": q.qmax}
 
@@ -190,8 +199,11 @@ def _read_layer(entry, tensors):
     options, where = entry.get("options", {}), f"layer {entry['name']!r}: "
     fields = {"kind": entry["kind"], "name": entry["name"],
               "options": {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}}
-    for role in ("input_qparams", "output_qparams"):
-        fields[role] = activation(entry.get(role), where + role)
+    if "inputs" in entry:
+        fields["inputs"] = tuple(entry["inputs"])
+    fields["input_qparams"] = input_activations(entry.get("input_qparams"), where + "input_qparams",
+                                                KINDS[entry["kind"]].arity)
+    fields["output_qparams"] = activation(entry.get("output_qparams"), where + "output_qparams")
     if "shape" not in entry:
         return fields
     parts = {part: tensors[f"{entry['name']}.{part}"] for part in entry["tensors"]}

@@ -1,10 +1,12 @@
-"""From a PyTorch model to a plain list of layers that computes the same, or an error that names what is in the way.
+"""From a PyTorch model to a plain list of steps that computes the same, or an error that names what is in the way.
 
 A model may change what it computes in many places: a ``forward`` of its own, hooks, options, a weight that is made
 anew before each call. Whatever is not understood here is refused, by the name of the place; and ``compare`` runs the
-list beside the model, so that nothing that was overlooked gives a silently different network.
+list beside the model, so that nothing that was overlooked gives a silently different network. Batch normalization is
+folded into the layers before it; a ``Residual`` becomes its body, its shortcut, their sum and a ReLU.
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -15,20 +17,16 @@ from torch.nn.utils.prune import BasePruningMethod
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
-from course_lib.nets.inputs import channel_hint
+from course_lib.nets.models import Residual
+from course_lib.nets.surgery import BatchNorm, fold_batch_norm, has_batch_norm
 from course_lib.nets.training import evaluating
-from course_lib.quantized.kinds import WEIGHTED, reach_after, window
-from course_lib.quantized.simulated import apply
+from course_lib.quantized.layers import KINDS, has_weights
+from course_lib.quantized.steps import IDENTITY, INPUT, run_steps, walk_steps
 
-KINDS = {nn.Linear: "linear", nn.Conv2d: "conv2d", nn.MaxPool2d: "max_pool2d", nn.ReLU: "relu", nn.Flatten: "flatten"}
 SKIPPED = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
-IDENTITY = "identity"                   # what runs in training alone, or not at all
-SUPPORTED = ", ".join(kind.__name__ for kind in KINDS) + ", Dropout, Identity, and nn.Sequential of these"
 CALLED = ("forward", "__call__", "__iter__", "_conv_forward", "_call_impl")        # what decides what a call computes
 RECOMPUTES = (BasePruningMethod, WeightNorm, SpectralNorm)      # hooks that make a weight anew before each call
 REMEDIES = {
-    "BatchNorm1d": "fold it into the layer before, by torch.nn.utils.fusion.fuse_linear_bn_eval",
-    "BatchNorm2d": "fold it into the convolution before, by torch.nn.utils.fusion.fuse_conv_bn_eval",
     "Softmax": "leave it out at the end: the largest logit stays the largest",
     "LogSoftmax": "leave it out at the end: the largest logit stays the largest",
     "OptimizedModule": "pass the model that was compiled, model._orig_mod",
@@ -41,19 +39,41 @@ REMEDIES = {
 
 
 class Step(NamedTuple):
-    """One layer. name: its place, as in ``named_modules``; kind: of ``kinds.KINDS``, or ``IDENTITY``."""
+    """One layer of a followed model; ``steps.run_steps`` walks over a list of them.
+
+    name : its place, as in ``named_modules``; of a residual block the sum is ``<block>.sum``, the ReLU ``<block>.relu``
+    kind : of ``layers.KINDS``, or ``IDENTITY``
+    layer : the module it was read from
+    options : dict, as ``QuantizedLayer`` has them
+    inputs : the names of the steps it reads; empty for the step before
+    """
 
     name: str
     kind: str
     layer: nn.Module
     options: dict
+    inputs: tuple[str, ...] = ()
+
+    @property
+    def weight_shape(self) -> tuple[int, ...] | None:
+        """(out, in, …); None where there are no weights."""
+        return tuple(self.layer.weight.shape) if has_weights(self.kind) else None
+
+    def __call__(self, *inputs: torch.Tensor, weight: torch.Tensor | None = None,
+                 bias: torch.Tensor | None = None) -> torch.Tensor:
+        """What the step hands on for these inputs, with these weights: the layer's own would not be rounded."""
+        if self.kind == IDENTITY:
+            return self.layer(*inputs)
+        parts = {"weight": weight, "bias": bias} if has_weights(self.kind) else {}
+        return KINDS[self.kind].simulate(self.options, *inputs, **parts)
 
 
-def follow(model):
-    """The steps of a model: a list of ``Step``, in the order in which they run.
+def follow(model: nn.Module) -> list[Step]:
+    """The steps of a model, in an order in which they can run.
 
     A module that stands twice is two steps, and a Sequential in a Sequential is its steps. What acts in training
-    alone (dropout) is a step of kind ``IDENTITY``.
+    alone (dropout) is a step of kind ``IDENTITY``. Where the model has batch normalization, the steps are those of a
+    copy of it, with the batch normalization folded (``folded``).
 
     Raises
     ------
@@ -61,57 +81,104 @@ def follow(model):
         Something that cannot be followed; the message names the place and says what to do.
     """
     if not isinstance(model, nn.Sequential):
-        raise TypeError(f"model is a {_type_name(model)}; it should be an nn.Sequential of {SUPPORTED}"
+        raise TypeError(f"model is a {_type_name(model)}; it should be an nn.Sequential of {_supported()}"
                         f"{_remedy(model)}")
     if torch_module._global_forward_hooks or torch_module._global_forward_pre_hooks:
         raise TypeError("a hook for every module is registered (torch.nn.modules.module.register_module_forward_hook); "
                         "what it changes cannot be quantized: remove it, by handle.remove()")
     try:
         with evaluating(model):                             # a weight that is made anew changes in training mode
-            return _checked(list(_steps(model, "")))
+            steps, model = [], folded(model)
+            _follow(model, "", INPUT, steps)
+            return _checked(steps)
     except RecursionError:
         raise TypeError("model contains itself, and never ends") from None
 
 
+def folded(model: nn.Module) -> nn.Module:
+    """The model itself, or, where it has batch normalization, a copy with that folded into the layers before it.
+
+    Raises
+    ------
+    TypeError
+        A batch normalization that cannot be folded; the message names it.
+    """
+    if not has_batch_norm(model):
+        return model
+    for name, layer in model.named_modules():
+        if isinstance(layer, BatchNorm):
+            known = next((base for base in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d) if isinstance(layer, base)),
+                         BatchNorm)
+            _check_calls(layer, known, f"layer {name!r}")
+    return fold_batch_norm(model)
+
+
+def _bases():
+    """{class of module: the kind of layer that it is read as}, of the table as it is now."""
+    return {kind.torch_class(): kind for kind in KINDS.values() if kind.torch_class() is not None}
+
+
+def _supported():
+    return (", ".join(base.__name__ for base in _bases())
+            + ", BatchNorm, Dropout, Identity, and nn.Sequential and nets.Residual of these")
+
+
 def _checked(steps):
-    """The steps, if there are weights in them and each can take what the one before hands on."""
-    if not any(step.kind in WEIGHTED for step in steps):
+    """The steps, if there are weights in them and each can take what reaches it."""
+    if not any(has_weights(step.kind) for step in steps):
         raise TypeError("model has no Linear or Conv2d layer; there is nothing to quantize")
-    reach = None
-    for name, kind, layer, options in steps:
-        if kind != IDENTITY:
-            shape = tuple(layer.weight.shape) if kind in WEIGHTED else None
-            try:
-                window(name, kind, options, shape)
-                reach = reach_after(name, kind, shape, reach)
-            except ValueError as error:
-                raise TypeError(f"{error}; so the model cannot be quantized") from None
+
+    def reach(step, *reaches):
+        if step.kind == IDENTITY:
+            return reaches[0]
+        KINDS[step.kind].window(step.name, step.options, step.weight_shape)
+        return KINDS[step.kind].reach(step.name, step.weight_shape, *reaches)
+
+    try:
+        run_steps(steps, None, reach)
+    except ValueError as error:
+        raise TypeError(f"{error}; so the model cannot be quantized") from None
     return steps
 
 
-def _steps(container, prefix):
-    _check_calls(container, nn.Sequential, f"layer {prefix[:-1]!r}" if prefix else "model")
-    for key, layer in container._modules.items():           # named_children would leave the second of two out
-        name = prefix + key
-        where = f"layer {name!r}"
-        if isinstance(layer, nn.Sequential):
-            yield from _steps(layer, f"{name}.")
-            continue
-        base = next((base for base in (*KINDS, *SKIPPED) if isinstance(layer, base)), None)
-        if base is None:
-            raise TypeError(f"{where} is a {_type_name(layer)}, which cannot be quantized; supported are "
-                            f"{SUPPORTED}{_remedy(layer)}")
-        if isinstance(layer, nn.modules.lazy.LazyModuleMixin):
-            raise TypeError(f"{where} is a {type(layer).__name__} that has not seen its shape yet: run the model once, "
-                            "model(images), before it is quantized")
-        _check_calls(layer, base, where)
-        if base in SKIPPED:
-            yield Step(name, IDENTITY, layer, {})
-            continue
-        _check_options(layer, where)
-        if KINDS[base] in WEIGHTED:
-            _check_weights(layer, where)
-        yield Step(name, KINDS[base], layer, _options(KINDS[base], layer, where))
+def _follow(layer, name, before, steps):
+    """Append the steps of a module that reads what the step ``before`` hands on; return the name of its last step."""
+    where = f"layer {name!r}" if name else "model"
+    if isinstance(layer, nn.Sequential):
+        _check_calls(layer, nn.Sequential, where)
+        for key, child in layer._modules.items():           # named_children would leave the second of two out
+            before = _follow(child, f"{name}.{key}" if name else key, before, steps)
+        return before
+    if isinstance(layer, Residual):
+        _check_calls(layer, Residual, where)
+        paths = tuple(_follow(path, f"{name}.{key}", before, steps) for key, path in
+                      (("body", layer.body), ("shortcut", layer.shortcut)))
+        steps.append(Step(f"{name}.sum", "residual_sum", layer, {}, paths))
+        steps.append(Step(f"{name}.relu", "relu", layer, {}))
+        return steps[-1].name
+    last = steps[-1].name if steps else INPUT
+    steps.append(_step(layer, name, where, () if before == last else (before,)))
+    return name
+
+
+def _step(layer, name, where, inputs):
+    """The step of one layer, if it is one that is known, with nothing unusual about it."""
+    bases = _bases()
+    base = next((base for base in (*bases, *SKIPPED) if isinstance(layer, base)), None)
+    if base is None:
+        raise TypeError(f"{where} is a {_type_name(layer)}, which cannot be quantized; supported are "
+                        f"{_supported()}{_remedy(layer)}")
+    if isinstance(layer, nn.modules.lazy.LazyModuleMixin):
+        raise TypeError(f"{where} is a {type(layer).__name__} that has not seen its shape yet: run the model once, "
+                        "model(images), before it is quantized")
+    _check_calls(layer, base, where)
+    if base in SKIPPED:
+        return Step(name, IDENTITY, layer, {}, inputs)
+    kind = bases[base]
+    _check_options(layer, kind, where)
+    if kind.weight_axes:
+        _check_weights(layer, where)
+    return Step(name, kind.name, layer, kind.read(layer, where), inputs)
 
 
 def _check_calls(module, base, where):
@@ -122,7 +189,7 @@ def _check_calls(module, base, where):
             raise TypeError(f"{where} is a {type(module).__name__} with a {method} of its own, which cannot be "
                             f"quantized; it should be a plain nn.{base.__name__}, or an nn.Sequential of layers that "
                             "compute the same")
-        if not _is_torchs(getattr(base, method, None)):
+        if base.__module__.startswith("torch.") and not _is_torchs(getattr(base, method, None)):
             raise TypeError(f"nn.{base.__name__}.{method} is not PyTorch's any more: something replaced it by "
                             f"{getattr(base, method)!r}, and what that computes cannot be quantized")
     for hooks in (module._forward_pre_hooks, module._forward_hooks):
@@ -138,10 +205,9 @@ def _is_torchs(function):
     return getattr(function, "__globals__", {}).get("__name__", "torch").partition(".")[0] == "torch"
 
 
-def _check_options(layer, where):
+def _check_options(layer, kind, where):
     """Refuse an option whose value is not the usual one."""
-    for option, usual in (("dilation", 1), ("groups", 1), ("padding_mode", "zeros"), ("ceil_mode", False),
-                          ("return_indices", False), ("start_dim", 1), ("end_dim", -1)):
+    for option, usual in kind.usual.items():
         value = getattr(layer, option, usual)
         if value != usual and value != (usual, usual):
             raise TypeError(f"{where} has {option}={value!r}, which cannot be quantized; it should be {usual!r}")
@@ -163,36 +229,13 @@ def _check_weights(layer, where):
             raise TypeError(f"{where} has a {name} of shape {tuple(value.shape)}; no axis may be empty")
 
 
-def _options(kind, layer, where):
-    if kind == "conv2d":
-        padding = layer.padding
-        if padding == "valid":
-            padding = 0
-        elif padding == "same":
-            if any(n % 2 == 0 for n in layer.kernel_size):
-                raise TypeError(f"{where} has padding='same' with a kernel of {layer.kernel_size}, which pads one side "
-                                "more than the other and cannot be quantized; the kernel should have odd sides")
-            padding = tuple(n // 2 for n in layer.kernel_size)
-        return {"stride": _plain(layer.stride), "padding": _plain(padding)}
-    if kind == "max_pool2d":
-        return {key: _plain(getattr(layer, key)) for key in ("kernel_size", "stride", "padding")}
-    return {}
-
-
-def _plain(value):
-    """Numbers as Python's own, which a file can hold."""
-    if value is None:
-        return None
-    return tuple(map(int, value)) if isinstance(value, (tuple, list)) else int(value)
-
-
 def _type_name(module):
     """With its home where the name alone would be that of a layer that is taken: torch.ao has a Linear too."""
-    kind = type(module)
-    if kind.__module__.startswith("torch.nn.modules"):
-        return kind.__name__
-    alike = kind.__name__ in ("Sequential", *(known.__name__ for known in (*KINDS, *SKIPPED)))
-    return f"{kind.__module__}.{kind.__name__}" if alike else kind.__name__
+    own = type(module)
+    if own.__module__.startswith("torch.nn.modules"):
+        return own.__name__
+    alike = own.__name__ in ("Sequential", *(known.__name__ for known in (*_bases(), *SKIPPED)))
+    return f"{own.__module__}.{own.__name__}" if alike else own.__name__
 
 
 def _remedy(module):
@@ -201,18 +244,16 @@ def _remedy(module):
     return f". {remedy[0].upper()}{remedy[1:]}" if remedy else ""
 
 
-def fresh_weight(layer):
+def fresh_weight(layer: nn.Module) -> torch.Tensor:
     """The weight that a call would use now: hooks that make it anew before a call (pruning, norms) are run first."""
     for hook in layer._forward_pre_hooks.values():
         hook(layer, ())
     return layer.weight
 
 
-def check_trainable(steps):
+def check_trainable(steps: list[Step]) -> None:
     """Refuse weights that training a copy of the model would leave where they are, or move where a hook forbids it."""
-    for name, kind, layer, _ in steps:
-        if kind not in WEIGHTED:
-            continue
+    for name, layer in ((step.name, step.layer) for step in steps if has_weights(step.kind)):
         hooks = layer._forward_pre_hooks.values()
         made = {getattr(hook, "_tensor_name", getattr(hook, "name", None)) for hook in hooks}
         for part in ("weight", "bias"):
@@ -226,7 +267,7 @@ def check_trainable(steps):
                                 "torch.nn.utils.prune; to keep all as they are, layer.requires_grad_(False)")
 
 
-def weights_of(steps):
+def weights_of(steps: list[Step]) -> dict[str, tuple[np.ndarray, np.ndarray | None]]:
     """{name: (weight, bias or None)} of the steps that have any: float32 ndarrays, C-contiguous.
 
     Raises
@@ -236,57 +277,52 @@ def weights_of(steps):
     """
     found = {}
     with torch.no_grad():
-        for name, kind, layer, _ in steps:
-            if kind in WEIGHTED:
-                values = [fresh_weight(layer), layer.bias]
-                values = [None if value is None else
-                          np.ascontiguousarray(value.detach().to_dense().cpu().to(torch.float32).numpy())
-                          for value in values]
-                for part, value in zip(("weight", "bias"), values):
-                    if value is not None and not np.isfinite(value).all():
-                        raise ValueError(f"layer {name!r} has a NaN or an infinity in its {part}, as float32; "
-                                         "the model is broken")
-                found[name] = tuple(values)
+        for name, layer in ((step.name, step.layer) for step in steps if has_weights(step.kind)):
+            values = [fresh_weight(layer), layer.bias]
+            values = [None if value is None else
+                      np.ascontiguousarray(value.detach().to_dense().cpu().to(torch.float32).numpy())
+                      for value in values]
+            for part, value in zip(("weight", "bias"), values):
+                if value is not None and not np.isfinite(value).all():
+                    raise ValueError(f"layer {name!r} has a NaN or an infinity in its {part}, as float32; "
+                                     "the model is broken")
+            found[name] = tuple(values)
     return found
 
 
-def run(steps, weights, x):
-    """Run the steps in float32 on images: an iterator of (step, what it hands on).   x: (n, …) float32 ndarray
+def run(steps: list[Step], weights: dict, x: np.ndarray) -> Iterator[tuple[Step, torch.Tensor]]:
+    """Run the steps in float32 on images, with these weights (``weights_of``).   x: (n, …) float32
+
+    Returns
+    -------
+    iterator of (step, what it hands on), in the order in which they run
 
     Raises
     ------
     ValueError
         A layer cannot take the shape that reaches it.
     """
-    a = torch.from_numpy(x)
-    for step in steps:
-        if step.kind != IDENTITY:
-            pair = weights.get(step.name, (None, None))
-            w, b = (None if value is None else torch.from_numpy(value) for value in pair)
-            _check_shape(step, w, a.shape, x.shape)
-            a = apply(step.kind, step.options, a, w, b)
-        yield step, a
+    def apply(step, *inputs):
+        if step.kind == IDENTITY:
+            return inputs[0]                                # in evaluation mode it does nothing
+        w, b = (None if value is None else torch.from_numpy(value) for value in weights.get(step.name, (None, None)))
+        _check_shape(step, [tuple(a.shape) for a in inputs], x.shape)
+        return step(*inputs, weight=w, bias=b)
+
+    return walk_steps(steps, torch.from_numpy(x), apply)
 
 
-def _check_shape(step, weight, shape, x_shape):
-    name, kind = step.name, step.kind
-    gets = f"and x of shape {tuple(x_shape)} reaches it as {tuple(shape)}"
-    if len(shape) < 2:
-        raise ValueError(f"layer {name!r} takes (n, …), {gets}; one image alone is x[None]")
-    if kind == "linear" and (len(shape) != 2 or shape[1] != weight.shape[1]):
-        flatten = "; nn.Flatten() should stand before it" if len(shape) > 2 else ""
-        raise ValueError(f"layer {name!r} takes (n, {weight.shape[1]}), {gets}{flatten}")
-    if kind not in ("conv2d", "max_pool2d"):
-        return
-    channels = weight.shape[1] if kind == "conv2d" else "channels"
-    if len(shape) != 4 or channels not in (shape[1], "channels"):
-        raise ValueError(f"layer {name!r} takes (n, {channels}, height, width), {gets}{channel_hint(shape, channels)}")
-    look = window(name, kind, step.options, None if weight is None else weight.shape)
-    if min(look.positions(shape[2:])) < 1:
-        raise ValueError(f"layer {name!r} has a window of {look.size}, {gets}: the image is too small")
+def _check_shape(step, shapes, x_shape):
+    kind, reaches = KINDS[step.kind], " and ".join(map(str, shapes))
+    gets = f"and x of shape {tuple(x_shape)} reaches it as {reaches}"
+    if min(map(len, shapes)) < 2:
+        raise ValueError(f"layer {step.name!r} takes (n, …), {gets}; one image alone is x[None]")
+    if misfit := kind.misfit(step.weight_shape, kind.window(step.name, step.options, step.weight_shape), *shapes):
+        takes, hint = misfit
+        raise ValueError(f"layer {step.name!r} {takes}, {gets}{hint}")
 
 
-def compare(model, steps, weights, x):
+def compare(model: nn.Module, steps: list[Step], weights: dict, x: np.ndarray) -> None:
     """Refuse a model that gives other logits than its steps, on images ``x`` (n, …) float32.
 
     They may differ by what rounding in the model's dtype explains: √ε of the largest logit, ε its spacing at 1.
@@ -297,7 +333,7 @@ def compare(model, steps, weights, x):
     """
     for _, a in run(steps, weights, x):
         ours = a
-    reference = next(step.layer.weight for step in steps if step.kind in WEIGHTED)
+    reference = next(step.layer.weight for step in steps if has_weights(step.kind))
     given = torch.from_numpy(x.copy()).to(reference.device, reference.dtype)  # a copy: a layer may work in place
     try:
         theirs = model(given)

@@ -1,18 +1,21 @@
 """A quantized network as plain data, and the one file it is kept in. Needs NumPy and safetensors, no PyTorch.
 
-A :class:`QuantizedModel` is a tuple of :class:`QuantizedLayer`: integer codes, the scales that give them a unit, and
-nothing that computes. Two things can be made of it: ``simulated()``, a PyTorch module that rounds in floating point,
-and ``integer_only()``, an engine that multiplies and adds the codes themselves.
+A :class:`QuantizedModel` is a tuple of :class:`QuantizedLayer`: integer codes, the scales that give them a unit, what
+each layer reads, and nothing that computes. Two things can be made of it: ``simulated()``, a PyTorch module that rounds
+in floating point, and ``integer_only()``, an engine that multiplies and adds the codes themselves.
 """
 
 import os
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from course_lib.numerics import QParams
+from course_lib.quantized.chain import as_tuple, check_activation, check_chain, check_inputs, check_name, scales_shape
 from course_lib.quantized.file import QuantizedFileError, read_model, save_float, write_model
-from course_lib.quantized.kinds import KINDS, check_activation, check_chain, check_name, scales_shape, window
+from course_lib.quantized.layers import KINDS
+from course_lib.quantized.layers.base import Window
 
 __all__ = ["QuantizedFileError", "QuantizedLayer", "QuantizedModel", "save_float"]
 
@@ -23,7 +26,9 @@ class QuantizedLayer:
 
     Parameters
     ----------
-    kind : "linear", "conv2d", "max_pool2d", "relu" or "flatten"
+    kind : str
+        Of the table of kinds, ``quantized.layers.KINDS``: "linear", "conv2d", "max_pool2d", "avg_pool2d",
+        "global_avg_pool2d", "relu", "flatten" or "residual_sum".
     name : str, unique in the model, e.g. ``"1"`` or ``"fc1"``
     weight_codes : int8 (out, in) for linear, (out, in, kh, kw) for conv2d, None for the others
     weight_qparams : QParams of the weights, at most 8 bits; None where there are no weights
@@ -31,15 +36,21 @@ class QuantizedLayer:
         Kept as a real number: it is a thousandth of the file. The integer engine turns it into fixed point.
     input_qparams, output_qparams : QParams per tensor, or None
         Codes the layer reads and writes; None in a weight-only model. Where a ReLU follows a linear or convolution
-        layer, ``output_qparams`` are those *after* the ReLU: saturation at code Z, the code of zero, is the ReLU.
-        Pooling, ReLU and flatten write the codes they read, so there both are the same.
+        layer or a sum, ``output_qparams`` are those *after* the ReLU: saturation at code Z, the code of zero, is the
+        ReLU. Pooling, ReLU and flatten write codes of the scale they read, so there both are the same. Of a residual
+        sum ``input_qparams`` is a tuple, one for each addend.
     options : dict
-        ``stride`` and ``padding`` (conv2d), ``kernel_size``, ``stride`` and ``padding`` (max_pool2d); an int or a pair.
+        ``stride`` and ``padding`` (conv2d), ``kernel_size``, ``stride`` and ``padding`` (max_pool2d, avg_pool2d); an
+        int or a pair.
+    inputs : tuple of str
+        The names of the layers that it reads; empty for the layer before (the input, for the first). "" among them is
+        the input of the network.
 
     Raises
     ------
     ValueError
-        An unknown kind, weights where there should be none, an option out of range, or arrays that do not fit together.
+        An unknown kind, weights where there should be none, an option out of range, arrays that do not fit together,
+        or another number of inputs than such a layer reads.
     """
 
     kind: str
@@ -47,9 +58,10 @@ class QuantizedLayer:
     weight_codes: np.ndarray | None = None
     weight_qparams: QParams | None = None
     bias: np.ndarray | None = None
-    input_qparams: QParams | None = None
+    input_qparams: QParams | tuple[QParams, ...] | None = None
     output_qparams: QParams | None = None
     options: dict = field(default_factory=dict)
+    inputs: tuple[str, ...] = ()
 
     def __post_init__(self):
         check_name(self.name, "the name of a layer")
@@ -57,19 +69,29 @@ class QuantizedLayer:
             raise ValueError(f"layer {self.name!r}: kind must be one of {', '.join(KINDS)}, not {self.kind!r}")
         self._check_weights()
         self.window  # noqa: B018 - reads the options, and raises where one is wrong
+        check_inputs(self.name, self.kind, self.inputs)
+        object.__setattr__(self, "inputs", tuple(self.inputs))
+        if isinstance(self.input_qparams, list):
+            object.__setattr__(self, "input_qparams", tuple(self.input_qparams))
+        arity = KINDS[self.kind].arity
+        if self.input_qparams is not None and (isinstance(self.input_qparams, tuple) != (arity > 1)
+                                               or len(as_tuple(self.input_qparams)) != arity):
+            raise ValueError(f"layer {self.name!r}: input_qparams must be QParams, or a tuple of {arity} where a layer "
+                             f"reads {arity} inputs, not {self.input_qparams!r}")
         for role in ("input_qparams", "output_qparams"):
-            if getattr(self, role) is not None:
-                check_activation(getattr(self, role), f"layer {self.name!r}: {role}")
+            for qparams in as_tuple(getattr(self, role)):
+                if qparams is not None:
+                    check_activation(qparams, f"layer {self.name!r}: {role}")
 
     @property
-    def weight_shape(self):
+    def weight_shape(self) -> tuple[int, ...] | None:
         """(out, in) or (out, in, kh, kw); None where there are no weights."""
         return None if self.weight_codes is None else self.weight_codes.shape
 
     @property
-    def window(self):
-        """What a convolution or a pooling looks through, as pairs (``kinds.Window``); None for the other kinds."""
-        return window(self.name, self.kind, self.options, self.weight_shape)
+    def window(self) -> Window | None:
+        """What a convolution or a pooling looks through, as pairs; None for the other kinds."""
+        return KINDS[self.kind].window(self.name, self.options, self.weight_shape)
 
     def _check_weights(self):
         dimensions = KINDS[self.kind].weight_axes
@@ -104,7 +126,7 @@ class QuantizedModel:
 
     Parameters
     ----------
-    layers : tuple of QuantizedLayer, in the order in which they run
+    layers : tuple of QuantizedLayer, in the order in which they run: each reads the one before, or those it names
     input_qparams : QParams of the input image, or None for a weight-only model
     meta : dict that JSON can hold
         Whatever the maker wants to remember (bits, calibration, network); saved, never read by the engines.
@@ -115,7 +137,7 @@ class QuantizedModel:
         No layer, or two of one name; a layer that cannot take the shape or the codes that reach it.
     """
 
-    layers: tuple
+    layers: tuple[QuantizedLayer, ...]
     input_qparams: QParams | None = None
     meta: dict = field(default_factory=dict)
 
@@ -128,16 +150,16 @@ class QuantizedModel:
         check_chain(self.layers, self.input_qparams)
 
     @property
-    def weight_only(self):
+    def weight_only(self) -> bool:
         """True when the activations stay real numbers: there are no codes to multiply codes with."""
         return self.input_qparams is None
 
-    def save(self, path):
-        """Write the model to one safetensors file (see ``quantized_file``) and return its size on disk, in bytes."""
+    def save(self, path: str | bytes | os.PathLike) -> int:
+        """Write the model to one safetensors file (see ``file.py``) and return its size on disk, in bytes."""
         return write_model(self, path)
 
     @classmethod
-    def load(cls, path):
+    def load(cls, path: str | bytes | os.PathLike) -> "QuantizedModel":
         """Read a model that ``save`` wrote, the same to the last bit.
 
         Raises
@@ -151,13 +173,13 @@ class QuantizedModel:
         except (ValueError, TypeError) as error:
             raise QuantizedFileError(f"{os.fspath(path)}: {error}") from error
 
-    def simulated(self):
+    def simulated(self) -> Any:
         """The network as a PyTorch module that rounds to codes and back, and computes in float32 in between."""
         from course_lib.quantized.simulated import SimulatedNet
 
         return SimulatedNet(self)
 
-    def integer_only(self):
+    def integer_only(self) -> Any:
         """The network as an engine that computes with integer codes alone. See ``IntegerNet``."""
         from course_lib.quantized.integer import IntegerNet
 

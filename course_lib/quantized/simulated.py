@@ -6,76 +6,78 @@ the float32 layer costs, and on top of it the rounding of its output: divide, ro
 simulation at its fastest; the same in a training loop would round the weights again in every step.
 """
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional
 
 from course_lib.nets.inputs import as_images
-from course_lib.numerics import dequantize
+from course_lib.numerics import QParams, dequantize
+from course_lib.quantized.layers import KINDS
+from course_lib.quantized.steps import run_steps
 
 
 class FakeQuantize(nn.Module):
     """x -> S (clip(round(x / S) + Z, qmin, qmax) − Z), in torch operations. ±inf saturates; NaN stays NaN."""
 
-    def __init__(self, qparams):
+    def __init__(self, qparams: QParams):
         super().__init__()
         self.register_buffer("scale", torch.from_numpy(np.array(qparams.scale)))
         zero_point = int(qparams.zero_point)
         self.low, self.high = qparams.qmin - zero_point, qparams.qmax - zero_point
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.round(x / self.scale).clamp(self.low, self.high) * self.scale
 
 
-def apply(kind, options, x, weight=None, bias=None):
-    """One layer on real numbers, by its kind (``kinds.KINDS``), as torch computes it."""
-    if kind == "linear":
-        return functional.linear(x.flatten(1), weight, bias)
-    if kind == "conv2d":
-        return functional.conv2d(x, weight, bias, **options)
-    if kind == "max_pool2d":
-        return functional.max_pool2d(x, **options)
-    return torch.relu(x) if kind == "relu" else x.flatten(1)
-
-
 class SimulatedLayer(nn.Module):
-    """One layer of a QuantizedModel on real numbers that its codes stand for."""
+    """One layer of a QuantizedModel (a ``QuantizedLayer``) on real numbers that its codes stand for."""
 
-    def __init__(self, layer):
+    def __init__(self, layer: Any):
         super().__init__()
-        self.kind, self.options = layer.kind, layer.options
+        self.name, self.inputs, self.kind, self.options = layer.name, layer.inputs, layer.kind, layer.options
         self.weighted = layer.weight_codes is not None
         if self.weighted:
             weight = dequantize(layer.weight_codes, layer.weight_qparams)
             self.register_buffer("weight", torch.from_numpy(weight).float())
             self.register_buffer("bias", None if layer.bias is None else torch.from_numpy(layer.bias.copy()))
-            self.round = nn.Identity() if layer.output_qparams is None else FakeQuantize(layer.output_qparams)
+        rounds = layer.output_qparams is not None and not KINDS[layer.kind].keeps_order
+        self.round = FakeQuantize(layer.output_qparams) if rounds else nn.Identity()
 
-    def forward(self, x):
-        if self.weighted:
-            return self.round(apply(self.kind, self.options, x, self.weight, self.bias))
-        return apply(self.kind, self.options, x)
+    def forward(self, *x: torch.Tensor) -> torch.Tensor:
+        parts = {"weight": self.weight, "bias": self.bias} if self.weighted else {}
+        return self.round(KINDS[self.kind].simulate(self.options, *x, **parts))
 
 
-class SimulatedNet(nn.Sequential):
+class SimulatedSteps(nn.Sequential):
+    """Some layers, from the first on, each of which reads what it says it reads."""
+
+    def __getitem__(self, index: int | slice) -> nn.Module:
+        """One layer, or some: what the first few hand on is ``net[:3](x)``."""
+        return SimulatedSteps(*list(self)[index]) if isinstance(index, slice) else super().__getitem__(index)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        layers = list(self)
+        if layers and not isinstance(layers[0], SimulatedLayer):  # the rounding of the input
+            x = layers.pop(0)(x)
+        return run_steps(layers, x, lambda layer, *inputs: layer(*inputs))
+
+
+class SimulatedNet(SimulatedSteps):
     """A QuantizedModel as a module: the input rounded, then its layers.   (n, …) float32 -> logits (n, classes)
 
     In a weight-only model nothing is rounded here: only the weights have been.
     """
 
-    def __init__(self, model):
+    def __init__(self, model: Any):
         layers = [SimulatedLayer(layer) for layer in model.layers]
         if model.input_qparams is not None:
             layers.insert(0, FakeQuantize(model.input_qparams))
         super().__init__(*layers)
         self.eval()
 
-    def __getitem__(self, index):
-        """One layer, or a plain Sequential of some: what the first few hand on is ``net[:3](x)``."""
-        return nn.Sequential(*list(self)[index]) if isinstance(index, slice) else super().__getitem__(index)
-
-    def forward(self, x):
+    def forward(self, x: torch.Tensor | np.ndarray) -> torch.Tensor:
         if not torch.is_tensor(x):
             x = torch.from_numpy(as_images(x))
         try:

@@ -158,7 +158,7 @@ def test_a_dead_layer_and_a_constant_one(images):
 
 @pytest.mark.parametrize(("layer", "message"), [
     (nn.Sigmoid(), "layer '1' is a Sigmoid.*supported are Linear, Conv2d, MaxPool2d, ReLU, Flatten"),
-    (nn.BatchNorm1d(784), "layer '1' is a BatchNorm1d"),
+    (nn.BatchNorm1d(784), "batch norm '1' has no layer to fold into: before it stands a Flatten"),
     (nn.Sequential(nn.ReLU(), nn.Tanh()), "layer '1.1' is a Tanh"),
     (nn.Conv2d(1, 4, 3, dilation=2), r"layer '1' has dilation=\(2, 2\)"),
     (nn.Conv2d(4, 4, 3, groups=2), "layer '1' has groups=2"),

@@ -156,6 +156,11 @@ class Scaled(nn.Linear):
         return 2 * super().forward(x)
 
 
+class Doubled(nn.BatchNorm1d):
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
 class Standardized(nn.Conv2d):
     def _conv_forward(self, x, weight, bias):
         return super()._conv_forward(x, weight - weight.mean(), bias)
@@ -181,6 +186,9 @@ REFUSED = {
                   "layer '1' is a Scaled with a forward of its own"),
     "own convolution": (lambda: nn.Sequential(Standardized(1, 3, 3)), "'0' is a Standardized with a _conv_forward"),
     "patched": (patched, "layer '1' is a Linear with a forward of its own"),
+    "batch norm": (lambda: linear_net(nn.ReLU(), nn.BatchNorm1d(20)),
+                   "batch norm '3' has no layer to fold into: before it stands a ReLU"),
+    "own batch norm": (lambda: linear_net(Doubled(20)), "'2' is a Doubled with a forward of its own"),
     "softmax": (lambda: nn.Sequential(nn.Flatten(), nn.Linear(784, 10), nn.LogSoftmax(1)),
                 "'2' is a LogSoftmax.*[Ll]eave it out at the end"),
     "lazy": (lambda: nn.Sequential(nn.Flatten(), nn.LazyLinear(10)), "'1' is a LazyLinear that has not seen its shape"),

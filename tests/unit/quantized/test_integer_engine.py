@@ -257,8 +257,8 @@ def test_no_floating_point_between_input_and_output(images):
     net = quantize_model(LeNet5(), images[:8]).integer_only()
     net(images[:2])
     for plan in net._plans.values():
-        assert {run for run, _ in plan.steps} <= whole
-        arrays = [a for _, arguments in plan.steps for a in arguments if isinstance(a, np.ndarray)]
+        assert {run for run, _ in plan.calls} <= whole
+        arrays = [a for _, arguments in plan.calls for a in arguments if isinstance(a, np.ndarray)]
         assert all(a.dtype.kind in "iu" for a in arrays)
 
 
