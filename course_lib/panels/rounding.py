@@ -159,9 +159,9 @@ class RoundingPanel(Panel):
             f"{NAMES[state.format]}, rounding {state.rounding.replace('_', ' ')}, from {state.start}, η stored as "
             + f"{result.lr:.4g}" + (f", {runs} runs" if runs > 1 else ""),
             (f"{result.end:.4g}", "mean of last x" if runs > 1 else "last x"),
-            (_signed(result.added[-1].mean()), "mean bias" if runs > 1 else "accumulated bias"),
-            (f"{result.last_move}", "last step to move"),
-            (f"{result.wanted / result.gap:.2f}", "of a gap: next step"),
+            (_signed(result.added[-1].mean()), "mean bias" if runs > 1 else "bias so far"),
+            (f"{result.last_move}", "last moving step"),
+            (f"{result.wanted / result.gap:.2f}", "gaps: next step"),
         )
 
     def describe(self, result: RoundingResult) -> str:
