@@ -5,13 +5,14 @@ cores decides nothing. (Another kind of processor still may: its instructions ro
 """
 
 import sys
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from threadpoolctl import threadpool_limits
 
 
 @contextmanager
-def one_thread():
+def one_thread() -> Iterator[None]:
     """PyTorch (where it is loaded) and the BLAS libraries on one thread inside the block; afterwards as they were."""
     torch = sys.modules.get("torch")
     before = torch.get_num_threads() if torch else None

@@ -167,7 +167,7 @@ def train(
     model.train()
     with (torch.random.fork_rng(devices=[]),
           tqdm(total=total, desc=label, unit="batch", disable=not progress, leave=False) as bar):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # of the CPU alone, which is what is put back
         for epoch in range(epochs):
             if before_epoch is not None:
                 before_epoch(epoch)

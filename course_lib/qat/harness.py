@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from itertools import groupby
 from operator import attrgetter
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -115,7 +116,7 @@ class FakeQuantNet(nn.Module):
         """The logits (n, classes) of images (n, …) float32."""
         return self._run(a)
 
-    def calibrate(self, x: torch.Tensor, *, renew: bool = False) -> None:
+    def calibrate(self, x: np.ndarray | torch.Tensor, *, renew: bool = False) -> None:
         """Start all quantizers from the weights as they are now and from the images ``x`` (n, …) float32.
 
         Layer by layer: each is started with what arrives when everything before it is rounded already. With ``renew``
@@ -149,7 +150,7 @@ class FakeQuantNet(nn.Module):
                 groups.append({"params": learned, "lr": factor * lr, "weight_decay": decay})
         return groups
 
-    def quantized(self, x: torch.Tensor, meta: dict | None = None) -> QuantizedModel:
+    def quantized(self, x: np.ndarray | torch.Tensor, meta: dict | None = None) -> QuantizedModel:
         """The ``QuantizedModel`` of the quantizers as they are; the images ``x`` set the range of the logits.
 
         Raises

@@ -62,7 +62,7 @@ class Quantizer(nn.Module):
 
     @property
     def code_range(self) -> tuple[int, int]:
-        """The smallest and the largest code that is usual: ±(2^(b−1) − 1) for weights, 0 … 2^b − 1 for activations."""
+        """The usual smallest and largest code: ±(2^(b−1) − 1) for weights (1 bit: ±1), 0 … 2^b − 1 for activations."""
         if self.role is Role.WEIGHTS:
             largest = max(2 ** (self.bits - 1) - 1, 1)
             return -largest, largest
