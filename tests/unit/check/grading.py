@@ -164,6 +164,7 @@ def diagnosed(task, function):
     return refusal(task, function).partition("It looks as if ")[2]
 
 
+@functools.cache
 def solution(lab):
     """The cells of a lab as its teacher has it."""
     name = lab.__name__.split(".")[-1]

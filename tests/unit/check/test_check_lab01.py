@@ -196,19 +196,21 @@ def encode_search(x, e, m):
         return 2 ** (1 + e + m) - 1
     infinity = (2**e - 1) << m
     numbers = _table(e, m)
-    size = abs(Fraction(x)) if math.isfinite(x) else None
-    if size is None or size >= numbers[-1]:
+    if abs(x) >= numbers[-1]:
         best = infinity
     else:
-        near = int(np.searchsorted([float(v) for v in numbers], float(size)))
-        best = min(range(max(near - 1, 0), min(near + 2, infinity + 1)), key=lambda c: (abs(numbers[c] - size), c % 2))
+        near = int(np.searchsorted(numbers, abs(x)))
+        gap = {c: abs(Fraction(numbers[c]) - abs(Fraction(x))) for c in (near - 1, near) if c >= 0}
+        best = min(gap, key=lambda c: (gap[c], c % 2))
     return np.uint32(best + (2 ** (e + m) if x < 0 else 0))
 
 
 @cache
 def _table(e, m):
     """The numbers of the non-negative patterns, and the power of two that would come next in place of infinity."""
-    return [Fraction(decode_text(c, e, m)) for c in range((2**e - 1) << m)] + [Fraction(2) ** 2 ** (e - 1)]
+    codes = np.arange(((2**e - 1) << m) + 1)
+    exponents = np.maximum(codes >> m, 1)
+    return np.ldexp(codes - ((exponents - 1) << m), exponents - (2 ** (e - 1) - 1) - m)
 
 
 @right(lab01.encode)
