@@ -133,6 +133,12 @@ class Task:
         """
         if not callable(function):
             raise CheckFailed(f"✗ {self.title}\n  Hand over the function itself, not {show(function)}.")
+        with _no_logging():  # once, and not for each call: it goes through all loggers that there are
+            passed = self._judge(function, seed, also)
+        print(f"{GREEN}✓ {self.title}: {passed}{PLAIN}")
+
+    def _judge(self, function, seed, also):
+        """What the green line says; raises where there is none to print."""
         cases = self._cases(seed, also)
         passed = f"passed. Tried {len(cases)} inputs: {self.tried}."
         found = self._examine(function, cases)
@@ -146,7 +152,7 @@ class Task:
                 note = "" if _alike(found, alone) else f"Here a right {names} stood in for yours."
                 raise self._failure(by_itself, alone, cases, note) from None
             passed = f"passed, with a right {names} in place of yours, which is not right yet: go back to its check."
-        print(f"{GREEN}✓ {self.title}: {passed}{PLAIN}")
+        return passed
 
     def _by_itself(self, function):
         """`function` as it is when the tasks that it builds on are right -> (function, names of those it called).
@@ -320,9 +326,9 @@ def _as_called(function, arguments, named, names):
 
 
 def _call(function, arguments):
-    """Call it quietly: what a student prints or logs, a progress bar too, is not the check's to show."""
+    """Call it quietly: what a student prints, a progress bar too, is not the check's to show."""
     start = time.monotonic()
-    with (warnings.catch_warnings(), np.errstate(all="ignore"), _no_logging(),
+    with (warnings.catch_warnings(), np.errstate(all="ignore"),
           contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO())):
         warnings.simplefilter("ignore")
         try:

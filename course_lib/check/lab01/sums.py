@@ -1,5 +1,6 @@
 """Tasks 4 and 5 of lab 01: sums with too few bits."""
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,6 +8,11 @@ import numpy as np
 from course_lib.check.base import Property, Suspect, Task, as_number
 from course_lib.numerics.conversion import to_format_one
 from course_lib.numerics.formats import FloatFormat
+
+
+@functools.cache
+def _format_of(t):
+    return FloatFormat("t bits", 8, t - 1)
 
 
 @dataclass(frozen=True)
@@ -20,7 +26,7 @@ class RoundTo:
         return f"rounds to {self.t} significant bits"
 
     def __call__(self, x):
-        return to_format_one(float(x), FloatFormat("t bits", 8, self.t - 1))
+        return to_format_one(float(x), _format_of(self.t))
 
 
 def _in_turn(x, fl, *, first=True, each=True):

@@ -83,9 +83,10 @@ class Trial:
             metafunc.parametrize("task", answers.lab.TASKS, ids=lambda task: task.title)
 
     def test_right_answers_are_accepted(self, task, right_one, capsys):
-        for seed in range(3):
+        """With other inputs, too, than those of a student's check, which the graded cell below calls."""
+        for seed in (1, 2):
             task(right_one, seed=seed)
-        assert capsys.readouterr().out.count("passed. Tried") == 3
+        assert capsys.readouterr().out.count("passed. Tried") == 2
 
     def test_right_answers_keep_their_points(self, task, right_one):
         """The graded cell of the lab, its hidden tests too, with this answer in place of the student's."""
