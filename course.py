@@ -495,6 +495,7 @@ def tidy(notebook):
     notebook["metadata"]["language_info"] = {"name": "python"}
     for cell in notebook["cells"]:
         cell["metadata"].pop("execution", None)
+        fold(cell)
         kept = []
         for output in cell.get("outputs", []):
             data = output.get("data", {})
@@ -520,6 +521,18 @@ def join_streams(notebook):
         if "outputs" in cell:
             cell["outputs"] = joined
     return notebook
+
+
+def fold(cell):
+    """The tag hide-input decides what JupyterLab shows folded."""
+    if cell["cell_type"] != "code":
+        return
+    jupyter = cell["metadata"].setdefault("jupyter", {})
+    jupyter.pop("source_hidden", None)
+    if "hide-input" in cell["metadata"].get("tags", []):
+        jupyter["source_hidden"] = True
+    if not jupyter:
+        del cell["metadata"]["jupyter"]
 
 
 def execute(arguments, settings):

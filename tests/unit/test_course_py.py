@@ -581,6 +581,16 @@ def test_what_was_printed_in_pieces_becomes_one_output():
     assert joined[1] == {"cell_type": "markdown"}
 
 
+@pytest.mark.parametrize("tags, before, after", [
+    (["hide-input"], {}, {"tags": ["hide-input"], "jupyter": {"source_hidden": True}}),
+    ([], {"jupyter": {"source_hidden": True}}, {"tags": []}),
+    ([], {"jupyter": {"source_hidden": True, "outputs_hidden": 1}}, {"tags": [], "jupyter": {"outputs_hidden": 1}}),
+])
+def test_the_tag_decides_what_is_folded(tags, before, after):
+    cells = [{"cell_type": "code", "metadata": {"tags": tags, **before}, "outputs": []}]
+    assert course.tidy({"metadata": {}, "cells": cells})["cells"][0]["metadata"] == after
+
+
 def test_tidy_keeps_the_picture_and_drops_what_changes_from_run_to_run():
     view = "application/vnd.jupyter.widget-view+json"
     notebook = {
