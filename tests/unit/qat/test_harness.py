@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from course_lib.nets import LeNet300100, evaluate, trained
+from course_lib.nets import LeNet300100, SmallResNet, evaluate, trained
 from course_lib.numerics import QParams, dequantize, quantize
 from course_lib.qat import FakeQuantNet, Quantizer, StraightThrough, train_fake_quant, train_qat
 from course_lib.qat.folding import fold_into_codes
@@ -313,3 +313,18 @@ def test_a_net_with_batch_norm_is_trained_and_deployed(digits):
     score = evaluate(twin.simulated(), digits.test_x(), digits.test_y())
     assert score.value > 0.85, str(score)
     assert abs(evaluate(twin.integer_only(), digits.test_x(), digits.test_y()).value - score.value) <= 0.01
+
+
+def test_a_residual_net_with_batch_norm_is_trained_and_deployed(few):
+    """Its normalizations run in training, and are gone in the twin, which computes the same on the same images."""
+    x = torch.from_numpy(few.train_x(64))
+    net = FakeQuantNet(SmallResNet(), weight_bits=4, activation_bits=8, edge_bits=8)
+    before = net.model.stem[1].running_mean.clone()
+    log = train_fake_quant(net, x.numpy(), few, epochs=2, batch_size=50, progress=False)
+    assert log.loss[1] < log.loss[0] and not torch.equal(before, net.model.stem[1].running_mean)
+    twin = net.quantized(x)
+    with torch.no_grad():
+        logits = net.eval()(x)
+    assert sum(layer.kind == "residual_sum" for layer in twin.layers) == 4
+    apart = (twin.simulated()(x) - logits).abs()
+    assert apart.median() < 0.01 * logits.abs().max() and apart.max() < 0.1 * logits.abs().max()
