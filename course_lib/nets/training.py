@@ -159,7 +159,8 @@ def train(
         _check_parameters(model)
     steps, highest = count // batch_size, int(labels.max())
     every, total = validate_every or steps, epochs * steps
-    order_of, draws = torch.Generator("cpu").manual_seed(seed), _apart(seed)
+    of_augment, of_model = _seeds_apart(seed, 2)
+    order_of, draws = (torch.Generator("cpu").manual_seed(one) for one in (seed, of_augment))
     model.to(memory_format=torch.channels_last)  # an order in memory in which convolutions train sooner
     optimizer = _optimizer(model, optimizer, groups, lr, weight_decay) if epochs else None
     rates = [group["lr"] for group in optimizer.param_groups] if epochs else []
@@ -167,7 +168,7 @@ def train(
     model.train()
     with (torch.random.fork_rng(devices=[]),
           tqdm(total=total, desc=label, unit="batch", disable=not progress, leave=False) as bar):
-        torch.default_generator.manual_seed(seed)  # of the CPU alone, which is what is put back
+        torch.default_generator.manual_seed(of_model)  # of the CPU alone, which is what is put back
         for epoch in range(epochs):
             if before_epoch is not None:
                 before_epoch(epoch)
@@ -175,19 +176,14 @@ def train(
             order = torch.randperm(count, generator=order_of, device="cpu")
             for chosen in order[: steps * batch_size].split(batch_size):
                 x, y = images[chosen][:, None].float().div_(255), labels[chosen]  # (batch, 1, 28, 28), (batch,)
-                logits = _forward(model, x if augment is None else _augmented(augment, x, draws), highest)
-                value = _checked_loss(loss(logits, y, chosen))
-                optimizer.zero_grad()
-                value.backward()
-                now = share(step, total)
-                for group, rate in zip(optimizer.param_groups, rates):
-                    group["lr"] = rate * now
-                optimizer.step()
+                x = x if augment is None else _augmented(augment, x, draws)
+                _set_rates(optimizer, rates, share(step, total))
+                value, logits = _learn(model, optimizer, loss, x, y, chosen, highest)
                 if after_step is not None:
                     with torch.no_grad():
                         after_step(step)
                 step += 1
-                loss_sum += value.detach()
+                loss_sum += value
                 right += (logits.argmax(1) == y).sum()
                 if held is not None and (step % every == 0 or step == total):
                     log.validation.append(_read(model, step, *held))
@@ -199,10 +195,10 @@ def train(
     return log
 
 
-def _apart(seed):
-    """A generator whose numbers have nothing to do with those of ``seed``'s own: a number drawn from it seeds this."""
-    first = torch.randint(2**32, (), generator=torch.Generator("cpu").manual_seed(seed), device="cpu")
-    return torch.Generator("cpu").manual_seed(int(first))
+def _seeds_apart(seed, count):
+    """Seeds of generators whose numbers have nothing to do with those of ``seed``'s own: numbers drawn from that."""
+    first = torch.Generator("cpu").manual_seed(seed)
+    return torch.randint(2**32, (count,), generator=first, device="cpu").tolist()
 
 
 def _check_callables(**given):
@@ -244,6 +240,21 @@ def _read(model, step, x, y):
     with evaluating(model), torch.no_grad():
         logits = torch.cat([model(part) for part in x.split(AT_ONCE)])
         return Reading(step, float(cross_entropy(logits, y)), float((logits.argmax(1) == y).double().mean()))
+
+
+def _set_rates(optimizer, rates, share):
+    for group, rate in zip(optimizer.param_groups, rates):
+        group["lr"] = rate * share
+
+
+def _learn(model, optimizer, loss, x, y, chosen, highest):
+    """One step on one batch: its loss, and the logits from which that came."""
+    logits = _forward(model, x, highest)
+    value = _checked_loss(loss(logits, y, chosen))
+    optimizer.zero_grad()
+    value.backward()
+    optimizer.step()
+    return value.detach(), logits
 
 
 def _augmented(augment, x, draws):
