@@ -20,7 +20,7 @@ _SUBMODULES = (
     "data", "measure", "energy", "roofline", "sweep",           # data sets, measurements, costs, long runs
     "nets", "quantized", "structured", "embeddings",            # PyTorch from here on: networks, and what holds codes
     "ptq", "qat", "mixed",                                      # what changes a network, or how one is trained
-    "check", "bench",                                           # feedback on answers; ours against others
+    "check", "bench", "scoreboard",                             # feedback on answers; ours against others; all in one
     "plots", "panels", "installation",                          # figures, widgets; is all well?
 )
 

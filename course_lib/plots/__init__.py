@@ -9,6 +9,7 @@ __getattr__, __dir__, __all__ = room(__name__, {
     ],
     "showing": ["show"],
     "shapes": ["bars_with_error", "histogram_line", "label_line", "outline", "spread_labels", "staircase"],
+    "networks": ["network", "scoreboard"],
     "rooflines": ["limits_reached", "roofline"],
     "panel_parts": ["Tiles", "name_axes"],
 })  # fmt: skip
