@@ -1,4 +1,4 @@
-"""Post-training quantization of a real network: bits, calibrator, granularity → accuracy, bytes, images that flipped.
+"""Post-training quantization of a real network: bits, mode, calibrator, granularity → accuracy, bytes, flipped images.
 
 Every move quantizes the trained network anew and runs it on real test images; nothing is looked up.
 """
@@ -18,6 +18,7 @@ from course_lib import data, nets, plots, ptq, quantized
 from course_lib.measure import Accuracy, accuracy
 from course_lib.numerics import Calibration, Granularity
 from course_lib.panels.base import Choice, Control, Panel, Slider
+from course_lib.ptq import Mode
 
 QUICK = 1000  # test images while a control moves; all of them when it rests
 CALIBRATION = 512  # training images that choose the activations' ranges
@@ -28,8 +29,9 @@ WRONG = (0.5, 95)  # limits of the axis of wrong answers, per cent
 
 @dataclass(frozen=True)
 class PTQState:
+    mode: str = Mode.STATIC.value
     weight_bits: int = 4
-    activation_bits: int | None = 8
+    activation_bits: int = 8
     calibration: str = Calibration.MINMAX.value
     granularity: str = Granularity.PER_CHANNEL.value
 
@@ -63,7 +65,7 @@ class PTQPanel(Panel):
     title = "Quantize a trained network"
     try_this = (
         "Go down to 2 weight bits: which digits fail first? Now change the calibrator. "
-        "Which matters more at 3 bits, weights or activations?"
+        "Which costs more at 2 bits, weights or activations? Does dynamic help at 2 activation bits?"
     )
     size = (640, 520)
     heavy = True
@@ -80,11 +82,15 @@ class PTQPanel(Panel):
 
     def controls(self) -> dict[str, Control]:
         return {
+            "mode": Choice("mode", {
+                "static": Mode.STATIC.value, "dynamic": Mode.DYNAMIC.value, "weight-only": Mode.WEIGHT_ONLY.value,
+            }),
             "weight_bits": Slider("weight bits", 2, 8),
-            "activation_bits": Choice("activation bits", {"float": None, **{f"{b}": b for b in range(8, 1, -1)}}),
+            "activation_bits": Choice("activation bits", {f"{b}": b for b in range(8, 1, -1)}),
             "calibration": Choice("calibrator", {
-                "min-max": Calibration.MINMAX.value, "percentile 99.9": Calibration.PERCENTILE.value,
-                "least squares (MSE)": Calibration.MSE.value, "histogram (KL)": Calibration.HISTOGRAM.value,
+                "min-max": Calibration.MINMAX.value, "moving average": Calibration.MOVING_AVERAGE.value,
+                "percentile 99.9": Calibration.PERCENTILE.value, "histogram (KL)": Calibration.HISTOGRAM.value,
+                "least squares (MSE)": Calibration.MSE.value,
             }),
             "granularity": Choice("weight scales", {
                 "per tensor": Granularity.PER_TENSOR.value, "per channel": Granularity.PER_CHANNEL.value,
@@ -99,18 +105,23 @@ class PTQPanel(Panel):
     # -- compute ---------------------------------------------------------------------------------------------------
 
     def compute(self, state: PTQState, *, quick: bool = False) -> PTQResult:
-        quantized = ptq.quantize_model(
-            self._model, self._recorded, weight_bits=state.weight_bits, activation_bits=state.activation_bits,
-            weight_calibration=state.calibration, activation_calibration=state.calibration,
-            granularity=state.granularity, group_size=GROUP if state.granularity == Granularity.PER_GROUP else None,
+        per_group = state.granularity == Granularity.PER_GROUP
+        if per_group and state.mode == Mode.DYNAMIC:
+            raise ValueError("dynamic products on codes need one scale for a whole sum: choose weight scales per "
+                             "tensor or per channel, or another mode")
+        quantized = ptq.quantize_in_mode(
+            self._model, self._recorded, state.mode, weight_bits=state.weight_bits,
+            activation_bits=state.activation_bits, weight_calibration=state.calibration,
+            activation_calibration=state.calibration, granularity=state.granularity,
+            group_size=GROUP if per_group else None, per=ptq.Per.IMAGE,
         )  # fmt: skip
         n = min(QUICK, len(self._x)) if quick else len(self._x)
         labels, before = self._labels[:n], self._predicted[:n]
-        now = nets.predict(quantized.simulated(), self._x[:n])
+        now = nets.predict(quantized.net, self._x[:n])
         flipped = np.flatnonzero((before == labels) & (now != labels))
         return PTQResult(
             state=state, accuracy=accuracy(now, labels), before=accuracy(before, labels), images=n,
-            all_images=n == len(self._x), size=_bytes(quantized.save), float_size=self._float_size,
+            all_images=n == len(self._x), size=quantized.bytes, float_size=self._float_size,
             flipped=flipped, said=now[flipped], labels=labels[flipped],
         )  # fmt: skip
 
@@ -185,10 +196,15 @@ class PTQPanel(Panel):
         )
 
 
-def _label(state):
-    activations = "float" if state.activation_bits is None else f"{state.activation_bits}-bit"
+def _label(state: PTQState) -> str:
+    """The state in words. Without activations' codes their bits say nothing; a range found at run time is min-max."""
+    activations = {
+        Mode.STATIC: f"{state.activation_bits}-bit activations",
+        Mode.DYNAMIC: f"{state.activation_bits}-bit activations, dynamic",
+        Mode.WEIGHT_ONLY: "float activations",
+    }[Mode(state.mode)]
     scales = f"per group of {GROUP}" if state.granularity == "per_group" else state.granularity.replace("_", " ")
-    return f"{state.weight_bits}-bit weights {scales}, {activations} activations, {state.calibration}"
+    return f"{state.weight_bits}-bit weights {scales}, {activations}, {state.calibration.replace('_', ' ')}"
 
 
 def _ticks(float_size, ratios):

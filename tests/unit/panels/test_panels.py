@@ -503,11 +503,24 @@ def test_reset_forgets_what_was_tried(ptq):
 
 
 @pytest.mark.parametrize("granularity", ["per_tensor", "per_channel", "per_group"])
-@pytest.mark.parametrize("calibration", ["minmax", "percentile", "mse", "histogram"])
-def test_every_calibrator_and_granularity_gives_a_picture(ptq, calibration, granularity):
+@pytest.mark.parametrize("calibration", ["minmax", "moving_average", "percentile", "mse", "histogram"])
+@pytest.mark.parametrize("mode, words", [("static", "8-bit activations,"), ("dynamic", "8-bit activations, dynamic"),
+                                         ("weight_only", "float activations")])
+def test_every_mode_calibrator_and_granularity_gives_a_picture(ptq, calibration, granularity, mode, words):
     ptq.reset()
-    ptq.set(calibration=calibration, granularity=granularity, activation_bits=None).refresh()
-    assert ptq.error is None and "float activations" in ptq.picture.tooltip
+    ptq.set(calibration=calibration, granularity=granularity, mode=mode).refresh()
+    if mode == "dynamic" and granularity == "per_group":
+        assert "need one scale for a whole sum" in str(ptq.error)
+    else:
+        assert ptq.error is None and words in ptq.picture.tooltip
+
+
+def test_each_mode_is_its_own_network(ptq):
+    """At 2 activation bits a range for each image beats one for all, and real activations beat both."""
+    ptq.reset()
+    right = {mode: ptq.set(mode=mode, weight_bits=8, activation_bits=2).shown.result.accuracy.value
+             for mode in ("static", "dynamic", "weight_only")}
+    assert right["static"] < right["dynamic"] < right["weight_only"]
 
 
 # -- no compiler in a lecture ------------------------------------------------------------------------------------------
