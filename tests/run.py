@@ -24,12 +24,12 @@ sys.path.insert(0, str(ROOT))
 from course import child_env, duration, jupyter_env, say  # noqa: E402
 from tests.notebook_cpu import PROPERTY  # noqa: E402
 
-# loadscope: the cells of a notebook stay together in one worker
+# loadscope: the cells of a notebook, or the tests of a file, stay together in one worker
 PARALLEL = [f"--numprocesses={max(1, min(4, os.cpu_count() or 1))}", "--dist=loadscope"]
 PHASES = (
     ("unit and property", ["tests/unit", "tests/property", "course_lib"], PARALLEL),
     ("notebooks and labs", ["notebooks", "solutions"], PARALLEL),
-    ("exercises", ["tests/notebooks"], []),
+    ("exercises", ["tests/notebooks"], PARALLEL),
     ("browser", ["tests/browser"], []),
 )
 ANOTHER = "another-processor"
