@@ -71,10 +71,15 @@ SHARES = np.arange(1, 101) / 100
 
 
 def _squared_error(x, threshold, bits):
-    """Σ (x - x̂)² of the symmetric quantizer that clips at ±threshold."""
+    """Σ (x - x̂)² of the symmetric quantizer that clips at ±threshold, for one threshold or each of many."""
+    return np.sum(_errors(x, threshold, bits) ** 2, axis=-1)
+
+
+def _errors(x, threshold, bits):
+    """x - x̂, of the shape of ``threshold`` followed by that of ``x``, (n,)."""
     qmax = 2 ** (bits - 1) - 1
-    scale = threshold / qmax
-    return float(np.sum((x - scale * np.clip(np.rint(x / scale), -qmax, qmax)) ** 2))
+    scale = np.asarray(threshold)[..., None] / qmax
+    return x - scale * np.clip(np.rint(x / scale), -qmax, qmax)
 
 
 def _search(score, shares=SHARES):
@@ -82,7 +87,7 @@ def _search(score, shares=SHARES):
     def function(x, bits):
         x = x.astype(np.float64)
         thresholds = shares * np.abs(x).max()
-        return np.asarray(thresholds[np.argmin([score(x, threshold, bits) for threshold in thresholds])])
+        return np.asarray(thresholds[np.argmin(score(x, thresholds, bits))])
     return function
 
 
@@ -116,9 +121,7 @@ def _no_better_candidate(answer, expected, x, bits):
 
 
 def _absolute_error(x, threshold, bits):
-    qmax = 2 ** (bits - 1) - 1
-    scale = threshold / qmax
-    return float(np.sum(np.abs(x - scale * np.clip(np.rint(x / scale), -qmax, qmax))))
+    return np.sum(np.abs(_errors(x, threshold, bits)), axis=-1)
 
 
 best_clip = Task(
