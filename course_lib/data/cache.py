@@ -2,12 +2,13 @@
 
 import os
 import secrets
-import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+
+import platformdirs
 
 NAME = "compression-course"
 _said = set()  # what this process has said about the folder: once is enough
@@ -36,13 +37,9 @@ def _chosen():
     try:
         if chosen:
             return Path(chosen).expanduser().absolute(), ""
-        if sys.platform == "win32":
-            base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
-        elif sys.platform == "darwin":
-            base = Path.home() / "Library" / "Caches"
-        else:
-            base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-        return Path(base) / NAME, ""
+        folder = platformdirs.PlatformDirs(NAME, appauthor=False, opinion=False).user_cache_path
+        on_a_mac = Path.home() / "Library" / "Caches" / NAME  # the place before, whatever XDG_CACHE_HOME says
+        return (on_a_mac if on_a_mac.is_dir() and not folder.exists() else folder), ""
     except RuntimeError:  # in a container, a user without HOME and without an entry in the list of users
         trouble = "there is no home folder"
         if chosen:

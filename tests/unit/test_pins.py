@@ -1,6 +1,8 @@
 """The files that say which packages the course needs agree with one another and with what is installed."""
 
+import ast
 import re
+import sys
 import tomllib
 from importlib import metadata
 from pathlib import Path
@@ -78,3 +80,58 @@ def test_one_version_of_the_course():
 def test_what_is_installed_is_what_the_lock_says(name):
     pinned = {canonicalize_name(name): version for name, version in pins().items()}
     assert Version(metadata.version(name)).public == pinned[canonicalize_name(name)]
+
+
+# ---- what is imported is declared
+
+EXTRA = {name: {canonicalize_name(Requirement(line).name) for line in lines}
+         for name, lines in PROJECT["optional-dependencies"].items()}  # fmt: skip
+STUDENTS = {canonicalize_name(one.name) for one in RUNTIME}
+# Who may need what: the first place that a file lies in.
+AREAS = {
+    "course_lib/bench": STUDENTS | EXTRA["bench"],
+    "course_lib": STUDENTS,
+    "experiments": STUDENTS,
+    "course.py": set(),
+    "teaching": STUDENTS | EXTRA["teach"],
+    "benchmarks": STUDENTS | EXTRA["bench"],
+    "tests": STUDENTS | EXTRA["test"] | EXTRA["bench"],
+}
+OWN = {"course_lib", "course", "teaching", "tests"}
+DISTRIBUTIONS = metadata.packages_distributions()
+
+
+def imported(tree):
+    """First names of all that is imported, at any depth, and is neither Python's nor ours."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        else:
+            names = [node.module] if isinstance(node, ast.ImportFrom) and not node.level else []
+        first = {name.split(".")[0] for name in names}
+        yield from first - set(sys.stdlib_module_names) - OWN
+
+
+def undeclared(tree, declared):
+    return {name for name in imported(tree)
+            if not declared & {canonicalize_name(one) for one in DISTRIBUTIONS.get(name, [])}}  # fmt: skip
+
+
+@pytest.mark.parametrize("area", AREAS)
+def test_what_is_imported_is_declared(area):
+    within = [other for other in AREAS if other.startswith(area + "/")]
+    files = [ROOT / area] if area.endswith(".py") else sorted((ROOT / area).rglob("*.py"))
+    files = [path for path in files if not any((ROOT / other) in path.parents for other in within)]
+    found = {str(path.relative_to(ROOT)): undeclared(ast.parse(path.read_text("utf-8")), AREAS[area]) for path in files}
+    assert files and {path: names for path, names in found.items() if names} == {}, "say so in pyproject.toml"
+
+
+@pytest.mark.parametrize("code, names", [
+    ("import os, numpy.linalg", {"numpy"}),
+    ("def f():\n    from sklearn import svm", {"sklearn"}),
+    ("from . import sibling\nimport course_lib", set()),
+    ("import no_such_package", {"no_such_package"}),
+])  # fmt: skip
+def test_the_walk_sees_imports_at_any_depth(code, names):
+    assert undeclared(ast.parse(code), set()) == names
+    assert undeclared(ast.parse(code), {"numpy", "scikit-learn"}) == names - {"numpy", "sklearn"}

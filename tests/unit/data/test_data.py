@@ -10,6 +10,9 @@ import types
 
 import numpy as np
 import pytest
+from platformdirs.macos import MacOS
+from platformdirs.unix import Unix
+from platformdirs.windows import Windows
 
 from course_lib import data
 from course_lib.data import digits, idx, mnist
@@ -355,15 +358,29 @@ def test_a_header_that_promises_too_much_is_refused_before_anything_is_read(tmp_
 # The cache folder
 
 
-def test_cache_dir_follows_the_variables(monkeypatch, tmp_path):
+@pytest.mark.parametrize("system, xdg, parent", [
+    (Unix, "xdg", "xdg"), (Unix, "", ".cache"), (MacOS, "xdg", "xdg"), (MacOS, "", "Library/Caches"),
+    (Windows, "xdg", "local"),
+])  # fmt: skip
+def test_cache_dir_follows_the_variables(monkeypatch, tmp_path, system, xdg, parent):
     assert data.cache_dir() == tmp_path / "cache"
     monkeypatch.delenv("COURSE_CACHE")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setenv("LOCALAPPDATA", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / xdg) if xdg else "")
+    monkeypatch.setattr("platformdirs.windows.get_win_folder", lambda name: str(tmp_path / "local"))
     monkeypatch.setenv("HOME", str(tmp_path))
-    for platform, parent in (("linux", tmp_path), ("win32", tmp_path), ("darwin", tmp_path / "Library" / "Caches")):
-        monkeypatch.setattr("course_lib.data.cache.sys.platform", platform)
-        assert data.cache_dir() == parent / "compression-course"
+    monkeypatch.setattr("platformdirs.PlatformDirs", system)
+    assert data.cache_dir() == tmp_path / parent / "compression-course"
+
+
+def test_a_cache_that_a_mac_has_already_is_kept(monkeypatch, tmp_path):
+    monkeypatch.delenv("COURSE_CACHE")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    monkeypatch.setattr("platformdirs.PlatformDirs", MacOS)
+    (tmp_path / "Library" / "Caches" / "compression-course").mkdir(parents=True)
+    assert data.cache_dir() == tmp_path / "Library" / "Caches" / "compression-course"
+    (tmp_path / "xdg" / "compression-course").mkdir(parents=True)
+    assert data.cache_dir() == tmp_path / "xdg" / "compression-course"
 
 
 NO_SUCH_USER = "~no-such-user-of-this-computer"
