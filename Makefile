@@ -3,7 +3,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
   $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' >/dev/null 2>&1 && echo $$p && break; done)
 COURSE = $(if $(PYTHON),$(PYTHON) course.py,$(error No Python 3.11 to 3.14 found: install one (python.org, or your \
 system's packages) or say where it is with PYTHON=/path/to/python3))
-export PORT LAB_ARGS LAB SUBMISSIONS LIMIT MINUTES
+export PORT LAB_ARGS LAB LECTURE SUBMISSIONS LIMIT MINUTES
 
 help:        ; @$(COURSE) help
 lab:         ; @$(COURSE) lab

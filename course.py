@@ -3,7 +3,7 @@
     python course.py JOB [ARGUMENTS] [NAME=VALUE ...]
 
     lab          set up what is missing and open JupyterLab on the first page   PORT=8888 LAB_ARGS="--ip=0.0.0.0"
-    start        copy a lab into work/, to work on it; never overwrites           start lab04
+    start        copy a lab, or a lecture without its outputs, into work/         start lab04   start LECTURE=05
     test         run every test, or those that the arguments select              test tests/unit -k rounding
     check        lint, and the fast tests: about a minute
     fuzz         try the property tests with other examples every time            fuzz MINUTES=5
@@ -427,14 +427,7 @@ def start(name, exercises=ROOT / "exercises", work=ROOT / "work"):
     found = lab_in(exercises, name)
     target = work / found
     shown = target.relative_to(work.parent)
-    try:
-        work.mkdir(exist_ok=True)
-        check_writable(work)
-    except OSError as error:
-        raise Problem(
-            "%s cannot be written (%s): copy the course's folder to a place of your own and work there."
-            % (work, error.strerror)
-        ) from None
+    make_work(work)
     with tempfile.TemporaryDirectory(dir=str(work)) as aside:  # a half copy never looks like a whole one
         try:
             if not target.exists():
@@ -446,8 +439,62 @@ def start(name, exercises=ROOT / "exercises", work=ROOT / "work"):
         except OSError:
             if not target.exists():
                 raise
-    say("%s is there already, and is left as it is. To begin again, rename it first." % shown)
+    say(THERE_ALREADY % shown)
     return target
+
+
+def start_lecture(name, lectures=ROOT / "notebooks", work=ROOT / "work"):
+    """Copy lecture `name` ("05" or the whole name) without its outputs into work/ and return its path.
+
+    So a reader who wants to be surprised sees nothing before running it. What is there stays as it is.
+    """
+    known = sorted(path.stem for path in lectures.glob("[0-9]*.ipynb"))
+    found = [one for one in known if one == name or one.startswith(name + "_")]
+    if len(found) != 1:
+        raise Problem("There is no lecture %r: the lectures are %s." % (name, ", ".join(known)))
+    target = work / (found[0] + ".ipynb")
+    notebook = without_outputs(json.loads((lectures / target.name).read_text(encoding="utf-8")))
+    make_work(work)
+    with tempfile.TemporaryDirectory(dir=str(work)) as aside:  # a half copy never looks like a whole one
+        whole = Path(aside) / target.name
+        whole.write_bytes((json.dumps(notebook, indent=1, ensure_ascii=False) + "\n").encode("utf-8"))
+        try:
+            os.link(str(whole), str(target))  # refuses to replace a file with work in it, as no rename does everywhere
+        except FileExistsError:
+            say(THERE_ALREADY % target.relative_to(work.parent))
+            return target
+        except OSError:  # a disk without links
+            if target.exists():
+                say(THERE_ALREADY % target.relative_to(work.parent))
+                return target
+            os.rename(str(whole), str(target))
+    say("Copied without outputs to %s: open the notebook there." % target.relative_to(work.parent))
+    return target
+
+
+def without_outputs(notebook):
+    """A lecture (a dict) as it was before it ran, with links that are right from another folder."""
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code":
+            cell["outputs"], cell["execution_count"] = [], None
+        else:
+            lines = cell["source"] if isinstance(cell["source"], list) else [cell["source"]]
+            cell["source"] = [re.sub(r"\]\((\d\d_\w+\.ipynb)", r"](../notebooks/\1", line) for line in lines]
+    return notebook
+
+
+THERE_ALREADY = "%s is there already, and is left as it is. To begin again, rename it first."
+
+
+def make_work(work):
+    try:
+        work.mkdir(exist_ok=True)
+        check_writable(work)
+    except OSError as error:
+        raise Problem(
+            "%s cannot be written (%s): copy the course's folder to a place of your own and work there."
+            % (work, error.strerror)
+        ) from None
 
 
 def check_writable(folder):
@@ -466,7 +513,12 @@ def setup_job(arguments, settings):
 
 
 def start_job(arguments, settings):
-    start(arguments[0] if arguments else settings.get("LAB"))
+    name = arguments[0] if arguments else settings.get("LAB")
+    lecture = settings.get("LECTURE") or (name if re.match(r"\d\d", name or "") else None)
+    if lecture:
+        start_lecture(lecture)
+    if not lecture or name and name != lecture:
+        start(name)
 
 
 def clean_cache(arguments, settings):
@@ -710,7 +762,7 @@ JOBS = {
 }  # fmt: skip
 
 
-SETTINGS = ("PORT", "LAB_ARGS", "LAB", "TARGET", "SUBMISSIONS", "LIMIT", "MINUTES")
+SETTINGS = ("PORT", "LAB_ARGS", "LAB", "LECTURE", "TARGET", "SUBMISSIONS", "LIMIT", "MINUTES")
 
 
 def usage():

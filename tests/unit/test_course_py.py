@@ -3,6 +3,7 @@
 import ast
 import errno
 import glob
+import json
 import os
 import shutil
 import socket
@@ -507,6 +508,60 @@ def test_a_start_that_breaks_leaves_no_half_lab(exercises, monkeypatch):
     with pytest.raises(OSError, match="No space"):
         course.start("lab04", **exercises)
     assert list(exercises["work"].iterdir()) == []
+
+
+@pytest.fixture
+def lectures(tmp_path):
+    """A lecture that has been run, in a course of its own."""
+    cells = [
+        {"cell_type": "markdown", "metadata": {}, "source": ["[04](04_x.ipynb), [it](https://x.org/04_y.ipynb)"]},
+        {"cell_type": "code", "metadata": {"tags": ["hide-input"]}, "source": ["1 + 1"], "execution_count": 3,
+         "outputs": [{"output_type": "execute_result", "data": {"text/plain": ["2"]}}]},
+    ]  # fmt: skip
+    (tmp_path / "notebooks").mkdir()
+    for name in ("05_uniform", "06_post", "06_twin"):
+        text = json.dumps({"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5})
+        (tmp_path / "notebooks" / f"{name}.ipynb").write_text(text)
+    return {"lectures": tmp_path / "notebooks", "work": tmp_path / "work"}
+
+
+@pytest.mark.parametrize("links", [True, False], ids=["", "no links"])
+@pytest.mark.parametrize("name", ["05", "05_uniform"])
+def test_a_lecture_is_copied_without_outputs_and_never_overwritten(lectures, name, links, capsys, monkeypatch):
+    if not links:
+        def refuse(*paths):
+            raise OSError("this disk has no links")
+        monkeypatch.setattr(course.os, "link", refuse)  # fmt: skip
+    copy = course.start_lecture(name, **lectures)
+    assert copy == lectures["work"] / "05_uniform.ipynb"
+    text, code = json.loads(copy.read_text())["cells"]
+    assert code["outputs"] == [] and code["execution_count"] is None and code["metadata"] == {"tags": ["hide-input"]}
+    assert text["source"] == ["[04](../notebooks/04_x.ipynb), [it](https://x.org/04_y.ipynb)"]
+    copy.write_text("answers")
+    assert course.start_lecture(name, **lectures) == copy
+    assert copy.read_text() == "answers" and "is there already" in capsys.readouterr().out
+    assert [path.name for path in lectures["work"].iterdir()] == ["05_uniform.ipynb"]
+
+
+@pytest.mark.parametrize("name", ["07", "", "5", "06", "../notebooks/05"])
+def test_start_lists_the_lectures_where_the_name_is_not_one(lectures, name):
+    assert "the lectures are 05_uniform, 06_post, 06_twin" in problem(course.start_lecture, name, **lectures)
+    assert not lectures["work"].exists()
+
+
+@pytest.mark.parametrize("arguments, settings, lecture, lab", [
+    ([], {"LECTURE": "05"}, "05", None),
+    (["05"], {}, "05", None),
+    (["lab04"], {"LECTURE": ""}, None, "lab04"),
+    ([], {"LAB": "lab04", "LECTURE": "05"}, "05", "lab04"),
+    ([], {}, None, None),
+])
+def test_what_is_started_is_a_lecture_or_a_lab(arguments, settings, lecture, lab, monkeypatch):
+    started = []
+    monkeypatch.setattr(course, "start_lecture", lambda name: started.append(("lecture", name)))
+    monkeypatch.setattr(course, "start", lambda name: started.append(("lab", name)))
+    course.start_job(arguments, settings)
+    assert started == [("lecture", lecture)] * (lecture is not None) + [("lab", lab)] * (lab is not None or not lecture)
 
 
 def test_start_twice_at_once_gives_one_whole_copy(exercises):
