@@ -140,9 +140,10 @@ class _Learning:
         reals, givens = zip(*pairs)
         if has_weights(step.kind):
             return self._weighted(step, *reals, *givens)
-        if not KINDS[step.kind].keeps_order:  # a sum or an average reads codes too
-            givens = [self._read(name, given)(given) for name, given in zip(self.reads[step.name], givens)]
-        return step(*reals), step(*givens)
+        with torch.no_grad():
+            if not KINDS[step.kind].keeps_order:  # a sum or an average reads codes too
+                givens = [self._read(name, given)(given) for name, given in zip(self.reads[step.name], givens)]
+            return step(*reals), step(*givens)
 
     def _read(self, name, given):
         """The rounding of what the step ``name`` hands on: that of its scale, or a new one, whose S may be learned."""

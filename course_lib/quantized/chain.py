@@ -47,8 +47,8 @@ def check_inputs(name: str, kind: str, inputs: Any) -> None:
     if not isinstance(inputs, (tuple, list)) or not all(isinstance(one, str) for one in inputs):
         raise ValueError(f"layer {name!r}: inputs={short(inputs)} must be names of layers")
     if len(inputs) != arity and (inputs or arity != 1):
-        may = " or none, for the layer before" if arity == 1 else ""
-        raise ValueError(f"layer {name!r}: a {kind} layer reads {arity} inputs{may}, and inputs={short(inputs)} names "
+        may = "one input, or names none and reads the layer before" if arity == 1 else f"{arity} inputs"
+        raise ValueError(f"layer {name!r}: a {kind} layer reads {may}, and inputs={short(inputs)} names "
                          f"{len(inputs)}")
 
 

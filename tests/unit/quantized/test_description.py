@@ -17,6 +17,7 @@ from course_lib.quantized.file import KEY, _checksum
 
 BYTES = qparams_from_range(-0.4, 2.8, bits=8, scheme="affine")
 HIDDEN = qparams_from_range(0, 2, bits=8, scheme="affine")
+WIDE = qparams_from_range(-3, 4, bits=8, scheme="affine")
 LOGITS = qparams_from_range(-9, 9, bits=16, signed=True, scheme="affine")
 
 
@@ -50,7 +51,22 @@ def weights_alone():
     ], None)
 
 
-MODELS = {"convolutional": convolutional, "weights alone": weights_alone}
+def residual():
+    """A convolution whose output is read twice, a sum of it and of another, an average of each window and of all."""
+    return QuantizedModel([
+        layer("conv2d", "conv", (4, 1, 3, 3), BYTES, HIDDEN, padding=1),
+        layer("conv2d", "body", (4, 4, 3, 3), HIDDEN, WIDE, padding=1),
+        QuantizedLayer("residual_sum", "sum", input_qparams=(WIDE, HIDDEN), output_qparams=HIDDEN,
+                       inputs=("body", "conv")),
+        layer("relu", "relu", None, HIDDEN, HIDDEN),
+        layer("avg_pool2d", "average", None, HIDDEN, HIDDEN, kernel_size=2, stride=None),
+        layer("global_avg_pool2d", "all", None, HIDDEN, HIDDEN),
+        layer("flatten", "flat", None, HIDDEN, HIDDEN),
+        layer("linear", "fc", (10, 4), HIDDEN, LOGITS),
+    ], BYTES)
+
+
+MODELS = {"convolutional": convolutional, "weights alone": weights_alone, "residual": residual}
 X = np.random.default_rng(0).uniform(-0.4, 2.8, (3, 1, 8, 8)).astype(np.float32)
 
 
@@ -210,6 +226,48 @@ WRONG = {                               # field: (its place, what is put there, 
     "an unknown field": ((0, "color"), 1, r"layers\[0\] has a field 'color'; it may have kind, name"),
     "weights for a relu": ((2, "shape"), [1], r"layers\[2\] has a field 'shape'"),
 }
+
+
+WRONG_INPUTS = {                        # of the sum, layers[2], and of others
+    "no inputs": ((2, "inputs"), [], "'sum': a residual_sum layer reads 2 inputs, and inputs=.. names 0"),
+    "one input": ((2, "inputs"), ["body"], "'sum': a residual_sum layer reads 2 inputs, and inputs=.'body'. names 1"),
+    "two inputs for one": ((3, "inputs"), ["sum", "body"], "'relu': a relu layer reads one input, or names none"),
+    "a number": ((2, "inputs"), ["body", 1], "'sum': inputs=.'body', 1. must be names of layers"),
+    "text for a list": ((2, "inputs"), "body", r"layers\[2\].inputs is 'body'; it must be a list of names"),
+    "a later layer": ((2, "inputs"), ["body", "relu"], "'sum' reads 'relu', and no layer of this name stands"),
+    "itself": ((2, "inputs"), ["body", "sum"], "'sum' reads 'sum', and no layer of this name stands before it"),
+    "the input's codes": ((2, "inputs"), ["body", ""], "'sum' adds two of the same shape|codes that reach it"),
+    "the other way round": ((2, "inputs"), ["conv", "body"], "'sum': input_qparams must be those of the codes that"),
+    "one scale for two": ((2, "input_qparams"), {"scale": 1.0, "dtype": "float32", "zero_point": 0, "qmin": 0,
+                                                 "qmax": 255}, r"layers\[2\].input_qparams is .* a list of 2 objects"),
+    "three scales": ((2, "input_qparams"), [{}, {}, {}], r"layers\[2\].input_qparams is .* a list of 2 objects"),
+    "a list for one": ((3, "input_qparams"), [{}], r"layers\[3\].input_qparams is .* it must be an object"),
+    "none of two": ((2, "input_qparams"), [None, None], "'sum': input_qparams must be those of the codes that reach"),
+    "options of a sum": ((2, "options"), {"stride": 1}, "a residual_sum layer has no option 'stride'; it has none"),
+    "the window of an average": ((4, "options", "kernel_size"), 0, "'average': kernel_size=0 must be a whole number"),
+    "an average in another scale": ((5, "output_qparams", "scale"), 1.0, "'all': a global_avg_pool2d layer writes the"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_INPUTS)
+def test_the_message_names_the_layer_and_what_it_reads(tmp_path, name):
+    place, value, message = WRONG_INPUTS[name]
+    path = tmp_path / "model"
+    residual().save(path)
+    tensors, description = parts_of(path)
+    at(description["layers"], place[:-1])[place[-1]] = value
+    write(path, tensors, description)
+    with pytest.raises(QuantizedFileError, match=message):
+        QuantizedModel.load(path)
+
+
+def test_a_chain_says_nothing_of_inputs(tmp_path):
+    """So that files of networks without branches are those of before, to the byte."""
+    convolutional().save(tmp_path / "chain")
+    residual().save(tmp_path / "branches")
+    assert not any("inputs" in entry for entry in parts_of(tmp_path / "chain")[1]["layers"])
+    assert [entry.get("inputs") for entry in parts_of(tmp_path / "branches")[1]["layers"]] == [
+        None, None, ["body", "conv"], None, None, None, None, None]
 
 
 @pytest.mark.parametrize("name", WRONG)
