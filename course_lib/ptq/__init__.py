@@ -3,6 +3,7 @@
 from course_lib.lazy import room
 
 __getattr__, __dir__, __all__ = room(__name__, {
+    "bias_correction": ["correct_bias"],
     "data_free": ["Synthesis", "synthesise_images"],
     "dynamic": ["DynamicLinear", "DynamicNet", "Per"],
     "learners": [

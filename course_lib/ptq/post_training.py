@@ -91,8 +91,8 @@ def record_activations(model, x):
     TypeError
         A layer that cannot be quantized; the message names it and lists those that can.
     ValueError
-        ``x`` is empty, of integers, or has a NaN or an infinity, or a shape that a layer cannot take; the network made
-        NaN or infinity of it, or gives other outputs than its layers one after the other.
+        ``x`` is empty, constant, of integers, or has a NaN or an infinity, or a shape that a layer cannot take; the
+        network made NaN or infinity of it, or gives other outputs than its layers one after the other.
     """
     return _recorded(model, follow(model), x)[0]
 
@@ -105,6 +105,9 @@ def calibration_images(x):
     if not np.isfinite(x).all():
         raise ValueError(f"x has {np.count_nonzero(~np.isfinite(x))} values that are NaN or infinite; "
                          "calibration images should be finite")
+    if x.size and x.min() == x.max():
+        raise ValueError(f"x is {x.flat[0]:g} everywhere, and nothing can be learned of ranges from that; calibration "
+                         "needs images like those that will come, for example dataset.train_x(512)")
     return x
 
 
