@@ -269,11 +269,31 @@ class Row:
     growth: Growth | None = None
 
 
+def three_digits(value: float) -> str:
+    """The first three digits of a number, without zeros at the end: 0.982, 25.3, 1210."""
+    return f"{float(f'{value:.3g}'):g}"
+
+
+def with_unit(value: float, units: tuple[tuple[str, float], ...]) -> str:
+    """Three digits and the largest unit that ``value`` reaches, or the smallest there is.
+
+    ``units`` holds names and sizes, largest first:
+
+    >>> with_unit(0.0123, (("m", 1.0), ("cm", 0.01), ("mm", 0.001)))
+    '1.23 cm'
+    """
+    unit, size = next((one for one in units if value >= one[1]), units[-1])
+    return f"{three_digits(value / size)} {unit}"
+
+
 def time_text(seconds: float) -> str:
     """Three digits and the unit that suits: 1.21 ns, 16.2 µs, 4.71 ms, 2.3 s."""
-    units = (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6), ("ns", 1e-9))
-    unit, size = next((one for one in units if seconds >= one[1]), units[-1])
-    return f"{float(f'{seconds / size:.3g}'):g} {unit}"
+    return with_unit(seconds, (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6), ("ns", 1e-9)))
+
+
+def bytes_text(count: float) -> str:
+    """The same for bytes: 70 bytes, 32.8 kB, 1.2 MB, 3 GB."""
+    return with_unit(count, (("GB", 1e9), ("MB", 1e6), ("kB", 1e3), ("bytes", 1)))
 
 
 def table(rows: Sequence[Sequence], *, headers: Sequence[str]) -> str:

@@ -4,6 +4,8 @@ from functools import partial
 
 import numpy as np
 
+from course_lib.bench.report import PLAIN
+from course_lib.kernels import plain
 from course_lib.measure import Case, Goal, Growth, Row
 from course_lib.products import (
     BinaryMatrix,
@@ -61,8 +63,30 @@ def _xnor(batch, n=N, *, peers=True):
     def ours():
         return matmul_binary(w, pack_signs(x))
 
-    others = _dense(signs, np.where(x >= 0, 1, -1)) if peers else {}
+    others = {}
+    if peers:
+        others = _dense(signs, np.where(x >= 0, 1, -1)) | {PLAIN: partial(_plain_xnor, _words(signs >= 0), x)}
     return Case(ours, others, _bytes(n, batch, 1, 32), 2 * batch * n * n, "popcount", same=_same(ours, others))
+
+
+def _words(bits):
+    """Bits, (…, n) of 0 and 1, n a multiple of 64, in uint64 words."""
+    return np.packbits(bits, axis=-1, bitorder="little").view(np.uint64)
+
+
+def _plain_xnor(w, x):
+    """By the plain loop, which packs its input, too."""
+    out = np.empty((len(x), len(w)), np.int32)
+    plain.xnor_product(w, _words(x >= 0), x.shape[1], out)
+    return out
+
+
+def _plain_bit_serial(planes, of_w, codes, x_bits):
+    """By the plain loop, which makes the planes of its input, too."""
+    out = np.empty((len(codes), planes.shape[1]), np.int32)
+    x = np.stack([_words(codes >> i & 1) for i in range(x_bits)])
+    plain.bit_serial_product(planes, x, of_w, 1 << np.arange(x_bits), out)
+    return out
 
 
 def _bit_serial(w_bits, x_bits, *, peers=True):
@@ -79,6 +103,9 @@ def _bit_serial(w_bits, x_bits, *, peers=True):
     others = {}
     if peers:
         others = _dense(weights, codes) | {INT8: partial(matmul_int8, PackedInt8.from_dense(weights), codes)}
+        planes, of_w = np.stack([_words(weights >> i & 1) for i in range(w_bits)]), 1 << np.arange(w_bits)
+        of_w[-1] *= -1 if w_bits > 1 else 1                         # two's complement: the top bit counts negative
+        others[PLAIN] = partial(_plain_bit_serial, planes, of_w, codes, x_bits)
     return Case(ours, others, _bytes(N, 64, w_bits, x_bits), 2 * w_bits * x_bits * 64 * N * N, "popcount",
                 same=_same(ours, others))
 

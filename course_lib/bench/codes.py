@@ -5,10 +5,12 @@ from functools import partial
 
 import numpy as np
 
-from course_lib.coding import huffman_decode, huffman_encode
+from course_lib.bench.report import PLAIN
+from course_lib.coding import HuffmanCode, huffman_decode, huffman_encode
+from course_lib.kernels import plain
 from course_lib.machine import ways
 from course_lib.measure import Case, Goal, Growth, Row
-from course_lib.numerics import kmeans
+from course_lib.numerics import first_centroids, kmeans
 
 SYMBOLS = 1 << 24
 OF_WAY = {"vector": "way by NumPy's sort", "plain": "way by a sort that counts"}     # ours is the faster one
@@ -64,6 +66,7 @@ def _kmeans():
     x = _weights(1_000_000)
     ours = _share(x)
     peers = {f"our {name}": partial(ways.call, way, ours) for way, name in OF_WAY.items()}
+    peers[PLAIN] = partial(_plain_kmeans, x, 32)
     try:
         from sklearn.cluster import KMeans
     except ImportError:
@@ -77,10 +80,20 @@ def _kmeans():
     def same():
         error = ours().sse
         for name, peer in peers.items():
-            theirs = peer().sse if name.startswith("our ") else peer().inertia_
+            found = peer()
+            theirs = found if name == PLAIN else found.sse if name.startswith("our ") else found.inertia_
             assert error <= theirs * (1 + 1e-6), f"squared error {error} of ours, {theirs} of {name}"
 
     return Case(ours, peers, bytes=5 * x.size, same=same)
+
+
+def _plain_kmeans(x, k):
+    """The squared error that the plain loop ends with, iterated as long as codes change."""
+    wide, centres, codes, before = x.astype(np.float64), first_centroids(x, k), np.empty(x.size, np.uint8), None
+    while before is None or (codes != before).any():
+        before = codes.copy()
+        plain.lloyd(wide, centres, codes)
+    return np.sum((wide - centres[codes]) ** 2)
 
 
 def _encode():
@@ -104,7 +117,10 @@ def _encode():
 def _decode():
     symbols = _symbols(SYMBOLS)
     ours, packed = _decoder(symbols), _zlib(symbols.tobytes())
-    peers = {"zlib, Huffman only": lambda: zlib.decompress(packed, -zlib.MAX_WBITS, symbols.size)}
+    words = HuffmanCode.from_counts(np.bincount(symbols)).words
+    stream, children, out = _plain_stream(symbols, words), tree_of(words), np.empty(symbols.size, np.uint8)
+    peers = {"zlib, Huffman only": lambda: zlib.decompress(packed, -zlib.MAX_WBITS, symbols.size),
+             PLAIN: lambda: plain.huffman_decode(stream, children, out)}
     codec = _dahuffman(symbols)
     if isinstance(codec, str):
         peers["dahuffman"] = codec
@@ -113,9 +129,44 @@ def _decode():
         peers["dahuffman"] = lambda: codec.decode(part)
 
     def same():
-        assert (ours() == symbols).all() and peers["zlib, Huffman only"]() == symbols.tobytes()
+        peers[PLAIN]()
+        assert (ours() == symbols).all() and (out == symbols).all()
+        assert peers["zlib, Huffman only"]() == symbols.tobytes()
 
     return Case(ours, peers, bytes=symbols.size + huffman_encode(symbols).nbytes, scaled={"dahuffman": PART}, same=same)
+
+
+def _plain_stream(symbols, words):
+    """All code words in one stream, the first bit lowest: (bytes,) uint8."""
+    longest = max(map(len, words))
+    bits = np.array([[int(bit) for bit in word.ljust(longest, "0")] for word in words], np.uint8)
+    used = np.arange(longest) < np.array([[len(word)] for word in words])
+    parts = np.array_split(symbols, 64)                 # a few at a time: eight bits take eight bytes meanwhile
+    return np.packbits(np.concatenate([bits[part][used[part]] for part in parts]), bitorder="little")
+
+
+def tree_of(words: list[str]) -> np.ndarray:
+    """The tree of a Huffman code: children[node, bit] is the next node, or −1 − symbol where a word ends.
+
+    Parameters
+    ----------
+    words : the code word of each symbol, as text of "0" and "1", empty for a symbol without one
+
+    Returns
+    -------
+    children : int32 ndarray, (nodes, 2); node 0 is the root, and 0 stands where no word leads
+    """
+    children = [[0, 0]]
+    for symbol, word in enumerate(words):
+        node = 0
+        for bit in map(int, word[:-1]):
+            if not children[node][bit]:
+                children[node][bit] = len(children)
+                children.append([0, 0])
+            node = children[node][bit]
+        if word:
+            children[node][int(word[-1])] = -1 - symbol
+    return np.array(children, np.int32)
 
 
 def _zlib(data):

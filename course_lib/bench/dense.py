@@ -3,6 +3,8 @@
 import numpy as np
 
 from course_lib import products
+from course_lib.bench.report import PLAIN
+from course_lib.kernels import plain
 from course_lib.machine import simd
 from course_lib.machine.threads import threads as thread_count
 from course_lib.measure import Case, Goal, Growth, Row
@@ -58,11 +60,16 @@ def _int8(batch, n=N, *, prepared=True, peers=True):
         return products.matmul_int8(weights, x)
 
     others, exact = _int8_peers(w, x) if peers else ({}, {})
+    if peers:
+        sums = np.empty((batch, n), np.int32)
+        others[PLAIN] = lambda: plain.int8_product(w, x, sums)
 
     def same():
         mine = ours()
         for call in exact.values():
             np.testing.assert_array_equal(mine, np.asarray(call())[:batch])
+        others[PLAIN]()
+        np.testing.assert_array_equal(mine, sums)
 
     return Case(ours, others, bytes=n * n + 5 * batch * n, operations=2 * batch * n * n, arithmetic="int8", same=same)
 
@@ -159,9 +166,13 @@ def _int4_groups(n, *, peers=True):
         others["torch float32"] = lambda: torch.nn.functional.linear(real, dense)
         int4pack = torch._weight_int4pack_mm_for_cpu
         others["torch int4pack (bfloat16)"] = lambda: int4pack(half, packed, GROUP, scale_and_zero)
+        four, sums = products.PackedInt4.from_dense(codes).packed, np.empty(n, np.float32)
+        others[PLAIN] = lambda: plain.int4_groups_product(four, scales, x, GROUP, sums)
 
     def same():
         mine, size = ours(), np.abs(weights.to_dense()) @ np.abs(x)
+        others[PLAIN]()
+        assert (np.abs(sums - mine) <= n * 2.0**-24 * size).all(), "the plain loop: one sum of n products in float32"
         for name, unit in (("torch float32", 1e-5), ("torch int4pack (bfloat16)", 2**-7)):
             assert (np.abs(others[name]()[0].float().numpy() - mine) <= unit * size).all(), name
 

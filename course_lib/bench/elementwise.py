@@ -6,6 +6,8 @@ each time, as in use.
 
 import numpy as np
 
+from course_lib.bench.report import PLAIN
+from course_lib.kernels import plain
 from course_lib.measure import Case, Goal, Growth, Row
 
 N = 2**24
@@ -96,9 +98,15 @@ def _fake_quantize(n=N, *, granularity="per_tensor", peers=True):
             others["torch fake_quantize"] = lambda: torch.fake_quantize_per_channel_affine(
                 tensor, scales, zeros, 0, -127, 127)
         others["NumPy"] = numpy
+        rows = x if x.ndim == 2 else x[None]
+        scales_of_rows = np.asarray(qparams.scale).reshape(len(rows), -1)
+        group, loop_out = rows.shape[1] // scales_of_rows.shape[1], np.empty_like(rows)
+        others[PLAIN] = lambda: plain.fake_quantize(rows, scales_of_rows, group, -127, 127, loop_out)
 
     def same():
         ours = numerics.fake_quantize(x, qparams)
+        others[PLAIN]()
+        assert np.array_equal(ours, loop_out.reshape(x.shape)), "differs from the plain loop"
         assert np.array_equal(ours, numpy()), "differs from NumPy"
         if "torch fake_quantize" in others:                         # multiplies by 1 / S: another level at ties
             far = np.abs(ours - others["torch fake_quantize"]().numpy())
@@ -121,12 +129,14 @@ def _stochastic(n=N, *, peers=True):
         tensor = torch.from_numpy(x)
         others["torch floor(x / S + rand)"] = lambda: torch.floor(tensor / scale + torch.rand_like(tensor))
         others["NumPy floor(x / S + rand)"] = lambda: np.floor(x / qparams.scale + rng.random(n, dtype=np.float32))
+        others[PLAIN] = lambda: plain.stochastic_quantize(x, qparams.scale.item(), -127, 127, 0, codes)
 
     def same():
-        run()
-        off = codes - x / qparams.scale                             # all of them: each thread has a part
-        assert (np.abs(off) < 1).all(), "a code that is not a neighbour"
-        assert abs(off.mean(dtype=np.float64)) < 5 * 0.5 / n**0.5, "biased"
+        for call in (others[PLAIN], run):
+            call()
+            off = codes - x / qparams.scale                         # all of them: each thread has a part
+            assert (np.abs(off) < 1).all(), "a code that is not a neighbour"
+            assert abs(off.mean(dtype=np.float64)) < 5 * 0.5 / n**0.5, "biased"
 
     return Case(run, others, bytes=5 * n, same=same)
 
@@ -190,8 +200,14 @@ def _pack(job, bits, n=N, *, peers=True):
             "unpack": lambda: unpack(packed, bits, n, signed=False, out=given)}[job]
     numpy = {"pack": numpy_pack, "unpack": numpy_unpack}[job]
     name = f"NumPy {job}bits" if bits == 1 else "NumPy shifts"
+    loop_out = np.zeros_like(given) if peers else None              # packing sets bits again that are set already
+    loop = {"pack": lambda: plain.pack(codes, bits, loop_out),
+            "unpack": lambda: plain.unpack(packed, bits, loop_out)}[job]
 
     def same():
         assert np.array_equal(ours().copy(), numpy()), "differs from NumPy"
+        loop()
+        assert np.array_equal(ours(), loop_out), "differs from the plain loop"
 
-    return Case(ours, {name: numpy} if peers else {}, bytes=codes.nbytes + packed.nbytes, same=same)
+    others = {name: numpy, PLAIN: loop} if peers else {}
+    return Case(ours, others, bytes=codes.nbytes + packed.nbytes, same=same)

@@ -3,13 +3,14 @@
 from dataclasses import asdict, dataclass, field
 
 from course_lib.measure import table as text_table
-from course_lib.measure import time_text
+from course_lib.measure import three_digits, time_text
 
 PAST_A_COPY = ("More than 100 % of memory: the limit is the fastest copy, which reads one byte for each byte that it "
                "writes; a row may read more than it writes.")
 PAST_A_PEAK = ("More than 100 % of arithmetic: operations are counted as the definition does them, and the kernel "
                "comes to the same sums with fewer.")
 HEADERS = ["time (median)", "against ours", "goal"]
+PLAIN = "our plain loop, one thread"         # the name of a loop of ``kernels.plain`` beside the kernel
 
 
 @dataclass(frozen=True)
@@ -41,10 +42,9 @@ class RowResult:
 
     ``speedup`` is the best peer's time over ours. ``limit_ms`` is the least time that the row's bytes or its operations
     take on this machine, whichever is longer (``limited_by`` says which), and ``of_limit`` its share of our time; why
-    that may pass 1, ``past_the_limit`` tells. ``in_cache`` is the
-    smallest cache that the bytes fit in. ``beside`` has other rows of ours, timed in the same loop; ``skipped`` the
-    peers that could not be timed, each with the reason. ``goal`` is the first of the ``goals``, ``met`` says whether
-    all were that could be judged.
+    that may pass 1, ``past_the_limit`` tells. ``in_cache`` is the smallest cache that the bytes fit in. ``beside`` has
+    other code of ours, the plain loop for instance; ``skipped`` the peers that could not be timed, each with the
+    reason. ``goal`` is the first of the ``goals``, ``met`` says whether all were that could be judged.
     """
 
     name: str
@@ -160,6 +160,6 @@ def summary(results: list[RowResult]) -> str:
     return "\n".join(parts)
 
 
-def times(ratio):
+def times(ratio: float) -> str:
     """A ratio with three digits: 0.982 ×, 25.3 ×, 1210 ×."""
-    return f"{float(f'{ratio:.3g}'):g} ×"
+    return f"{three_digits(ratio)} ×"

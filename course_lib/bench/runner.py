@@ -2,6 +2,7 @@
 
 import contextlib
 import warnings
+from collections.abc import Callable, Iterator
 from functools import partial
 from time import perf_counter
 
@@ -13,15 +14,16 @@ from course_lib.bench import limits
 from course_lib.bench.report import GoalResult, RowResult
 from course_lib.machine.threads import given, set_threads
 from course_lib.machine.threads import threads as thread_count
-from course_lib.measure import Latency, compare
+from course_lib.measure import Case, Latency, Row, bytes_text, compare
 
-SLOW = 8                                    # a peer that takes more than an eighth of the budget does not join the loop
+SLOW = 8                                    # who takes more than an eighth of the budget does not join the loop
 FEW = 5                                     # calls of it at the most
+TAKE_TURNS = ("ours", "copy")               # always in the loop, however long they take
 FAST_S = 2e-3                               # a peer that takes less may be better off on one thread
 
 
 @contextlib.contextmanager
-def on_threads(count):
+def on_threads(count: int) -> Iterator[None]:
     """Our pool, PyTorch and the BLAS libraries on ``count`` threads inside the block."""
     before, torch_before = given(), torch.get_num_threads()     # None where nobody has set it: stays so
     set_threads(count)
@@ -34,7 +36,8 @@ def on_threads(count):
         torch.set_num_threads(torch_before)
 
 
-def time_row(row, *, threads=None, budget_s=6.0, find=None):
+def time_row(row: Row, *, threads: int | None = None, budget_s: float = 6.0,
+             find: Callable[[str], Row] | None = None) -> RowResult:
     """See ``bench.run``. ``find`` looks up the rows that a goal "ours: NAME" names."""
     threads = thread_count() if threads is None else threads
     with on_threads(threads), warnings.catch_warnings():
@@ -56,7 +59,7 @@ def time_row(row, *, threads=None, budget_s=6.0, find=None):
     return _judge(row, case, threads, times, peak)
 
 
-def callables_of(case):
+def callables_of(case: Case) -> dict[str, Callable]:
     """The peers that can be timed here."""
     return {name: peer for name, peer in case.peers.items() if callable(peer)}
 
@@ -64,13 +67,14 @@ def callables_of(case):
 def _time(calls, threads, budget_s):
     """Latencies by (kind, name).
 
-    A peer that is slow is called by itself, a few times: the others would wait for it in vain. A peer that is fast also
-    runs with PyTorch on one thread, under the kind "peer alone", in case waking a second one costs more than it brings.
+    Who is slow, a peer or a plain loop, is called by itself, a few times: the others would wait for it in vain. A peer
+    that is fast also runs with PyTorch on one thread, under the kind "peer alone", in case waking a second one costs
+    more than it brings.
     """
     slow, alone = {}, {}
     for (kind, name), call in calls.items():
         seconds = _seconds(call)            # the first call is nobody's best: tables are made, weights are packed
-        if kind == "peer" and seconds > budget_s / SLOW:
+        if kind not in TAKE_TURNS and seconds > budget_s / SLOW:
             slow[kind, name] = _by_itself(call, budget_s / 2)
         elif kind == "peer" and threads > 1 and min(seconds, _seconds(call)) < FAST_S:
             alone["peer alone", name] = partial(_on_one_thread, call, threads)
@@ -101,30 +105,14 @@ def _on_one_thread(call, threads):
 
 def _judge(row, case, threads, times, peak):
     """The RowResult of what was timed."""
-    ours, ms, spreads = times["ours", ""], {}, {}
-    for (kind, name), latency in times.items():
-        if kind == "peer":
-            latency = min(latency, times.get(("peer alone", name), latency))
-            spreads[name] = 1e3 * latency.spread_s * case.scaled.get(name, 1)
-        ms.setdefault(kind, {})[name] = 1e3 * latency.median_s * (case.scaled.get(name, 1) if kind == "peer" else 1)
-    peers, beside = ms.get("peer", {}), ms.get("beside", {})
+    ours = times["ours", ""]
     ours_ms = 1e3 * ours.median_s
-    best = min(peers, key=peers.get) if peers else None
-    copy_ms = min(ms["copy"].values()) if "copy" in ms else None
-    needs = {f"memory, {_bytes_text(case.bytes)}": copy_ms} if copy_ms else {}
-    if peak:
-        needs[f"{case.arithmetic} arithmetic"] = 1e3 * case.operations / peak.rate
-    limited_by = max(needs, key=needs.get) if needs else None
-    limit_ms = needs[limited_by] if needs else None
-    rivals = {**peers, **beside, **({"best": peers[best]} if peers else {})}
-    goals = []
-    for goal in row.goals:
-        rival = limit_ms if goal.peer == "limit" else rivals.get(goal.peer)
-        reached = None if rival is None else rival / ours_ms
-        met = None if rival is None else reached >= goal.at_least
-        if met and goal.peer == "best" and len(callables_of(case)) < len(case.peers):
-            met = None                      # the one that is missing here may be the best
-        goals.append(GoalResult(goal.peer, goal.at_least, reached, met))
+    peers, spreads = _peers(case, times)
+    beside, copies = (_medians(times, kind) for kind in ("beside", "copy"))
+    copy_ms = min(copies.values(), default=None)
+    limited_by, limit_ms = _limit(case, copy_ms, peak)
+    best = min(peers, key=peers.get, default=None)
+    goals = _goals(row, case, ours_ms, {**peers, **beside}, best, limit_ms)
     verdicts = [goal.met for goal in goals if goal.met is not None]
     return RowResult(
         name=row.name,
@@ -136,10 +124,10 @@ def _judge(row, case, threads, times, peak):
         speedup=peers[best] / ours_ms if peers else None,
         bytes=case.bytes,
         limit_ms=limit_ms,
-        of_limit=limit_ms / ours_ms if needs else None,
+        of_limit=limit_ms / ours_ms if limit_ms else None,
         goal=row.goals[0].at_least if row.goals else None,
         met=all(verdicts) if verdicts else None,
-        goals=tuple(goals),
+        goals=goals,
         why=row.why,
         limited_by=limited_by,
         copy_ms=copy_ms,
@@ -155,7 +143,43 @@ def _judge(row, case, threads, times, peak):
     )
 
 
-def _bytes_text(count):
-    units = (("GB", 1e9), ("MB", 1e6), ("kB", 1e3), ("bytes", 1))
-    unit, size = next((one for one in units if count >= one[1]), units[-1])
-    return f"{float(f'{count / size:.3g}'):g} {unit}"
+def _medians(times, kind):
+    """{name: median in milliseconds} of what was timed under this kind."""
+    return {name: 1e3 * latency.median_s for (found, name), latency in times.items() if found == kind}
+
+
+def _peers(case, times):
+    """{name: milliseconds} and {name: spread} of the peers: each as fast as on all threads or on one, and as if it had
+    had all of the data."""
+    medians, spreads = {}, {}
+    for (kind, name), latency in times.items():
+        if kind == "peer":
+            latency = min(latency, times.get(("peer alone", name), latency))
+            scale = 1e3 * case.scaled.get(name, 1)
+            medians[name], spreads[name] = scale * latency.median_s, scale * latency.spread_s
+    return medians, spreads
+
+
+def _limit(case, copy_ms, peak):
+    """(what limits this case, the least milliseconds that it takes): moving its bytes, or its operations; or Nones."""
+    needs = {}
+    if copy_ms:
+        needs[f"memory, {bytes_text(case.bytes)}"] = copy_ms
+    if peak:
+        needs[f"{case.arithmetic} arithmetic"] = 1e3 * case.operations / peak.rate
+    limited_by = max(needs, key=needs.get, default=None)
+    return limited_by, needs.get(limited_by)
+
+
+def _goals(row, case, ours_ms, rivals, best, limit_ms):
+    """What became of each goal of the row."""
+    rivals = {**rivals, "limit": limit_ms, "best": rivals.get(best)}
+    judged = []
+    for goal in row.goals:
+        rival = rivals.get(goal.peer)
+        reached = None if rival is None else rival / ours_ms
+        met = None if rival is None else reached >= goal.at_least
+        if met and goal.peer == "best" and len(callables_of(case)) < len(case.peers):
+            met = None                      # the one that is missing here may be the best
+        judged.append(GoalResult(goal.peer, goal.at_least, reached, met))
+    return tuple(judged)

@@ -4,6 +4,9 @@ from functools import partial
 
 import numpy as np
 
+from course_lib.bench.report import PLAIN
+from course_lib.coding import relative_index
+from course_lib.kernels import plain
 from course_lib.machine import ways
 from course_lib.measure import Case, Goal, Growth, Row
 from course_lib.products import (
@@ -63,35 +66,47 @@ def _csr_call(n, density):
 
 def _csr_case(density):
     w = random_csr(SIZE, density)
-    return _case(partial(matmul_csr, w, _vector(SIZE)), w, w)
+    loop = partial(plain.csr, w.values, w.indices, w.row_starts, _vector(SIZE))
+    return _case(partial(matmul_csr, w, _vector(SIZE)), loop, w, w)
 
 
 def _compressed_case(k):
     levels = np.linspace(-1, 1, k).astype(np.float32)
     w = random_csr(SIZE, 0.09, levels[levels != 0] if k % 2 == 0 else levels + np.float32(2))
-    compressed = DeepCompressed.from_dense(w.to_dense())
+    dense = w.to_dense()
+    compressed = DeepCompressed.from_dense(dense)
     assert 10 * compressed.nbytes <= 4 * SIZE**2, "no more than a tenth of the dense matrix"
-    return _case(partial(matmul_codebook, compressed, _vector(SIZE)), compressed, w)
+    codes = np.zeros(w.shape, np.uint8)
+    codes[dense != 0] = np.searchsorted(compressed.codebook, dense[dense != 0]) + 1
+    index = relative_index(codes, 4 if k <= 15 else 10)
+    loop = partial(plain.codebook, index.gaps, index.values, index.row_starts, compressed.codebook, _vector(SIZE))
+    return _case(partial(matmul_codebook, compressed, _vector(SIZE)), loop, compressed, w)
 
 
 def _two_four_case(dtype):
     w = np.random.default_rng(0).standard_normal((SIZE, SIZE)).astype(np.float32)
     w = prune_two_four(w if dtype == np.float32 else np.rint(20 * w).clip(-127, 127)).astype(dtype)
     kept = TwoFour.from_dense(w)
-    return _case(partial(matmul_two_four, kept, _vector(SIZE)), kept, w.astype(np.float32))
+    fours = w.reshape(SIZE, -1, 4)
+    places = np.argsort(fours == 0, axis=2, kind="stable")[:, :, :2]            # of those that are not zero
+    values = np.take_along_axis(fours, places, 2).reshape(SIZE, -1)
+    loop = partial(plain.two_four, values, places.astype(np.uint8).reshape(SIZE, -1), _vector(SIZE))
+    return _case(partial(matmul_two_four, kept, _vector(SIZE)), loop, kept, w.astype(np.float32))
 
 
 def _vector(n):
     return np.random.default_rng(1).standard_normal(n).astype(np.float32)
 
 
-def _case(ours, weights, same_weights):
-    """Ours beside the dense product and, for a SparseCSR, the sparse ones of SciPy and PyTorch."""
+def _case(ours, loop, weights, same_weights):
+    """Ours beside a plain loop, which writes where it is told, the dense product and, for a SparseCSR, the sparse ones
+    of SciPy and PyTorch."""
     import torch
 
-    x, both = _vector(SIZE), {}
+    x, sums = _vector(SIZE), np.empty(SIZE, np.float32)
+    both = {PLAIN: lambda: loop(sums)}
     if not isinstance(weights, TwoFour):
-        both = {f"our {name}": partial(ways.call, way, ours) for way, name in OF_WAY.items()}
+        both |= {f"our {name}": partial(ways.call, way, ours) for way, name in OF_WAY.items()}
     sparse = isinstance(same_weights, SparseCSR)
     dense = torch.from_numpy(same_weights.to_dense() if sparse else same_weights)
     peers = {DENSE: partial(torch.mv, dense, torch.from_numpy(x))}
@@ -101,7 +116,9 @@ def _case(ours, weights, same_weights):
 
     def same():
         exact = dense.numpy().astype(np.float64) @ x
-        for name, call in {"ours": ours, **peers, **both}.items():
+        loop(sums)
+        calls = {"ours": ours, PLAIN: lambda: sums, **peers}
+        for name, call in {**calls, **{name: call for name, call in both.items() if name != PLAIN}}.items():
             assert np.abs(np.asarray(call()) - exact).max() < 1e-5 * np.abs(exact).max(), name
 
     return Case(ours, peers | both, weights.nbytes + 8 * SIZE, 2 * kept, same=same)

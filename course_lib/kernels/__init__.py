@@ -23,6 +23,7 @@ __getattr__, __dir__, __all__ = room(__name__, {
     "optimal_clusters": (),
     "packing": (),
     "peaks": (),
+    "plain": (),
     "sorting": (),
     "sparse": (),
     "tiles": (),

@@ -8,6 +8,7 @@ The rules, and why:
   machines and resets PyTorch's threads); no ``fastmath`` (NaN, infinities and -0 keep their meaning).
 """
 
+import functools
 import glob
 from contextlib import suppress
 from pathlib import Path
@@ -47,13 +48,38 @@ def kernel(signatures, **options):
         for watcher in watchers:
             watcher(function.__name__)
         dispatcher, repaired, why = _kept(function, signatures, options)
-        if dispatcher is None:
+        if dispatcher is not None:
+            dispatcher.disable_compile()
+        else:
             dispatcher = numba.njit(signatures, nogil=True, **options)(function)    # a fault in the kernel shows here
         dispatcher.cached, dispatcher.repaired, dispatcher.why = not why, repaired, why
         KERNELS[name] = dispatcher
         return dispatcher
 
     return decorate
+
+
+class PlainLoop:
+    """A loop that is compiled when it is first called: see :func:`plain_loop`. ``py_func`` is the loop as it stands."""
+
+    def __init__(self, function):
+        functools.update_wrapper(self, function)
+        self.py_func, self._compiled = function, None
+
+    def __call__(self, *arguments):
+        if self._compiled is None:
+            signature = tuple(map(numba.typeof, arguments))
+            self._compiled = _kept(self.py_func, [signature], {})[0] or numba.njit(nogil=True)(self.py_func)
+        return self._compiled(*arguments)
+
+
+def plain_loop(function):
+    """Decorate a loop that stands beside a kernel, to be read and to be timed.
+
+    It is compiled for the types of its first call, and for others when they come, and kept in the same cache.
+    ``cl.warm_up()`` leaves it alone: nobody who does not ask for it waits for it.
+    """
+    return PlainLoop(function)
 
 
 def _kept(function, signatures, options):
@@ -73,7 +99,6 @@ def _kept(function, signatures, options):
             _watch_shared_source(dispatcher)
             for signature in signatures:
                 dispatcher.compile(signature)
-            dispatcher.disable_compile()
             return dispatcher, repaired, ""
         except OSError as error:                        # a full disk, or another user's file: no damage
             return None, repaired, f"{error.filename or 'the compile cache'}: {error.strerror or error}"

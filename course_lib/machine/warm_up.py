@@ -13,7 +13,7 @@ from course_lib.machine.compiling import watchers
 from course_lib.machine.threads import threads
 
 KERNEL_FOLDER = Path(__file__).parents[1] / "kernels"       # found by walking it: the machine does not know its kernels
-LIGHT = ("blocks",)                    # modules of that folder that have no kernel
+LIGHT = ("blocks", "plain")            # modules of that folder that have no kernel
 
 
 class WarmUp(NamedTuple):

@@ -15,7 +15,7 @@ from matplotlib.patches import Rectangle
 
 from course_lib import plots
 from course_lib.energy import NETWORKS, Estimate, estimate
-from course_lib.measure import time_text
+from course_lib.measure import time_text, with_unit
 from course_lib.panels.base import Choice, Control, Panel, Slider
 from course_lib.roofline import Roof, Work
 
@@ -224,11 +224,8 @@ def _times(ratio, digits=3):
 def _joules(pj):
     """Three digits at most and the unit that suits: 175 µJ."""
     units = (("J", 1e12), ("mJ", 1e9), ("µJ", 1e6), ("nJ", 1e3), ("pJ", 1))
-    unit, size = next((one for one in units if pj >= one[1]), units[-1])
-    return f"{float(f'{pj / size:.3g}'):g} {unit}"
+    return with_unit(pj, units)
 
 
 def _bytes(size):
-    units = (("GB", 1e9), ("MB", 1e6), ("kB", 1e3), ("B", 1))
-    unit, many = next((one for one in units if size >= one[1]), units[-1])
-    return f"{float(f'{size / many:.3g}'):g} {unit}"
+    return with_unit(size, (("GB", 1e9), ("MB", 1e6), ("kB", 1e3), ("B", 1)))

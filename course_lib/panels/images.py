@@ -25,6 +25,7 @@ from course_lib.coding import (
 )
 from course_lib.coding.images import checked_image
 from course_lib.data import PHOTOS, photo
+from course_lib.measure import bytes_text
 from course_lib.panels.base import Choice, Control, Panel, Slider
 
 YOURS = "yours"
@@ -180,14 +181,14 @@ class ImagesPanel(Panel):
         for bar, text, size in zip(self._bars, self._bar_texts, sizes):
             bar.set_width(0.66 * size / max(sizes))
             text.set_x(0.66 * size / max(sizes) + 0.02)
-            text.set_text(_bytes(size))
+            text.set_text(bytes_text(size))
         self._grid.set_data(np.ma.masked_equal(np.abs(result.codes), 0))
         for texts, codes in zip(self._cells, result.codes):
             for text, code in zip(texts, codes):
                 text.set_visible(bool(code))
                 text.set_text(str(code))
                 text.set_color("white" if abs(code) >= 5 else plots.INK)
-        self._number.set_text(f"{_bytes(result.jpeg)}: {_against(result)}")
+        self._number.set_text(f"{bytes_text(result.jpeg)}: {_against(result)}")
         self._line.set_text(
             f"{width} × {height}, {8 * result.jpeg / (width * height):.2f} bits a pixel; PSNR {result.psnr:.1f} dB; "
             f"{100 * result.zeros:.0f} % of the codes are zero"
@@ -197,8 +198,8 @@ class ImagesPanel(Panel):
         height, width = result.original.shape[:2]
         return (
             f"The {result.state.picture} photograph, {width} × {height} pixels, "
-            f"as a JPEG of quality {result.state.quality}: {_bytes(result.jpeg)}, {_against(result)}; "
-            f"PNG {_bytes(result.png)}, raw {_bytes(result.raw)}. PSNR {result.psnr:.1f} dB. "
+            f"as a JPEG of quality {result.state.quality}: {bytes_text(result.jpeg)}, {_against(result)}; "
+            f"PNG {bytes_text(result.png)}, raw {bytes_text(result.raw)}. PSNR {result.psnr:.1f} dB. "
             f"{100 * result.zeros:.0f} % of the brightness codes are zero; "
             f"the block at row {result.corner[0]}, column {result.corner[1]} keeps "
             f"{np.count_nonzero(result.codes)} of 64."
@@ -236,10 +237,6 @@ def _around(pixels, row, column):
     margin = 8 * (WINDOW // 2)
     pad = [(margin, margin + 8), (margin, margin + 8), (0, 0)][: pixels.ndim]
     return np.pad(pixels, pad, constant_values=255)[row : row + 8 * WINDOW, column : column + 8 * WINDOW]
-
-
-def _bytes(count):
-    return f"{count / 1000:.3g} kB" if count >= 1000 else f"{count} bytes"
 
 
 def _against(result):
