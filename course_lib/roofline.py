@@ -11,15 +11,18 @@ on the machine that runs this; what is timed comes in as callables, so any libra
 Source: Williams, Waterman, Patterson, "Roofline: an insightful visual performance model", CACM 2009.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 
 import numpy as np
 
+from course_lib.machine import pool, simd, threads
 from course_lib.measure import Latency, compare
 
 MEGABYTE = 1_000_000
+LARGE = 1 << 22                             # bytes, from which a copy may be faster past the caches
 
 
 @dataclass(frozen=True)
@@ -36,15 +39,15 @@ class Roof:
                 raise ValueError(f"{name}={getattr(self, name)!r}; it should be positive and finite")
 
     @property
-    def ridge(self):
+    def ridge(self) -> float:
         """The arithmetic intensity, in operations a byte, from which arithmetic is the limit."""
         return self.peak / self.bandwidth
 
-    def attainable(self, intensity):
+    def attainable(self, intensity: float | np.ndarray) -> np.ndarray:
         """The highest rate, in operations a second, at an arithmetic intensity (a number or an array)."""
         return np.minimum(self.peak, np.asarray(intensity, dtype=float) * self.bandwidth)
 
-    def seconds(self, work):
+    def seconds(self, work: "Work") -> float:
         """The least time that ``work`` takes: for its bytes or for its operations, whichever is longer."""
         return max(work.bytes / self.bandwidth, work.operations / self.peak)
 
@@ -57,7 +60,7 @@ class Work:
     bytes: float
 
     @property
-    def intensity(self):
+    def intensity(self) -> float:
         """Operations for each byte."""
         return self.operations / self.bytes
 
@@ -72,22 +75,23 @@ class Placed:
     roof: Roof
 
     @property
-    def rate(self):
+    def rate(self) -> float:
         """Operations a second."""
         return self.work.operations / self.latency.median_s
 
     @property
-    def share(self):
+    def share(self) -> float:
         """Of what the roof allows: 1 is as fast as this machine can."""
         return self.roof.seconds(self.work) / self.latency.median_s
 
     @property
-    def memory_bound(self):
+    def memory_bound(self) -> bool:
         """Whether its bytes, not its operations, are what limits it at best."""
         return self.work.intensity < self.roof.ridge
 
 
-def product_work(m, n, batch, *, weight_bytes, input_bytes, output_bytes):
+def product_work(m: int, n: int, batch: int, *, weight_bytes: float, input_bytes: float,
+                 output_bytes: float) -> Work:
     """A product of weights (m, n) with ``batch`` vectors of n numbers, each array moved once; widths in bytes a number.
 
     >>> work = product_work(300, 784, 1, weight_bytes=4, input_bytes=4, output_bytes=4)
@@ -100,8 +104,47 @@ def product_work(m, n, batch, *, weight_bytes, input_bytes, output_bytes):
     return Work(2 * m * n * batch, m * n * weight_bytes + batch * (n * input_bytes + m * output_bytes))
 
 
-def copy_bandwidth(size=64 * MEGABYTE, *, budget_s=0.3):
-    """Bytes a second that a copy moves, when ``size`` bytes are read and written in all (half each), caches warm.
+def copies(size: int, count: int | None = None) -> dict[str, Callable[[], None]]:
+    """Ways to move ``size`` bytes, half of them read, half written. The fastest one is the limit.
+
+    A copy that is over before a second thread has woken is faster on one; a large one past the caches, as a plain store
+    first reads what it overwrites.
+
+    Parameters
+    ----------
+    size : int, in bytes, 2 at the least
+    count : int, threads for the copies on several, by default ``cl.threads()``
+
+    Returns
+    -------
+    {name: callable without arguments}
+    """
+    count, half = count or threads.threads(), max(1, int(size) // 2)
+    source, target = (simd.aligned((-(-half // 64) * 64,), np.uint8) for _ in range(2))
+    source[:] = 1
+
+    def through(start, stop):
+        np.copyto(target[start:stop], source[start:stop])
+
+    ways = {"copy": (through, half)}
+    if size >= LARGE:
+        from course_lib.kernels import peaks  # compiled: not before it is needed
+
+        def past(start, stop):
+            peaks.copy_past_caches(source[start:stop], target[start:stop])
+
+        ways["copy past the caches"] = past, source.size
+    return {
+        f"{name} on {some}": partial(pool.run, way, items, threads=some, align=64)
+        for name, (way, items) in ways.items()
+        for some in {count, 1}
+    }
+
+
+def copy_bandwidth(size: int | Sequence[int] = 64 * MEGABYTE, *, budget_s: float = 0.3) -> float | list[float]:
+    """Bytes a second that the fastest copy moves, when ``size`` bytes are read and written in all (half each).
+
+    Caches are warm, and as many threads work as ``cl.threads()`` says.
 
     Parameters
     ----------
@@ -112,17 +155,20 @@ def copy_bandwidth(size=64 * MEGABYTE, *, budget_s=0.3):
     Returns
     -------
     float, or a list of them
+
+    Raises
+    ------
+    ValueError
+        A size below 2, or none.
     """
     sizes = [size] if np.isscalar(size) else list(size)
     if not sizes or min(sizes) < 2:
         raise ValueError(f"size={size!r}; it should be at least 2 bytes: one to read and one to write")
-    rates = []
-    for total in sizes:
-        rates.append(total / _fastest({"copy": _copy(total)}, budget_s)["copy"])
+    rates = [total / min(_fastest(copies(total), budget_s).values()) for total in sizes]
     return rates[0] if np.isscalar(size) else rates
 
 
-def peak_rate(calls, *, budget_s=1.0):
+def peak_rate(calls: dict[str, tuple[Callable[[], object], float]], *, budget_s: float = 1.0) -> tuple[str, float]:
     """The highest rate, in operations a second, of several ways to do a lot of arithmetic on little data.
 
     Parameters
@@ -140,21 +186,12 @@ def peak_rate(calls, *, budget_s=1.0):
     return best, rates[best]
 
 
-def matmul_peak(sizes=(256, 512, 1024), *, dtype=np.float32, budget_s=0.5):
-    """The peak that NumPy's matrix product reaches, in operations a second, over a few sizes of square matrices."""
-    rng = np.random.default_rng(0)
-    calls = {}
-    for n in sizes:
-        a, b, out = rng.random((n, n)).astype(dtype), rng.random((n, n)).astype(dtype), np.empty((n, n), dtype)
-        calls[f"{n}×{n}"] = (lambda a=a, b=b, out=out: np.matmul(a, b, out=out)), 2 * n**3
-    return peak_rate(calls, budget_s=budget_s)[1]
+def place(calls: dict[str, tuple[Callable, Work]], peak: float | dict[str, float], *, repeats: int = 100,
+          budget_s: float = 1.0) -> list[Placed]:
+    """Time computations, each beside copies that move as many bytes, and put them under the roof that gives.
 
-
-def place(calls: dict[str, tuple[Callable, Work]], peak, *, repeats=100, budget_s=1.0):
-    """Time computations, each beside a copy that moves as many bytes, and put them under the roof that gives.
-
-    The copy is the slope: the bandwidth of the memory that this much data lies in, slowed by whatever else slows the
-    computation. The two take turns of some calls in a row, so that caches are warm, as in repeated use.
+    The fastest copy is the slope: the bandwidth of the memory that this much data lies in, slowed by whatever else
+    slows the computation. All take turns of some calls in a row, so that caches are warm, as in repeated use.
 
     Parameters
     ----------
@@ -169,12 +206,13 @@ def place(calls: dict[str, tuple[Callable, Work]], peak, *, repeats=100, budget_
     peaks = peak if isinstance(peak, dict) else dict.fromkeys(calls, peak)
     found = []
     for name, (call, work) in calls.items():
-        (call_turn, calls_a_turn), (copy_turn, copies_a_turn) = _in_a_row(call), _in_a_row(_copy(work.bytes))
-        turns = {"call": call_turn, "copy": copy_turn}
-        times = compare(turns, repeats=repeats, budget_s=budget_s / len(calls))
-        median, spread, rounds = times["call"]
-        bandwidth = work.bytes * copies_a_turn / times["copy"].median_s
-        latency = Latency(median / calls_a_turn, spread / calls_a_turn, rounds)
+        turns = {way: _in_a_row(one) for way, one in {"call": call, **copies(work.bytes)}.items()}
+        times = compare({way: turn for way, (turn, _) in turns.items()}, repeats=repeats,
+                        budget_s=budget_s / len(calls))
+        seconds = {way: times[way].median_s / in_a_turn for way, (_, in_a_turn) in turns.items()}
+        _, spread, rounds = times["call"]
+        latency = Latency(seconds.pop("call"), spread / turns["call"][1], rounds)
+        bandwidth = work.bytes / min(seconds.values())
         found.append(Placed(name, work, latency, Roof(bandwidth, peaks[name])))
     return found
 
@@ -197,10 +235,3 @@ def _fastest(calls, budget_s):
     """Seconds for one call of each, the best of five medians: what the machine can do, even in a busy moment."""
     runs = [compare(calls, repeats=1000, budget_s=budget_s / 5) for _ in range(5)]
     return {name: min(times[name].median_s for times in runs) for name in calls}
-
-
-def _copy(size):
-    """A callable that moves ``size`` bytes: half of them read, half written."""
-    source = np.ones(int(size) // 2, np.uint8)
-    target = np.empty_like(source)
-    return lambda: np.copyto(target, source)

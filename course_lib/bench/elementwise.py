@@ -160,6 +160,9 @@ def _convert(name, n=N, *, rounding="nearest", peers=True):
             others["ml_dtypes"] = lambda: np.copyto(given, x, casting="unsafe")
         except ImportError:
             others["ml_dtypes"] = "not installed: ml_dtypes"
+        values, form = np.empty_like(x), numerics.FORMATS[name]
+        grid = float(form.min_normal), 2.0 ** (1 - form.precision), float(form.max)
+        others[PLAIN] = lambda: plain.round_to_format(x, *grid, values)         # the numbers, not their bit patterns
 
     def same():
         numerics.encode(x, name, out=codes)
@@ -168,6 +171,8 @@ def _convert(name, n=N, *, rounding="nearest", peers=True):
         assert np.array_equal(codes, result.view(bits).numpy()), "differs from torch"
         if not isinstance(others["ml_dtypes"], str):
             assert np.array_equal(codes[: 2**20], x[: 2**20].astype(narrow).view(codes.dtype)), "differs from ml_dtypes"
+        others[PLAIN]()
+        assert np.array_equal(numerics.decode(codes, name), values), "differs from the plain loop"
 
     return Case(lambda: numerics.encode(x, name, rounding=rounding, rng=rng, out=codes), others,
                 bytes=x.nbytes + codes.nbytes, same=same if others else None)

@@ -1,26 +1,25 @@
 """What the machine allows: how fast it copies, how fast it does arithmetic, and which cache holds how much.
 
-Bandwidth is measured beside each row, on as many bytes, by ``copies_of``. A peak is measured once in a process, and is
-the best of several ways: loops that stay in registers, and the large square products of the libraries at hand, which
-may know an instruction that our loops do not.
+Bandwidth is measured beside each row, on as many bytes, by ``roofline.copies``. A peak is measured once in a process,
+and is the best of several ways: loops that stay in registers, and the large square products of the libraries at hand,
+which may know an instruction that our loops do not.
 """
 
 import ctypes
 import os
 import sys
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from course_lib.kernels import peaks
-from course_lib.machine import pool, simd
+from course_lib.machine import pool
 from course_lib.measure import compare
-from course_lib.roofline import peak_rate
+from course_lib.roofline import copies, peak_rate
 
 ROUNDS = 2_000_000                          # of a loop in registers: some milliseconds
-LARGE = 1 << 22                             # bytes, from which a copy may be faster past the caches
 PEAKS = ("float32", "int8", "popcount")
 
 
@@ -31,38 +30,14 @@ class Peak(NamedTuple):
     by: str
 
 
-def copies_of(size, threads):
-    """{name: callable}: ways to move ``size`` bytes, half of them read, half written. The fastest one is the limit.
-
-    A copy that is over before a second thread has woken is faster on one; a large one past the caches, as a plain store
-    first reads what it overwrites.
-    """
-    count = max(1, int(size) // 2)
-    source, target = (simd.aligned((-(-count // 64) * 64,), np.uint8) for _ in range(2))
-    source[:] = 1
-
-    def through(start, stop):
-        np.copyto(target[start:stop], source[start:stop])
-
-    def past(start, stop):
-        peaks.copy_past_caches(source[start:stop], target[start:stop])
-
-    ways = {"copy": (through, count), **({"copy past the caches": (past, source.size)} if size >= LARGE else {})}
-    return {
-        f"{name} on {some}": partial(pool.run, way, items, threads=some, align=64)
-        for name, (way, items) in ways.items()
-        for some in {threads, 1}
-    }
-
-
-def bandwidth(size, threads, *, budget_s=0.2):
+def bandwidth(size: int, threads: int, *, budget_s: float = 0.2) -> float:
     """Bytes a second that the fastest copy of ``size`` bytes moves."""
-    times = compare(copies_of(size, threads), repeats=1000, budget_s=budget_s)
+    times = compare(copies(size, threads), repeats=1000, budget_s=budget_s)
     return size / min(latency.median_s for latency in times.values())
 
 
 @lru_cache
-def peak(arithmetic, threads, *, budget_s=1.0):
+def peak(arithmetic: str, threads: int, *, budget_s: float = 1.0) -> Peak:
     """The Peak of "float32", "int8" or "popcount" on so many threads, which must be the number that is set.
 
     A multiply-add is two operations. For "popcount" the numbers are bits: 64 bits multiplied (xor) and summed are 128.
@@ -115,7 +90,7 @@ class Cache(NamedTuple):
 
 
 @lru_cache
-def caches():
+def caches() -> dict[str, "Cache"]:
     """{"L1": Cache, "L2": Cache, …}; empty where the system does not say."""
     found = {}
     for index in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
@@ -147,7 +122,7 @@ def _caches_of_macos():
     return found
 
 
-def fits_in(size, threads=1):
+def fits_in(size: int, threads: int = 1) -> str | None:
     """The smallest cache, counting those of all the cores at work, that holds ``size`` bytes: "L1", "L2", …
 
     "memory" where none does, None where the system says nothing about its caches.

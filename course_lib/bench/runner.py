@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
+from course_lib import roofline
 from course_lib.bench import limits
 from course_lib.bench.report import GoalResult, RowResult
 from course_lib.machine.threads import given, set_threads
@@ -50,7 +51,7 @@ def time_row(row: Row, *, threads: int | None = None, budget_s: float = 6.0,
             case.same()
         callables = callables_of(case)
         beside |= {name: callables.pop(name) for name in list(callables) if name.startswith("our ")}    # no peer, then
-        copies = limits.copies_of(case.bytes, threads) if case.bytes else {}
+        copies = roofline.copies(case.bytes, threads) if case.bytes else {}
         calls = {("ours", ""): case.ours}
         for kind, some in (("peer", callables), ("beside", beside), ("copy", copies)):
             calls |= {(kind, name): call for name, call in some.items()}

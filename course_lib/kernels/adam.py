@@ -178,6 +178,8 @@ def adam8bit(p, g, m_codes, v_codes, m_scales, v_scales, block, numbers):
 
     In each block m = m_scale · map[m_code], before and after, and v alike.   p, g, codes: (n,), scales: (⌈n / block⌉,),
     block: a multiple of 16, numbers: β₁, β₂, 1 − β₁, 1 − β₂, ε, rate, root, keep, decay
+
+    Serves ``mixed.Adam8bit``. Definition: ``mixed.adam8bit.adam8bit_step_plain``; plain loop: ``plain.adam8bit``.
     """
     floats, codes = np.zeros((7, block), np.float32), np.zeros((4, block), np.uint8)
     short_p, short_g, short_codes = floats[4], floats[5], (codes[2], codes[3])      # a block filled up with zeros

@@ -66,10 +66,14 @@ def _count(factor, sums):
 
 
 @_inline
-def _eight_samples(w, w_at, x, x_at, size, factor):
-    """factor · Σ z for the rows of a block, whose ``size`` words begin at w[w_at],
-    and eight samples, from x[x_at] on."""
-    a = b = c = d = e = f = g = h = (_zero(), _zero())
+def _eight_samples(totals, w, w_at, x, x_at, size, factor):
+    """totals[i] + factor · Σ z for the rows of a block, whose ``size`` words begin at w[w_at], and eight samples.
+
+    Sample i begins at x[x_at + i]. Both are tuples of eight vectors, a vector for each sample, so that all eight stay
+    in registers: Numba knows no loop over a tuple whose entries change.
+    """
+    nothing = (_zero(), _zero())
+    s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = nothing                 # (ones, twos) of each sample
     for k in range(np.uint64(0), size, np.uint64(WORDS * ROWS)):
         at, here = x_at + k, w_at + k
         w0, w1 = _words(w, here), _words(w, here + _step)
@@ -77,12 +81,13 @@ def _eight_samples(w, w_at, x, x_at, size, factor):
         four = (w0, w1, w2, w3, w0 ^ w1, w2 ^ w3)
         for line in range(WORDS):                                   # the next plane, or block
             simd.prefetch(w, here + size + np.uint64(line) * _step)
-        a, b = _add(a, four, x, at), _add(b, four, x, at + np.uint64(1))
-        c, d = _add(c, four, x, at + np.uint64(2)), _add(d, four, x, at + np.uint64(3))
-        e, f = _add(e, four, x, at + np.uint64(4)), _add(f, four, x, at + np.uint64(5))
-        g, h = _add(g, four, x, at + np.uint64(6)), _add(h, four, x, at + np.uint64(7))
-    return (_count(factor, a), _count(factor, b), _count(factor, c), _count(factor, d), _count(factor, e),
-            _count(factor, f), _count(factor, g), _count(factor, h))
+        s0, s1 = _add(s0, four, x, at), _add(s1, four, x, at + np.uint64(1))
+        s2, s3 = _add(s2, four, x, at + np.uint64(2)), _add(s3, four, x, at + np.uint64(3))
+        s4, s5 = _add(s4, four, x, at + np.uint64(4)), _add(s5, four, x, at + np.uint64(5))
+        s6, s7 = _add(s6, four, x, at + np.uint64(6)), _add(s7, four, x, at + np.uint64(7))
+    t0, t1, t2, t3, t4, t5, t6, t7 = totals
+    return (t0 + _count(factor, s0), t1 + _count(factor, s1), t2 + _count(factor, s2), t3 + _count(factor, s3),
+            t4 + _count(factor, s4), t5 + _count(factor, s5), t6 + _count(factor, s6), t7 + _count(factor, s7))
 
 
 @_inline
@@ -117,21 +122,52 @@ def _put(out, columns, sample, r, total):
 @_inline
 def _put_tile(out, columns, sample, r, tile, of_sample, spare):
     """out[sample + i, r : r + ROWS] = tile[i] + of_sample[sample + i], i < 8, as far as there are samples and columns.
+
+    Where some are missing, all eight are stored in ``spare``, and what there is of them is copied.
     """
-    a, b, c, d, e, f, g, h = tile
+    t0, t1, t2, t3, t4, t5, t6, t7 = tile
     whole = r + ROWS <= columns and (sample + SAMPLES) * columns <= out.size
     to, at, step = (out, sample * columns + r, columns) if whole else (spare, 0, ROWS)
-    simd.store(to, at, a + simd.splat(of_sample[sample], ROWS))
-    simd.store(to, at + step, b + simd.splat(of_sample[sample + 1], ROWS))
-    simd.store(to, at + 2 * step, c + simd.splat(of_sample[sample + 2], ROWS))
-    simd.store(to, at + 3 * step, d + simd.splat(of_sample[sample + 3], ROWS))
-    simd.store(to, at + 4 * step, e + simd.splat(of_sample[sample + 4], ROWS))
-    simd.store(to, at + 5 * step, f + simd.splat(of_sample[sample + 5], ROWS))
-    simd.store(to, at + 6 * step, g + simd.splat(of_sample[sample + 6], ROWS))
-    simd.store(to, at + 7 * step, h + simd.splat(of_sample[sample + 7], ROWS))
+    simd.store(to, at, t0 + simd.splat(of_sample[sample], ROWS))
+    simd.store(to, at + step, t1 + simd.splat(of_sample[sample + 1], ROWS))
+    simd.store(to, at + 2 * step, t2 + simd.splat(of_sample[sample + 2], ROWS))
+    simd.store(to, at + 3 * step, t3 + simd.splat(of_sample[sample + 3], ROWS))
+    simd.store(to, at + 4 * step, t4 + simd.splat(of_sample[sample + 4], ROWS))
+    simd.store(to, at + 5 * step, t5 + simd.splat(of_sample[sample + 5], ROWS))
+    simd.store(to, at + 6 * step, t6 + simd.splat(of_sample[sample + 6], ROWS))
+    simd.store(to, at + 7 * step, t7 + simd.splat(of_sample[sample + 7], ROWS))
     if not whole:
         for i in range(min(SAMPLES, out.size // columns - sample)):
             _put(out, columns, sample + i, r, simd.load(spare, i * ROWS))
+
+
+@_inline
+def _of_samples(x, size, of_x, w_share, w_offset, constant, alone, shared):
+    """What depends on a sample alone: for one that meets the rows by itself, and for one of eight (see the top).
+
+    alone[b] = constant + w_offset Σⱼ of_x[j] Σ_k xⱼ[b, k]; shared[b] adds w_share Σⱼ of_x[j] Σ (x or y), x and y
+    neighbours.
+    """
+    planes = np.uint64(of_x.size)
+    for group in range(alone.size // ROWS):
+        first, pairs = simd.splat(constant, ROWS), simd.splat(np.int32(0), ROWS)
+        for j in range(planes):
+            both, either = _pairs_of_samples(x, (np.uint64(group) * planes + j) * size, size)
+            first = first + simd.splat(np.int32(of_x[j] * w_offset), ROWS) * (both + either)
+            pairs = pairs + simd.splat(np.int32(of_x[j] * w_share), ROWS) * either
+        simd.store(alone, group * ROWS, first)
+        simd.store(shared, group * ROWS, first + pairs)
+
+
+@_inline
+def _of_rows(of_w, w_pairs, block, x_share, words):
+    """What depends on the rows of a block alone, where eight samples meet them: Σᵢ of_w[i] x_share Σ (w v − 1)."""
+    every_pair = simd.splat(np.int32(16 * words), ROWS)
+    pairs = simd.splat(np.int32(0), ROWS)
+    for i in range(of_w.size):
+        both = simd.load(w_pairs, (block * of_w.size + i) * ROWS)
+        pairs = pairs + simd.splat(np.int32(of_w[i] * x_share), ROWS) * (both - every_pair)
+    return pairs
 
 
 _flat, _ints = array_of(uint32, 1), array_of(int32, 1)
@@ -146,41 +182,32 @@ def product(w, x, words, of_w, of_x, w_sums, w_pairs, w_offset, x_offset, consta
     Sums are modulo 2³². Rows ROWS·first ≤ r < ROWS·last. All arrays as one row of numbers, since Numba counts every
     view of a part, which takes time: w: (blocks, planes, words, ROWS), x: the same for samples, of_w, of_x: (planes,),
     w_sums: (blocks, ROWS), w_pairs: (blocks, planes, ROWS), Σ_k w v for the neighbours w, v, out: (batch, columns)
+
+    Serves ``products.matmul_bitserial`` and ``products.matmul_binary``. Definition: ``products.matmul_bitserial_plain``
+    and ``products.matmul_binary_plain``; plain loop: ``plain.bit_serial_product`` and ``plain.xnor_product``.
     """
     size, w_planes, x_planes = np.uint64(words * ROWS), np.uint64(of_w.size), np.uint64(of_x.size)
     samples = out.size // columns
     groups = -(-samples // ROWS)
-    tiled = samples if samples % SAMPLES > 2 else samples - samples % SAMPLES         # one or two left over go alone
+    tiled = samples if samples % SAMPLES > 2 else samples - samples % SAMPLES   # one or two left over go alone
     alone, shared = np.empty(groups * ROWS, np.int32), np.empty(groups * ROWS, np.int32)
     spare, w_share, x_share = np.empty(SAMPLES * ROWS, np.int32), np.int32(np.sum(of_w)), np.int32(np.sum(of_x))
-    for group in range(groups):
-        ones, pairs = simd.splat(constant, ROWS), simd.splat(np.int32(0), ROWS)
-        for j in range(x_planes):
-            both, one = _pairs_of_samples(x, (np.uint64(group) * x_planes + j) * size, size)
-            ones = ones + simd.splat(np.int32(of_x[j] * w_offset), ROWS) * (both + one)
-            pairs = pairs + simd.splat(np.int32(of_x[j] * w_share), ROWS) * one
-        simd.store(alone, group * ROWS, ones)
-        simd.store(shared, group * ROWS, ones + pairs)
-    every_pair = simd.splat(np.int32(16 * words), ROWS)
+    _of_samples(x, size, of_x, w_share, w_offset, constant, alone, shared)
     for group in range(groups):                                     # a few samples at a time: they stay in L1,
         for block in range(first, last):                            # and each line of out is written beside the last
             r, w_at = block * ROWS, np.uint64(block) * w_planes * size
             base = simd.splat(x_offset, ROWS) * simd.load(w_sums, r)
-            pairs = base
-            for i in range(of_w.size):
-                both = simd.load(w_pairs, (block * of_w.size + i) * ROWS)
-                pairs = pairs + simd.splat(np.int32(of_w[i] * x_share), ROWS) * (both - every_pair)
+            start = base + _of_rows(of_w, w_pairs, block, x_share, words)
             for sample in range(group * ROWS, min(tiled, (group + 1) * ROWS), SAMPLES):
                 for i in range(SAMPLES):
                     simd.prefetch_l2(out, (sample + i) * columns + r + AHEAD)
                 x_at = np.uint64(group) * x_planes * size + np.uint64(sample % ROWS)
-                a = b = c = d = e = f = g = h = pairs
+                totals = (start, start, start, start, start, start, start, start)
                 for i in range(w_planes):
                     for j in range(x_planes):
-                        p, q, s, t, u, v, y, z = _eight_samples(w, w_at + i * size, x, x_at + j * size, size,
-                                                               np.int32(of_w[i] * of_x[j]))
-                        a, b, c, d, e, f, g, h = a + p, b + q, c + s, d + t, e + u, f + v, g + y, h + z
-                _put_tile(out, columns, sample, r, (a, b, c, d, e, f, g, h), shared, spare)
+                        totals = _eight_samples(totals, w, w_at + i * size, x, x_at + j * size, size,
+                                                np.int32(of_w[i] * of_x[j]))
+                _put_tile(out, columns, sample, r, totals, shared, spare)
             for sample in range(max(tiled, group * ROWS), min(samples, (group + 1) * ROWS)):
                 x_at = np.uint64(group) * x_planes * size + np.uint64(sample % ROWS)
                 total = base + simd.splat(alone[sample], ROWS)
@@ -196,6 +223,8 @@ def pack_signs(x, first, words):
     """words: bit k of row r is x[r, k] ≥ 0; True if x has a NaN.
 
     x: (rows, n), words: (blocks, words·ROWS) zeroed, from row ``first``, a multiple of ROWS, on
+
+    Serves ``products.pack_signs``. Definition: the first line above.
     """
     nans, zero = np.uint32(0), simd.splat(x.dtype.type(0), 32)
     for r in range(x.shape[0]):
@@ -218,6 +247,8 @@ def pack_planes(codes, bits, first, words):
     """words: bit k of plane i of row r is bit i of codes[r, k].
 
     codes: (rows, n), words: (blocks, bits, words·ROWS) zeroed, from row ``first``, a multiple of ROWS, on
+
+    Serves ``products.BitPlanes.from_dense``. Definition: the first line above.
     """
     for r in range(codes.shape[0]):
         row, planes, lane = codes[r], words[(first + r) // ROWS], (first + r) % ROWS

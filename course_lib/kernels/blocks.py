@@ -128,6 +128,7 @@ def block(i, head, size):
 
 @inline
 def load_block(x, i, count):
+    """x[i : i + count] as a vector of ``LANES``, the lanes beyond 0; what comes later is asked for ahead of time."""
     if count == LANES:
         simd.prefetch_lanes(x, i, LANES, AHEAD)
         return simd.load_lanes(x, i, LANES)
@@ -136,6 +137,7 @@ def load_block(x, i, count):
 
 @inline
 def store_block(out, i, values, count, past_caches):
+    """out[i : i + count] = the first ``count`` lanes; a whole block past the caches if asked, its address aligned."""
     if count < LANES:
         simd.store_where(out, i, values, simd.first(count, LANES))
     elif past_caches:

@@ -104,6 +104,8 @@ def lloyd(x, centres, starts, most):
     x: (n,) ascending, centres: (k,) ascending, changed in place, starts: (k + 1,), cluster c ends before starts[c + 1].
     What is in the middle between two centres belongs to the lower one. An empty cluster moves to the number farthest
     from its centre, one a round.
+
+    Serves ``numerics.kmeans``. Definition: ``numerics.kmeans_plain``; plain loop: ``plain.lloyd``.
     """
     running = np.empty(x.size // BLOCK + 1)
     running[0] = 0.0
@@ -138,7 +140,10 @@ def lloyd(x, centres, starts, most):
 
 @kernel([float64(_numbers, array_of(int64, 1), _numbers)])
 def squared_error(x, starts, centres):
-    """Σ_c Σ_i (x[i] − centres[c])², starts[c] ≤ i < starts[c + 1].   x: (n,), starts: (k + 1,), centres: (k,)"""
+    """Σ_c Σ_i (x[i] − centres[c])², starts[c] ≤ i < starts[c + 1].   x: (n,), starts: (k + 1,), centres: (k,)
+
+    Serves ``numerics.kmeans``. Definition: the first line above.
+    """
     total = 0.0
     for c in range(centres.size):
         total += _squares(x[starts[c] : starts[c + 1]], centres[c])
@@ -156,6 +161,8 @@ def means(x, starts, centres):
     """centres[c] = mean of x[starts[c] … starts[c + 1] − 1]; of an empty cluster it stays.   x: (n,), centres: (k,)
 
     From the cluster's own numbers: in a difference of running sums an outlier elsewhere cancels what they had.
+
+    Serves ``numerics.kmeans``. Definition: ``numerics.kmeans_plain``; plain loop: ``plain.lloyd``.
     """
     for c in range(centres.size):
         first, stop = starts[c], starts[c + 1]
@@ -170,6 +177,8 @@ def count_below(x, borders, out):
     Binary search, sixteen at a time: a difference's sign bit, spread over 32 bits, keeps a step or drops it, so that
     there is no branch to guess. Borders are finite, so that the difference of two infinities never comes up. The first
     five steps find theirs in registers: every border where there are 31 at most, else every second, fourth or eighth.
+
+    Serves ``numerics.nearest_level``. Definition: ``numerics.nearest_level_one``; plain loop: ``plain.nearest``.
     """
     unit = max(1, (borders.size + 1) // 32)
     table = np.zeros(32, np.float32)

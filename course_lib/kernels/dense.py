@@ -29,7 +29,10 @@ def _out(dtype, ndim):
 
 @kernel([types.void(array_of(int8, 2), _out(uint8, 2), array_of(int32, 1), int64, int64, _out(int32, 2))])
 def matmul_tiles(tiles, x, start, first, stop, out):
-    """out[b, r] = start[r] + Σ_k w[r, k] x[b, k] for rows of the tiles from ``first`` to ``stop``: see ``tiles.py``"""
+    """out[b, r] = start[r] + Σ_k w[r, k] x[b, k] for rows of the tiles from ``first`` to ``stop``: see ``tiles.py``
+
+    Serves ``products.matmul_int8``. Definition: ``products.matmul_int8_plain``; plain loop: ``plain.int8_product``.
+    """
     products(tiles, x, start, first, stop, out)
 
 
@@ -65,7 +68,10 @@ def _rows_by_samples(w, x, ones, factor, column, out):
 
 @kernel([types.void(array_of(int8, 2), _out(uint8, 2), int64, int64, _out(int32, 2))])
 def matmul_rows(w, x, factor, column, out):
-    """out[b, column + r] = Σ_k w[r, k] (x[b, k] + factor).   w: (m, n) with n at least 64, x: (batch, n)"""
+    """out[b, column + r] = Σ_k w[r, k] (x[b, k] + factor).   w: (m, n) with n at least 64, x: (batch, n)
+
+    Serves ``products.matmul_int8``. Definition: ``products.matmul_int8_plain``; plain loop: ``plain.int8_product``.
+    """
     _rows_by_samples(w, x, np.ones(x.shape[1], np.uint8), factor, column, out)
 
 
@@ -75,6 +81,8 @@ def matmul_int4(packed, x, factor, column, out):
 
     Unpacking gives the even and the odd columns of a row apart, so x comes in that order too: even entries, then odd
     ones from p on.
+
+    Serves ``products.matmul_int4``. Definition: ``products.matmul_int4_plain``; plain loop: ``plain.int4_product``.
     """
     half, second = packed.shape[1], x.shape[1] // 2
     four, ones = np.zeros((4, x.shape[1]), np.int8), np.ones(x.shape[1], np.uint8)
@@ -105,6 +113,9 @@ def matmul_int4_groups(tiles, scales, x, group, first, stop, out):
     tiles: (T, 2 n) int32, sixteen rows by eight columns in each 64 bytes, T even, n a multiple of 8; group: columns of
     one, a multiple of 8; scales: (T, 16 ⌈n / group⌉), sixteen rows of a group together; x: (batch, n),
     out: (batch, 16 T)
+
+    Serves ``products.matmul_int4_groups``. Definition: ``products.matmul_int4_groups_plain``; plain loop:
+    ``plain.int4_groups_product``.
     """
     zero = simd.splat(np.float32(0), 16)
     for t in range(first, stop, 2):

@@ -107,6 +107,8 @@ def round_to_format(x, grid, mode, seed, first, past_caches, out):
     """out[i] = the number of the format that x[i] rounds to.   x, out: (n,); grid: see ``_spacing`` and ``_finish``
 
     Entry 0 is element ``first`` of the random stream.
+
+    Serves ``numerics.to_format``. Definition: ``numerics.to_format_one``; plain loop: ``plain.round_to_format``.
     """
     min_normal, epsilon, lowest = simd.splat(grid[0], LANES), grid[1], simd.splat(grid[2], LANES)
     largest, infinite = simd.splat(grid[3], LANES), simd.splat(grid[6], LANES)
@@ -132,6 +134,8 @@ def pack(values, grid, layout, codes):
 
     The significand bits that the format does not have are zero and are shifted out; what is left counts the numbers of
     the format upward, and only starts elsewhere. Adding the smallest normal number makes a subnormal one normal.
+
+    Serves ``numerics.encode``. Definition: ``numerics.encode_one``.
     """
     kind = layout.dtype.type                                            # as wide as the floats, not Numba's 64 bits
     shift, first_normal, infinity, nan, sign = layout[0], layout[1], layout[2], layout[3], layout[4]
@@ -195,6 +199,8 @@ def encode(x, grid, layout, mode, seed, first, past_caches, out):
     Of a format that has subnormal numbers, in 8 or 16 bits. layout: its bits, the bits of float32 to drop, the codes of
     its largest number and of what replaces larger ones (positive, negative, ±inf) and NaN, whether float32 has the same
     exponents. Entry 0 is element ``first`` of the random stream.
+
+    Serves ``numerics.encode``. Definition: ``numerics.encode_one``; plain loop: ``plain.round_to_format``.
     """
     min_normal = simd.reinterpret(simd.splat(grid[0], LANES), np.uint32)
     drop, sign_place, sign_bit = layout[1], 32 - layout[0], 1 << (layout[0] - 1)
@@ -264,7 +270,10 @@ def _round_scalar(x, grid, mode, seed, i):
 @kernel([types.void(array_of(float64, 1), array_of(float64, 1), _grid(float64), boolean, int64, uint64,
                     array_of(float64, 1, readonly=False))])
 def add(x, y, grid, exact, mode, seed, out):
-    """out[i] = x[i] + y[i] rounded to the format, the exact sum if asked.   x, y, out: (n,)"""
+    """out[i] = x[i] + y[i] rounded to the format, the exact sum if asked.   x, y, out: (n,)
+
+    Serves ``numerics.add_in``. Definition: the first line above.
+    """
     for i in range(x.size):
         total = _sum_to_odd(x[i], y[i]) if exact else x[i] + y[i]
         out[i] = _round_scalar(total, grid, mode, seed, i)
@@ -273,7 +282,10 @@ def add(x, y, grid, exact, mode, seed, out):
 @kernel([types.void(array_of(float64, 1), _grid(float64), boolean, int64, uint64,
                     array_of(float64, 1, readonly=False))])
 def accumulate(x, grid, exact, mode, seed, out):
-    """out[i] = x[0] + … + x[i], from left to right, every sum rounded to the format.   x, out: (n,)"""
+    """out[i] = x[0] + … + x[i], from left to right, every sum rounded to the format.   x, out: (n,)
+
+    Serves ``numerics.cumsum_in`` and ``numerics.sum_in``. Definition: the first line above.
+    """
     total = 0.0
     for i in range(x.size):
         total = _sum_to_odd(total, x[i]) if exact else total + x[i]
@@ -284,6 +296,9 @@ def accumulate(x, grid, exact, mode, seed, out):
 @kernel([types.void(array_of(code, 1), array_of(float32, 1), array_of(float32, 1, readonly=False))
          for code in (uint8, uint16)])
 def look_up(codes, table, out):
-    """out[i] = table[codes[i]].   codes, out: (n,)"""
+    """out[i] = table[codes[i]].   codes, out: (n,)
+
+    Serves ``numerics.decode``. Definition: ``numerics.decode_one``.
+    """
     for i in range(codes.size):
         out[i] = table[codes[i]]

@@ -15,6 +15,8 @@ def histogram_rows(x, low, width, out):
     """out[r, k] = how many x[r, i] ≠ 0 lie in bin k = ⌊(x[r, i] − low[r]) / width[r]⌋, the ends clipped into the range.
 
     x: (rows, n), low, width: (rows,), out: (rows, bins) zeroed
+
+    Serves ``numerics.calibrate``. Definition: the first line above.
     """
     last = out.shape[1] - 1
     for r in range(x.shape[0]):
@@ -65,6 +67,8 @@ def clipping_divergence_rows(counts, first, last, levels, out):
     """out[r, t] = the divergence of histogram r when the bins first[r, t] ≤ k < last[r, t] (two or more) are kept.
 
     counts: (rows, bins), first, last, out: (rows, trials)
+
+    Serves ``numerics.calibrate``. Definition: ``numerics.clipping_divergence_one``.
     """
     bins = counts.shape[1]
     mass, used, x_log_x = np.zeros(bins + 1), np.zeros(bins + 1), np.zeros(bins + 1)

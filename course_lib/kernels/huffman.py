@@ -74,6 +74,8 @@ def count_strands(symbols, block_size, first_block, last_block, counts):
     """counts[s, v] = how often symbol v stands in strand s.   symbols: (n,), counts: (strands, 256)
 
     Two counters a symbol value, in turn: the processor need not wait for a count before it adds to it again.
+
+    Serves ``coding.huffman_encode``. Definition: the first line above.
     """
     one, other = np.empty(256, np.uint32), np.empty(256, np.uint32)
     for block in range(first_block, last_block):
@@ -124,6 +126,8 @@ def write_strands(symbols, words, starts, block_size, first_block, last_block, s
 
     Three words of at most 16 bits are collected, then eight bytes written. The last bytes of a strand are written one
     by one: the next strand's may stand behind them already.
+
+    Serves ``coding.huffman_encode``. Definition: ``coding.huffman_encode_plain``.
     """
     low, sixteen = np.uint32(0xFFFF), np.uint32(16)
     for block in range(first_block, last_block):
@@ -147,6 +151,8 @@ def write_strands_fast(symbols, words, pairs, starts, block_size, first_block, l
     """The same for uint8 and code words of up to TABLE_BITS bits: two symbols a look-up.
 
     pairs[v + 256 w] = the words of v and w, 24 bits at most, · 2⁸ + how many bits.   pairs: (65536,), words: (256,)
+
+    Serves ``coding.huffman_encode``. Definition: ``coding.huffman_encode_plain``.
     """
     for block in range(first_block, last_block):
         for strand in range(STRANDS):
@@ -186,6 +192,8 @@ def read_strands(stream, starts, single, block_size, first_block, last_block, ou
     """Read every strand, a code word after the other: out = the symbols, ends[s] = the bit after strand s.
 
     single[b] = the symbol whose code word the bits b begin with + 2¹⁶ · its length.   single: (2^longest,), out: (n,)
+
+    Serves ``coding.huffman_decode``. Definition: ``coding.huffman_decode_plain``; plain loop: ``plain.huffman_decode``.
     """
     mask, last = np.uint64(single.size - 1), stream.size * 8 - 64
     for block in range(first_block, last_block):
@@ -211,6 +219,8 @@ def fill_table(single, table):
 
     They stand in the upper half, the first one lowest; how many in byte 1, all their bits in byte 0.
     single: as in :func:`read_strands`, table: (2^TABLE_BITS,)
+
+    Serves ``coding.huffman_decode``. Definition: the first line above.
     """
     for b in range(table.size):
         symbols, number, used = np.uint64(0), np.uint64(0), np.uint64(0)
@@ -251,6 +261,8 @@ def read_strands_fast(stream, starts, table, single, block_size, first_block, la
     """The same for uint8 and code words of up to TABLE_BITS bits: several symbols a look-up, four strands in turn.
 
     table: from :func:`fill_table`, single: as above
+
+    Serves ``coding.huffman_decode``. Definition: ``coding.huffman_decode_plain``; plain loop: ``plain.huffman_decode``.
     """
     last = stream.size * 8 - 64
     for block in range(first_block, last_block):

@@ -17,7 +17,10 @@ def _out(dtype, ndim):
 
 @kernel([boolean(array_of(float32, 1), float32, int64, int64, int64, _out(uint8, 1))])
 def quantize_input(x, scale, zero_point, qmin, qmax, out):
-    """out = clip(round(x / S) + Z, qmin, qmax); True if x has a NaN.   x: (n,) float32, out: (n,) uint8"""
+    """out = clip(round(x / S) + Z, qmin, qmax); True if x has a NaN.   x: (n,) float32, out: (n,) uint8
+
+    Serves ``quantized.integer.IntegerNet``. Definition: ``numerics.quantize_one``; plain loop: ``plain.quantize``.
+    """
     low, high = np.float32(qmin - zero_point), np.float32(qmax - zero_point)
     nan = False
     for i in range(x.size):
@@ -28,7 +31,10 @@ def quantize_input(x, scale, zero_point, qmin, qmax, out):
 
 @kernel([types.void(array_of(kind, 1), float32, int64, _out(float32, 1)) for kind in (int32, uint8)])
 def dequantize_output(codes, scale, zero_point, out):
-    """out = S (q − Z).   codes: (n,), out: (n,) float32"""
+    """out = S (q − Z).   codes: (n,), out: (n,) float32
+
+    Serves ``quantized.integer.IntegerNet``. Definition: ``numerics.dequantize_one``.
+    """
     for i in range(codes.size):
         out[i] = scale * np.float32(codes[i] - zero_point)
 
@@ -50,6 +56,8 @@ def linear(x, tiles, start, multiplier, offset, shift, low, high, done, acc, out
     """out[b, c] = requantize(Σ_k w[c, k] x[b, k]).   x: (batch, n), w: (m, n) as T tiles, M0, B0: (m,), out: (batch, m)
 
     acc: (batch, 16 T), start: (16 T,); done: for how many of the first images acc holds the sums already
+
+    Serves ``quantized.integer.Linear``. Definition: the first line above; plain loop: ``plain.linear``.
     """
     products(tiles, x[done:], start, 0, tiles.shape[0], acc[done:])
     for b in range(out.shape[0]):
@@ -86,6 +94,8 @@ def conv2d(x, tiles, start, multiplier, offset, shift, low, high, kernel_size, s
 
     x: (batch, channels, height, width) uint8, tiles: of the filters, (m, channels·kh·kw), patches: (oh·ow,
     channels·kh·kw), acc: (oh·ow, 16 T), start: (16 T,), out: (batch, m, oh·ow)
+
+    Serves ``quantized.integer.Conv2d``. Definition: the first line above; plain loop: ``plain.conv2d``.
     """
     for b in range(x.shape[0]):
         _copy_patches(x[b], kernel_size, stride, padding, zero_point, patches)
@@ -97,7 +107,10 @@ def conv2d(x, tiles, start, multiplier, offset, shift, low, high, kernel_size, s
 
 @kernel([types.void(array_of(uint8, 3), _pair, _pair, _pair, _out(uint8, 3))])
 def max_pool2d(x, kernel_size, stride, padding, out):
-    """The largest code of each window; outside the image is nothing.   x: (planes, h, w), out: (planes, oh, ow)"""
+    """The largest code of each window; outside the image is nothing.   x: (planes, h, w), out: (planes, oh, ow)
+
+    Serves ``quantized.integer.MaxPool2d``. Definition: the first line above.
+    """
     for plane in range(out.shape[0]):
         for i in range(out.shape[1]):
             row = out[plane, i]
@@ -145,6 +158,9 @@ def add(a, b, first, second, offset, shift, low, high, out):
 
 @kernel([types.void(array_of(uint8, 1), uint8, _out(uint8, 1))])
 def relu(x, zero_point, out):
-    """out = max(q, Z): codes below the code of zero become the code of zero.   x, out: (n,) uint8"""
+    """out = max(q, Z): codes below the code of zero become the code of zero.   x, out: (n,) uint8
+
+    Serves ``quantized.integer.ReLU``. Definition: the first line above.
+    """
     for i in range(x.size):
         out[i] = max(x[i], zero_point)

@@ -107,7 +107,10 @@ def _multiply_add(typingctx, sums, samples, weights):
 
 
 def _matmul(tiles, x, start, first, stop, out):
-    """The same as ``dense.matmul_tiles``, for whole sets of 32 samples.   x: (32 i, n) uint8, see ``tiles.products``"""
+    """The same as ``dense.matmul_tiles``, for whole sets of 32 samples.   x: (32 i, n) uint8, see ``tiles.products``
+
+    Serves ``products.matmul_int8``. Definition: ``products.matmul_int8_plain``; plain loop: ``plain.int8_product``.
+    """
     n, stride, line = tiles.shape[1] // ROWS, x.shape[1], 4 * out.shape[1]
     _configure(_SHAPES)
     for t in range(first, stop, 2):

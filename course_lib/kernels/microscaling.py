@@ -33,6 +33,8 @@ def encode_blocks(x, group, layout, scale, codes):
     x, codes: (rows, n), scale: (rows, G); a block is ``group`` numbers, the last one of a row may be shorter. layout:
     the bits of the element format, the bits of float32 to drop, the code of its largest number, emax ≥ 1, the bits of
     its smallest normal number in float32. A block with a NaN has scale 255; the NaN itself has code 0.
+
+    Serves ``numerics.mx_quantize``. Definition: ``numerics.mx_quantize_one``.
     """
     drop, emax, sign_place, sign_bit = layout[1], layout[3], 32 - layout[0], 1 << (layout[0] - 1)
     last, min_normal = simd.splat(np.uint32(layout[2]), LANES), simd.splat(np.uint32(layout[4]), LANES)
@@ -62,7 +64,10 @@ def _power_of_two(scale):
 
 @kernel([types.void(array_of(float32, 2), array_of(uint8, 2), int64, array_of(float32, 2, readonly=False))])
 def scale_blocks(x, scale, group, out):
-    """out[r, i] = x[r, i] 2^(scale[r, g] − 127), NaN where the scale is 255.   x, out: (rows, n), scale: (rows, G)"""
+    """out[r, i] = x[r, i] 2^(scale[r, g] − 127), NaN where the scale is 255.   x, out: (rows, n), scale: (rows, G)
+
+    Serves ``numerics.mx_dequantize``. Definition: the first line above.
+    """
     for r in range(x.shape[0]):
         for g in range(scale.shape[1]):
             a, b = g * group, min((g + 1) * group, x.shape[1])

@@ -112,6 +112,8 @@ def monarch(x, batch, left, shape, right, start, stop, out):
 
     All arrays are flat: x: (batch, p, q), left: (s, r, p), right: (p, s, q), out: (batch, r, s), shape: s, r, p, q with
     s at least 16. Pieces start … stop − 1 of ⌈s / 16⌉ · ⌈batch / 8⌉; the last sixteen j end with s, and may overlap.
+
+    Serves ``structured.monarch_matmul``. Definition: ``structured.monarch_dense_plain``; plain loop: ``plain.monarch``.
     """
     s, r, p, q = shape
     groups = (batch + SAMPLES - 1) // SAMPLES

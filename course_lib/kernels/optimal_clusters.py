@@ -169,6 +169,8 @@ def optimal_starts(x, counts, cut, starts):
 
     best[c, j] = min over i of best[c − 1, i] + error(i … j − 1). The i that is best moves up with j, so that the j in
     the middle halves the search of both sides: k n log n steps in all.
+
+    Serves ``numerics.kmeans_optimal``. Definition: the first line above.
     """
     n, k = x.size, starts.size - 1
     mass = np.zeros(n + 1)

@@ -81,6 +81,8 @@ def pack(codes, bits, half, out):
     """The codes side by side, ``bits`` bits each; True if one of codes + half has a bit above those.
 
     codes: (n,) as uint8, half: 2^(bits − 1) if they are signed, else 0, out: (⌈n · bits / 8⌉,)
+
+    Serves ``coding.pack``. Definition: ``coding.pack_plain``; plain loop: ``plain.pack``.
     """
     if bits != 1 and bits != 2 and bits != 4:
         return _pack_eights(codes, bits, half, out) != 0
@@ -116,7 +118,10 @@ def _unpack_blocks(packed, bits, half, out):
 
 @kernel([types.void(array_of(uint8, 1), int64, int64, array_of(uint8, 1, readonly=False))])
 def unpack(packed, bits, half, out):
-    """The reverse of ``pack``.   packed: (⌈n · bits / 8⌉,), out: (n,)"""
+    """The reverse of ``pack``.   packed: (⌈n · bits / 8⌉,), out: (n,)
+
+    Serves ``coding.unpack``. Definition: ``coding.unpack_plain``; plain loop: ``plain.unpack``.
+    """
     if bits != 1 and bits != 2 and bits != 4:
         _unpack_eights(packed, bits, half, out)
     else:

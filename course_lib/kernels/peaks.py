@@ -20,7 +20,10 @@ POPCOUNT_OPERATIONS = 2 * 512 * SUMS        # a product of two bits and its sum:
 
 @kernel([types.void(array_of(uint8, 1), array_of(uint8, 1, readonly=False))])
 def copy_past_caches(source, target):
-    """target = source, past the caches.   (n,) uint8, n and the address of target multiples of 64"""
+    """target = source, past the caches.   (n,) uint8, n and the address of target multiples of 64
+
+    Serves ``roofline.copies``. Definition: the first line above.
+    """
     for i in range(0, source.size, 64):
         simd.prefetch_lanes(source, i, 64, 2048)
         simd.store_past_caches(target, i, simd.load(source, i))
@@ -29,7 +32,10 @@ def copy_past_caches(source, target):
 
 @kernel([float32(int64)])
 def float32_rounds(rounds):
-    """s ← s / 2 + 1, so many times, for eight vectors of 16 float32."""
+    """s ← s / 2 + 1, so many times, for eight vectors of 16 float32.
+
+    Serves ``bench.limits.peak``. Definition: the first line above.
+    """
     half, one = simd.splat(np.float32(0.5), 16), simd.splat(np.float32(1), 16)
     s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = one
     for _ in range(rounds):
@@ -43,7 +49,10 @@ def float32_rounds(rounds):
 @kernel([int32(int64, array_of(uint8, 1), array_of(int8, 1))])
 def int8_rounds(rounds, x, w):
     """s ← s + x · w, so many times,
-    for eight vectors of int8 from w and one, which changes, from x: 64 numbers each."""
+    for eight vectors of int8 from w and one, which changes, from x: 64 numbers each.
+
+    Serves ``bench.limits.peak``. Definition: the first line above.
+    """
     step = simd.splat(np.uint8(1), 64)
     a = simd.load(x, 0)
     s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = simd.splat(np.int32(0), 16)
@@ -58,7 +67,10 @@ def int8_rounds(rounds, x, w):
 
 @kernel([uint64(int64, uint64)])
 def popcount_rounds(rounds, bits):
-    """s ← s + popcount(s xor bits), so many times, for eight vectors of 512 bits."""
+    """s ← s + popcount(s xor bits), so many times, for eight vectors of 512 bits.
+
+    Serves ``bench.limits.peak``. Definition: the first line above.
+    """
     x, s0 = simd.splat(bits, 8), simd.splat(np.uint64(0), 8)
     s1 = s2 = s3 = s4 = s5 = s6 = s7 = s0
     for _ in range(rounds):

@@ -46,6 +46,19 @@ def stochastic_quantize(x, scale, qmin, qmax, seed, out):
 
 
 @plain_loop
+def round_to_format(x, min_normal, epsilon, largest, out):
+    """out = x to the nearest number of a float format, too large ones to the largest.   x, out: (n,)
+
+    ε: the spacing between 1 and 2; the kernels: ``kernels.floats.round_to_format`` and, to bit patterns at once,
+    ``kernels.floats.encode``
+    """
+    for i in range(x.size):
+        power = 2.0 ** np.floor(np.log2(max(abs(x[i]), min_normal)))
+        spacing = power * epsilon                                       # it does not shrink below the normal numbers
+        out[i] = min(max(np.rint(x[i] / spacing) * spacing, -largest), largest)
+
+
+@plain_loop
 def pack(codes, bits, out):
     """Bit k of code i is bit i · bits + k of the stream.   codes: (n,) uint8, out: (⌈n · bits / 8⌉,) zeroed
 

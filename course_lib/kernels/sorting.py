@@ -27,6 +27,8 @@ def sort_floats(bits, other):
     """Sort floats, given as the whole numbers of their bits, in place; −0 comes before 0, NaN at the end of its sign.
 
     bits, other: (n,); other is where numbers lie meanwhile
+
+    Serves ``numerics.kmeans``. Definition: the first line above.
     """
     width = np.uint64(8 * bits.itemsize)
     digits, last, mask = (8 * bits.itemsize + DIGIT - 1) // DIGIT, width - np.uint64(1), np.uint64(SIZE - 1)

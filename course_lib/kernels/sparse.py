@@ -25,7 +25,10 @@ _csr_types = [types.void(_floats, array_of(index, 1), array_of(int64, 1), _float
 
 @kernel(_csr_types)
 def csr(values, indices, row_starts, x, out):
-    """out[r] = Σ values[k] x[indices[k]] over row_starts[r] ≤ k < row_starts[r + 1].   x: (n,), out: (rows,)"""
+    """out[r] = Σ values[k] x[indices[k]] over row_starts[r] ≤ k < row_starts[r + 1].   x: (n,), out: (rows,)
+
+    Serves ``products.matmul_csr``. Definition: ``products.matmul_csr_plain``; plain loop: ``plain.csr``.
+    """
     for r in range(out.size):
         k, end = row_starts[r], row_starts[r + 1]
         a = b = c = d = simd.splat(np.float32(0), 8)
@@ -52,7 +55,10 @@ def csr(values, indices, row_starts, x, out):
 
 @kernel(_csr_types)
 def csr_by_loads(values, indices, row_starts, x, out):
-    """The same to the bit, without gathers."""
+    """The same to the bit, without gathers.
+
+    Serves ``products.matmul_csr``. Definition: ``products.matmul_csr_plain``; plain loop: ``plain.csr``.
+    """
     columns = np.empty(8, np.int32)
     for r in range(out.size):
         k, end = row_starts[r], row_starts[r + 1]
@@ -102,7 +108,10 @@ def _samples(values, columns, first, last, step, x, width, out):
 @kernel([types.void(_floats, array_of(index, 1), array_of(int64, 1), _floats, array_of(float32, 2, readonly=False))
          for index in (uint16, uint32)])
 def csr_samples(values, indices, row_starts, x, out):
-    """The same for many samples.   x: (n, width) as one row of numbers, width a multiple of 16, out: (rows, width)"""
+    """The same for many samples.   x: (n, width) as one row of numbers, width a multiple of 16, out: (rows, width)
+
+    Serves ``products.matmul_csr``. Definition: ``products.matmul_csr_plain``; plain loop: ``plain.csr``.
+    """
     for r in range(out.shape[0]):
         _samples(values, indices, row_starts[r], row_starts[r + 1], 1, x, out.shape[1], out[r])
 
@@ -127,6 +136,8 @@ def codebook(entries, group_starts, rows, table, x, out):
     Sixteen rows stand side by side, one a lane, so that sixteen columns are counted on and sixteen codes looked up at
     once: entries[16 t + lane] is entry t of its row, code in the low 4 bits (6 of an uint16), gap above it; code 0 is a
     filler. group_starts[g] ≤ t < group_starts[g + 1] are the steps of rows[16 g : 16 g + 16].   table: (32,), x: (n,)
+
+    Serves ``products.matmul_codebook``. Definition: ``products.matmul_codebook_plain``; plain loop: ``plain.codebook``.
     """
     bits = np.int32(4 if entries.itemsize == 1 else 6)
     code = simd.splat(np.int32((1 << bits) - 1), 16)
@@ -148,6 +159,8 @@ def codebook_by_loads(entries, group_starts, rows, table, x, out):
     """The same to the bit, without gathers: the columns of some steps first, then one load for each.   n ≥ 1
 
     A filler, whose column may not exist, reads x[0] and drops it.
+
+    Serves ``products.matmul_codebook``. Definition: ``products.matmul_codebook_plain``; plain loop: ``plain.codebook``.
     """
     bits = np.int32(4 if entries.itemsize == 1 else 6)
     code = simd.splat(np.int32((1 << bits) - 1), 16)
@@ -177,6 +190,8 @@ def codebook_samples(entries, group_starts, rows, table, x, out):
     """The same for many samples: sixteen rows are decoded, then multiplied as in ``csr_samples``.   out: (m, width)
 
     A filler is given column n, where x has zeros: so x is ((n + 1) · width,).
+
+    Serves ``products.matmul_codebook``. Definition: ``products.matmul_codebook_plain``; plain loop: ``plain.codebook``.
     """
     bits = np.int32(4 if entries.itemsize == 1 else 6)
     code = simd.splat(np.int32((1 << bits) - 1), 16)
@@ -226,6 +241,8 @@ def two_four(values, positions, x, out):
     A step is sixteen columns of two rows: in four lanes the two weights of the one and the two of the other, from the
     same four columns. So one instruction picks the entries of x. The 2-bit positions of sixteen steps share 16 numbers
     of 32 bits, lane by lane: a shift brings up the next.   values: (pairs · steps · 16,), positions likewise, of tiles
+
+    Serves ``products.matmul_two_four``. Definition: ``products.matmul_two_four_plain``; plain loop: ``plain.two_four``.
     """
     steps = x.shape[1] // 16
     tiles = (steps + 15) // 16

@@ -2,7 +2,6 @@
 
 import time
 
-import numpy as np
 import pytest
 
 from course_lib import roofline
@@ -67,8 +66,13 @@ def test_the_peak_is_that_of_the_fastest_way():
     calls = {"slow": (lambda: time.sleep(5e-3), 1000), "fast": (lambda: time.sleep(1e-4), 1000)}
     name, rate = roofline.peak_rate(calls, budget_s=0.05)
     assert name == "fast" and rate <= 1e7
-    assert roofline.matmul_peak((16, 32), budget_s=0.01) > 0
-    assert roofline.matmul_peak((16,), dtype=np.float64, budget_s=0.01) > 0
+
+
+def test_a_large_copy_is_tried_past_the_caches_too():
+    assert {name.rpartition(" on ")[0] for name in roofline.copies(roofline.LARGE, 2)} == {
+        "copy", "copy past the caches"}  # fmt: skip
+    assert set(roofline.copies(1000, 2)) == {"copy on 2", "copy on 1"}
+    assert set(roofline.copies(1000, 1)) == {"copy on 1"}
 
 
 @pytest.mark.parametrize("arguments, message", [

@@ -1,4 +1,7 @@
-"""Which lanes: the first few, those that compare so, the larger ones; one bit a lane."""
+"""Choosing lane by lane: a comparison gives −1 or 0 in each lane, and by that ``select`` takes from one of two vectors.
+
+Also here: the same answers as one bit a lane, and vectors that only say where a lane stands (``first``, ``ramp``).
+"""
 
 from llvmlite import ir
 from numba import types

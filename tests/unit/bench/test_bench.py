@@ -13,6 +13,7 @@ from PIL import Image
 
 import course
 import course_lib as cl
+from course_lib import roofline
 from course_lib.bench import cold, dense, growth, limits, processor, runner
 from course_lib.bench.processor import Processor
 from course_lib.bench.report import GoalResult, RowResult
@@ -369,9 +370,9 @@ def test_onnx_runtime_gets_as_many_threads_as_ours(monkeypatch):
 @pytest.mark.parametrize("threads", [1, 2])
 def test_the_copy_moves_as_many_bytes_as_the_row(monkeypatch, threads):
     moved = []
-    monkeypatch.setattr(limits.np, "copyto", lambda target, source: moved.append(target.nbytes + source.nbytes))
+    monkeypatch.setattr(np, "copyto", lambda target, source: moved.append(target.nbytes + source.nbytes))
     for size in (2, 1000, 1 << 20):
-        copies = limits.copies_of(size, threads)
+        copies = roofline.copies(size, threads)
         assert len(copies) == threads  # a small copy may be faster on one
         for copy in copies.values():
             copy()
