@@ -14,6 +14,7 @@ from pathlib import Path
 
 from course_lib.bench import processor
 from course_lib.bench.report import GoalResult, RowResult, summary
+from course_lib.measure import Row
 
 __all__ = ["FAMILIES", "GoalResult", "RowResult", "find", "measured_on", "rows", "run", "saved", "summary"]
 
@@ -21,12 +22,12 @@ RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"             # a f
 FAMILIES = ("elementwise", "dense", "bits", "sparse", "codes", "networks")
 
 
-def rows():
+def rows() -> list[Row]:
     """All rows, family by family: a list of ``measure.Row``. Nothing is prepared yet."""
     return [row for family in FAMILIES for row in importlib.import_module(f"{__name__}.{family}").rows()]
 
 
-def find(name):
+def find(name: str) -> Row:
     """The row of this name, or the only one whose name contains it, small and capital letters alike.
 
     Raises
@@ -46,7 +47,7 @@ def find(name):
     raise LookupError(f"no row is called {name!r}; the rows are {_listed(known)}")
 
 
-def run(name, *, threads=None, budget_s=6.0):
+def run(name: str | Row, *, threads: int | None = None, budget_s: float = 6.0) -> RowResult:
     """Time one row: ours, every peer and the limit in one loop, on the same arrays, with the same number of threads.
 
     Parameters
@@ -66,7 +67,7 @@ def run(name, *, threads=None, budget_s=6.0):
     return time_row(row, threads=threads, budget_s=budget_s, find=find)
 
 
-def saved(path=None):
+def saved(path: str | Path | None = None) -> dict:
     """What ``make bench`` wrote: a dict with the rows, the roofs measured beside them, the processor,
     versions and load.
 
@@ -92,7 +93,7 @@ def saved(path=None):
     return max(found, key=lambda results: results["date"])
 
 
-def measured_on(results):
+def measured_on(results: dict) -> str:
     """A sentence on when and on what ``results``, from ``saved``, were measured,
     and whether this processor is alike."""
     there, here = results["machine"], processor.this()

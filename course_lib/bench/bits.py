@@ -23,7 +23,7 @@ SIZES = (256, 512, 1024, 2048, 4096, 8192)
 WIDTHS = (1, 2, 3, 4, 6, 8)
 
 
-def rows():
+def rows() -> list[Row]:
     """The rows of this family. The signs of the activations are taken, and packed, within our time."""
     square = f"{N}×{N}"
     widths = Growth("bits × bits, batch 64", WIDTHS, lambda bits: _bit_serial(bits, bits, peers=False).ours, slope=1.0,

@@ -18,7 +18,7 @@ PART = 256                                              # dahuffman, in plain Py
 SIZES = tuple(1 << power for power in range(10, 25))
 
 
-def rows():
+def rows() -> list[Row]:
     """Weight sharing and Huffman coding at the sizes of a large layer."""
     return [
         Row(

@@ -32,7 +32,7 @@ class ColdStart:
     cold_met: bool
     warm_met: bool
 
-    def as_json(self):
+    def as_json(self) -> dict:
         return asdict(self)
 
     def __str__(self):
@@ -44,7 +44,7 @@ class ColdStart:
         )
 
 
-def measure_cold_start():
+def measure_cold_start() -> ColdStart:
     """Start Python twice with a compile cache of its own, empty at first; see ``ColdStart``."""
     with tempfile.TemporaryDirectory() as cache:
         cold_s, found = _start(cache)

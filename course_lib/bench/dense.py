@@ -14,7 +14,7 @@ GROUP = 128
 SIZES = (256, 512, 1024, 2048, 4096, 8192)
 
 
-def rows():
+def rows() -> list[Row]:
     """The rows of this family."""
     overhead = ("a quarter of the bytes is read, so where memory decides four times is the most; a call so short pays "
                 "for waking a second thread")

@@ -17,7 +17,7 @@ ML_DTYPES = {"e4m3": "float8_e4m3fn", "e5m2": "float8_e5m2", "bfloat16": "bfloat
 SCALE = 0.05
 
 
-def rows():
+def rows() -> list[Row]:
     """The rows of this family."""
     return [
         Row("fake-quantize", "16M float32, 8 bits", _fake_quantize,

@@ -5,13 +5,14 @@ fixed cost of some microseconds, which would flatten the line. So the fit takes 
 least eight times as long as the smallest, and the three largest in any case.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
 
 from course_lib.bench import limits
 from course_lib.bench.runner import on_threads
-from course_lib.measure import compare, time_text
+from course_lib.measure import Row, compare, time_text
 from course_lib.measure import table as text_table
 
 PAST_OVERHEAD = 8
@@ -37,12 +38,12 @@ class GrowthResult:
     first: int
     steps: tuple[str, ...]
 
-    def as_json(self):
+    def as_json(self) -> dict:
         """A dict of plain numbers, texts and lists."""
         return asdict(self)
 
     @property
-    def word(self):
+    def word(self) -> str:
         """What the slope says."""
         if abs(self.slope - self.expected) <= CLOSE:
             return "as the work does"
@@ -55,7 +56,7 @@ class GrowthResult:
         return "\n".join([line, *(f"    {step}" for step in self.steps)])
 
 
-def measure_growth(row, *, threads=1, budget_s=4.0):
+def measure_growth(row: Row, *, threads: int = 1, budget_s: float = 4.0) -> GrowthResult:
     """Time a row at every size that its ``growth`` names, all of them in one loop.
 
     Parameters
@@ -93,7 +94,7 @@ def measure_growth(row, *, threads=1, budget_s=4.0):
     )
 
 
-def first_fitted(ms):
+def first_fitted(ms: Sequence[float]) -> int:
     """From which size on the fit counts:
     the first that, like all larger ones, takes eight times as long as the first."""
     past = np.asarray(ms) >= PAST_OVERHEAD * ms[0]
@@ -101,12 +102,13 @@ def first_fitted(ms):
     return min(first, len(ms) - FEWEST)
 
 
-def fitted_slope(work, ms):
+def fitted_slope(work: Sequence[float], ms: Sequence[float]) -> float:
     """The slope of the straight line through (log work, log ms)."""
     return float(np.polyfit(np.log(work), np.log(ms), 1)[0])
 
 
-def cache_steps(values, ms_each, sizes, threads):
+def cache_steps(values: Sequence[float], ms_each: Sequence[float], sizes: Sequence[float],
+                threads: int) -> tuple[str, ...]:
     """A sentence for each cache that the data outgrow between one size and the next: the time for each unit of work."""
     steps = []
     for before in range(1, len(values) - 1):

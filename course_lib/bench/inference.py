@@ -13,7 +13,8 @@ __all__ = ["inference_row"]
 CALIBRATION_IMAGES = 512
 
 
-def inference_row(name="lenet_300_100", *, batch=1, goal=None, dataset=None, progress=True):
+def inference_row(name: str = "lenet_300_100", *, batch: int = 1, goal: float | None = None,
+                  dataset: data.Dataset | None = None, progress: bool = True) -> Row:
     """The row that times int8 inference, from pixels to logits, for ``cl.bench.run``.
 
     Three callables get the same float32 images: the integer engine, the float32 net in torch, and its simulated

@@ -12,7 +12,7 @@ PARAMETERS = 2**24
 FEATURES, BATCH = 4096, 64
 
 
-def rows():
+def rows() -> list[Row]:
     """The rows of this family."""
     return [
         inference_row("lenet_300_100", batch=1, goal=2.0),

@@ -36,23 +36,23 @@ class Processor:
     features: tuple
 
     @property
-    def name(self):
+    def name(self) -> str:
         """For instance "Intel Xeon, AMX" or "AMD EPYC 9R14, AVX-512 with VNNI"."""
         words = " ".join(re.sub(NOISE, " ", self.model, flags=re.IGNORECASE).split()) or "a processor without a name"
         return ", ".join([words, *(FEATURES[feature][0] for feature in self.features[:1])])
 
     @property
-    def slug(self):
+    def slug(self) -> str:
         """For instance "intel-xeon-amx" or "amd-epyc-avx512vnni": maker, line and the first of the features."""
         words = re.findall("[a-z0-9]+", self.name.partition(",")[0].lower())[:2]
         return "-".join([*words, *(FEATURES[feature][1] for feature in self.features[:1])])
 
-    def as_json(self):
+    def as_json(self) -> dict:
         return {**asdict(self), "name": self.name}
 
 
 @lru_cache
-def this():
+def this() -> Processor:
     """The Processor that this process runs on."""
     return Processor(_model() or platform.processor() or platform.machine(), tuple(filter(simd.has, FEATURES)))
 

@@ -26,7 +26,7 @@ class GoalResult:
         wanted = f"{self.at_least:.0%}" if self.peer == "limit" else times(self.at_least)
         return f"{wanted} {({True: 'met', False: 'missed', None: 'not judged'})[self.met]}"
 
-    def in_words(self):
+    def in_words(self) -> str:
         """The goal with its peer and the number reached, for a line of its own."""
         of = {"limit": "of the limit", "best": "the best peer"}.get(self.peer, self.peer)
         reached = self.reached is not None and (f"{self.reached:.0%}" if self.peer == "limit" else times(self.reached))
@@ -73,11 +73,11 @@ class RowResult:
     repeats: int = 0
     threads: int = 1
 
-    def as_json(self):
+    def as_json(self) -> dict:
         """A dict of plain numbers, texts, lists and dicts."""
         return {**asdict(self), "reasons": self.reasons()}
 
-    def lines(self):
+    def lines(self) -> list[tuple[str, str, str, str]]:
         """[(who, time, against ours, goal)]: ours, the peers, fastest first, our other rows, the limit."""
         goals = {goal.peer: str(goal) for goal in self.goals}
         found = [("ours", f"{time_text(self.ours_ms / 1e3)} ± {time_text(self.ours_spread / 1e3)}", "", "")]
@@ -95,12 +95,12 @@ class RowResult:
             found.append((limit, time_text(self.limit_ms / 1e3), reached, goals.get("limit", "")))
         return found
 
-    def remarks(self):
+    def remarks(self) -> list[str]:
         """One line for each goal, and the reasons after those that were missed and after a peer that is faster."""
         reasons = [f"why: {'; '.join(self.reasons())}"] if self.reasons() else []
         return [goal.in_words() for goal in self.goals] + reasons + self.past_the_limit()
 
-    def reasons(self):
+    def reasons(self) -> list[str]:
         """Why a goal was missed or a peer is faster, in a list: what the limit of this very run says, then ``why``."""
         missed = [goal for goal in self.goals if goal.met is False]
         behind = self.speedup is not None and self.speedup < 1
@@ -118,13 +118,13 @@ class RowResult:
         return (f"{times(goal.at_least)} would be {asked:.0%} of the limit, {self.limited_by}; ours reaches "
                 f"{self.of_limit:.0%}")
 
-    def past_the_limit(self):
+    def past_the_limit(self) -> list[str]:
         """The sentence that says how a row can pass 100 %, in a list; an empty one where it does not."""
         if self.of_limit is None or self.of_limit <= 1:
             return []
         return [PAST_A_COPY if self.limited_by.startswith("memory") else PAST_A_PEAK]
 
-    def title(self):
+    def title(self) -> str:
         return f"{self.name}, {self.shape}, {self.threads} thread{'s' * (self.threads > 1)}"
 
     def __str__(self):

@@ -25,7 +25,7 @@ OF_WAY = {"vector": "way by gathers", "plain": "way by plain loads"}  # ours is 
 ANYWHERE = "a weight kept costs a load from anywhere in x, whatever the library"
 
 
-def rows():
+def rows() -> list[Row]:
     """The rows of this family."""
     square, of_size = f"{SIZE}×{SIZE}", lambda n: 0.09 * n * n
     by_size = Growth("n²", (256, 512, 1024, 2048, 4096, 8192), lambda n: _csr_call(n, 0.09), 1.0, of_size,
@@ -49,7 +49,7 @@ def rows():
     ]
 
 
-def random_csr(n, density, values=None):
+def random_csr(n: int, density: float, values: np.ndarray | None = None) -> SparseCSR:
     """A random n × n SparseCSR: each entry is stored with probability ``density``; one of ``values``, or normal."""
     rng = np.random.default_rng(0)
     count = int(n * n * density)

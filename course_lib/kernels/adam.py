@@ -26,7 +26,7 @@ SIGN, MAGNITUDE = np.int32(-(2**31)), np.int32(2**31 - 1)
 _inline = numba.njit(nogil=True)
 
 
-def decade_lines(signed):
+def decade_lines(signed: bool) -> tuple[np.ndarray, ...]:
     """The dynamic map as lines: arrays of float32 and whole numbers, one entry for each of 9 segments.
 
     Segment 0 is zero, 1 to 7 are the decades from 10⁻⁷ … 10⁻⁶ to 10⁻¹ … 1, 8 is one. Counted from zero, level k, which

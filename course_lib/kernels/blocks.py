@@ -67,7 +67,7 @@ def _uniform32(x, seed, i):
     return simd.convert(half, np.float32) * 2.0**-24
 
 
-def uniforms(x, seed, i):
+def uniforms(x: simd.Vector, seed: int, i: int) -> simd.Vector:
     """Elements i, i + 1, … of the random stream ``seed`` for the lanes of x, in its dtype, in [0, 1).
 
     float64: ``uniform``, multiples of 2⁻⁵³. float32 takes half a number of 64 bits each, and multiples of 2⁻²⁴: element

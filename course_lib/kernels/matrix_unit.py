@@ -28,13 +28,13 @@ _SHAPES = np.zeros(64, np.uint8)        # of the registers: palette 1, then 64 b
 _SHAPES[0], _SHAPES[16:32:2], _SHAPES[48:56] = 1, 64, 16
 
 
-def samples_at_once(batch):
+def samples_at_once(batch: int) -> int:
     """How many of the first samples ``matmul`` can take: whole sets of 32, none where there is no such unit."""
     return batch // SAMPLES * SAMPLES if batch >= SAMPLES and allowed() else 0
 
 
 @lru_cache(1)
-def allowed():
+def allowed() -> bool:
     """Whether kernels are compiled for the unit, and the system lets this process use it (asked once)."""
     if not simd.has("amx-int8") or platform.system() != "Linux":
         return False

@@ -21,7 +21,7 @@ AHEAD, FAR_AHEAD = 512, 4096            # bytes: so far in advance a tile is ask
 _inline = numba.njit(nogil=True)
 
 
-def in_tiles(w):
+def in_tiles(w: np.ndarray) -> np.ndarray:
     """Weights, int8 (m, n), as tiles: int8, (2 ⌈m / 32⌉, 16 · 64 ⌈n / 64⌉)"""
     tiles, steps = 2 * -(-w.shape[0] // (2 * ROWS)), COLUMNS // 4 * -(-w.shape[1] // COLUMNS)
     padded = np.zeros((ROWS * tiles, 4 * steps), np.int8)
@@ -31,7 +31,7 @@ def in_tiles(w):
     return out
 
 
-def from_tiles(tiles, shape):
+def from_tiles(tiles: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """The reverse of ``in_tiles``."""
     steps = tiles.shape[1] // (4 * ROWS)
     rows = tiles.reshape(len(tiles), steps, ROWS, 4).transpose(0, 2, 1, 3).reshape(ROWS * len(tiles), 4 * steps)

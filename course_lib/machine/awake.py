@@ -36,7 +36,7 @@ def look(flag, patience, longer):
 
 
 @lru_cache
-def looks_per_us():
+def looks_per_us() -> int:
     """How many looks this processor takes in a microsecond."""
     looks, flag, seconds = 50_000, np.zeros(1, np.int64), []
     for _ in range(3):

@@ -10,11 +10,13 @@ The rules, and why:
 
 import functools
 import glob
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import numba
 from numba import types
+from numba.core.dispatcher import Dispatcher
 
 from course_lib.machine import simd  # noqa: F401  it lets Numba compile
 
@@ -25,7 +27,7 @@ KERNELS = {}               # "module.name" -> dispatcher
 watchers = []              # callables told the name of a kernel just before it is compiled or loaded
 
 
-def array_of(dtype, ndim, *, readonly=True):
+def array_of(dtype: types.Type, ndim: int, *, readonly: bool = True) -> types.Array:
     """The Numba type of a C-contiguous array argument.
 
     A read-only type also takes writable arrays, the reverse is not true: use it for every input, because arrays that
@@ -34,7 +36,7 @@ def array_of(dtype, ndim, *, readonly=True):
     return types.Array(dtype, ndim, "C", readonly=readonly)
 
 
-def kernel(signatures, **options):
+def kernel(signatures: list, **options: object) -> Callable[[Callable], Dispatcher]:
     """Decorate a loop so that it is compiled for ``signatures`` at once, cached, and known to ``warm_up.load_all``.
 
     Parameters
@@ -62,7 +64,7 @@ def kernel(signatures, **options):
 class PlainLoop:
     """A loop that is compiled when it is first called: see :func:`plain_loop`. ``py_func`` is the loop as it stands."""
 
-    def __init__(self, function):
+    def __init__(self, function: Callable):
         functools.update_wrapper(self, function)
         self.py_func, self._compiled = function, None
 
@@ -73,7 +75,7 @@ class PlainLoop:
         return self._compiled(*arguments)
 
 
-def plain_loop(function):
+def plain_loop(function: Callable) -> PlainLoop:
     """Decorate a loop that stands beside a kernel, to be read and to be timed.
 
     It is compiled for the types of its first call, and for others when they come, and kept in the same cache.

@@ -12,6 +12,7 @@ long for the others. Then they sleep: PyTorch's threads have the cores to themse
 import atexit
 import os
 import threading
+from collections.abc import Callable
 
 import numpy as np
 
@@ -26,7 +27,8 @@ _inside = threading.local()             # .part is True in a thread that is work
 _idle = []                              # helpers without work
 
 
-def run(task, count, *, threads=None, align=1, grain=1):
+def run(task: Callable[[int, int], object], count: int, *, threads: int | None = None, align: int = 1,
+        grain: int = 1) -> None:
     """Call ``task(start, stop)`` for contiguous parts that cover ``range(count)``, side by side.
 
     Parameters

@@ -29,7 +29,7 @@ class WarmUp(NamedTuple):
     why: tuple = ()
 
 
-def load_all(progress=True):
+def load_all(progress: bool = True) -> WarmUp:
     """Import every module of the room of kernels, which compiles its kernels or loads them from the cache.
 
     Where there is much to compile and a second core, a second Python compiles the modules from the other end of the

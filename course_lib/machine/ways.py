@@ -7,6 +7,7 @@ process asks; ``COURSE_WAY=vector`` or ``COURSE_WAY=plain`` decides without.
 """
 
 import os
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import perf_counter
 
@@ -16,7 +17,7 @@ ROUNDS = 15                             # the least time of so many: a busy mome
 _chosen = {}                            # name of the work -> way
 
 
-def faster(name, trial):
+def faster(name: str, trial: Callable[[str], object]) -> str:
     """ "vector" or "plain", whichever takes less time here; measured once a process for each ``name``.
 
     Parameters
@@ -35,7 +36,7 @@ def faster(name, trial):
 
 
 @contextmanager
-def forced(way):
+def forced(way: str) -> Iterator[None]:
     """Inside the block all work is done this way: for tests, and to time the two beside each other."""
     global _chosen
     before, _chosen = _chosen, _Always(_checked(way, "way"))
@@ -45,13 +46,13 @@ def forced(way):
         _chosen = before
 
 
-def call(way, function):
+def call(way: str, function: Callable[[], object]) -> object:
     """``function()``, all of its work done this way."""
     with forced(way):
         return function()
 
 
-def chosen():
+def chosen() -> dict[str, str]:
     """{name of the work: way} of what has been asked for in this process."""
     return dict(_chosen)
 

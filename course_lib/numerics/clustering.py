@@ -9,10 +9,12 @@ using vector quantization"; Arthur, Vassilvitskii 2007, "k-means++"; for the alg
 """
 
 import math
+from collections.abc import Sequence
 from enum import Enum
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from course_lib.arguments import as_array, choose, finite_array, float64_array, whole_number
 from course_lib.kernels import clustering, sorting
@@ -44,7 +46,7 @@ class KMeans(NamedTuple):
     iterations: int
 
 
-def sharing_rate(count, bits, k):
+def sharing_rate(count: int, bits: int, k: int) -> float:
     """How many times smaller weight sharing makes ``count`` weights of ``bits`` bits: nb / (n log₂ k + kb).
 
     Sixteen weights of 32 bits in four clusters, the example of Han et al. 2016:
@@ -57,7 +59,8 @@ def sharing_rate(count, bits, k):
     return count * bits / (count * math.log2(k) + k * bits)
 
 
-def kmeans_plain(values, centres, iterations=1000):
+def kmeans_plain(values: Sequence[float], centres: list[float],
+                 iterations: int = 1000) -> tuple[list[float], list[int]]:
     """Assign every value to its nearest centre, move every centre to the mean of its values, until nothing changes.
 
     The definition. Returns (centres, codes); a centre without values stays where it is.
@@ -73,7 +76,9 @@ def kmeans_plain(values, centres, iterations=1000):
     return centres, codes
 
 
-def kmeans(x, k, *, start=Start.LINEAR, rng=None, most_iterations=1000, threads=None):
+def kmeans(x: ArrayLike, k: int, *, start: Start | str | ArrayLike = Start.LINEAR,
+           rng: np.random.Generator | None = None, most_iterations: int = 1000,
+           threads: int | None = None) -> KMeans:
     """Share ``k`` values among all numbers of ``x``, by Lloyd's algorithm, run until nothing moves.
 
     NaN, ±inf and an empty array raise. Where ``x`` has no more than ``k`` different numbers they are the codebook, and
@@ -122,7 +127,8 @@ def kmeans(x, k, *, start=Start.LINEAR, rng=None, most_iterations=1000, threads=
     return _shared(x, wide, centres, iterations, threads)
 
 
-def first_centroids(x, k, start=Start.LINEAR, *, rng=None):
+def first_centroids(x: ArrayLike, k: int, start: Start | str | ArrayLike = Start.LINEAR, *,
+                    rng: np.random.Generator | None = None) -> np.ndarray:
     """Where :func:`kmeans` begins: with ``start=first_centroids(x, k, start)`` it gives what ``start=start`` gives.
 
     Parameters
@@ -153,7 +159,7 @@ def first_centroids(x, k, start=Start.LINEAR, *, rng=None):
     return _centres(_sorted(as_array(x)), k, start, rng)
 
 
-def kmeans_optimal(x, k, *, threads=None):
+def kmeans_optimal(x: ArrayLike, k: int, *, threads: int | None = None) -> KMeans:
     """The clusters of least squared error that there are, by dynamic programming: k n log n steps, k n numbers kept.
 
     Least while the codebook is real; it is rounded to the dtype of ``x`` then. Never worse than :func:`kmeans` from the

@@ -8,7 +8,7 @@ from course_lib.machine import pool
 from course_lib.products.bitserial import BitPlanes, Coding, as_rows, matmul_bitserial, no_words, rows_of_a_part
 
 
-def matmul_binary_plain(w, x):
+def matmul_binary_plain(w: np.ndarray, x: np.ndarray) -> list[int]:
     """One vector: y[r] = n − 2 popcount(w[r] xor x), where a bit is 1 for −1. The definition."""
     def as_bits(row):                                               # one long whole number, entry k in bit k
         return sum((value < 0) << k for k, value in enumerate(row))
@@ -23,7 +23,7 @@ class BinaryMatrix(BitPlanes):
     """
 
     @classmethod
-    def from_dense(cls, matrix, *, threads=None):
+    def from_dense(cls, matrix: np.ndarray, *, threads: int | None = None) -> "BinaryMatrix":
         """Pack a matrix that is ±1 already.
 
         Parameters
@@ -54,7 +54,7 @@ class BinaryMatrix(BitPlanes):
         return super().from_dense(matrix.astype(np.int8), 1, Coding.BIPOLAR, threads=threads)
 
 
-def pack_signs(x, *, threads=None):
+def pack_signs(x: np.ndarray, *, threads: int | None = None) -> BinaryMatrix:
     """The signs of real numbers, a bit each: +1 where x ≥ 0 (so for −0 and +0 too, and for +inf), −1 elsewhere.
 
     Parameters
@@ -93,7 +93,7 @@ def pack_signs(x, *, threads=None):
     return BinaryMatrix(words, x.shape, 1, Coding.BIPOLAR)
 
 
-def matmul_binary(w, x, *, threads=None):
+def matmul_binary(w: BinaryMatrix, x: BinaryMatrix | np.ndarray, *, threads: int | None = None) -> np.ndarray:
     """±1 weights times ±1 activations, exactly: y[r] = Σ_k w[r, k] x[k] = n − 2 popcount(w[r] xor x) for each sample.
 
     No weights or no samples give an empty result, sums of nothing (n = 0) give zeros.

@@ -27,7 +27,7 @@ class Coding(Enum):
 
 
 @cache
-def plane_weights(bits, coding):
+def plane_weights(bits: int, coding: Coding) -> tuple[np.ndarray, np.int32]:
     """(factors, offset): a code is offset + Σᵢ factors[i] · bit i."""
     factors = 1 << np.arange(bits, dtype=np.int32)
     if coding is Coding.SIGNED:
@@ -37,7 +37,7 @@ def plane_weights(bits, coding):
     return factors, np.int32(0)
 
 
-def matmul_bitserial_plain(w, x, w_bits, x_bits):
+def matmul_bitserial_plain(w: np.ndarray, x: np.ndarray, w_bits: int, x_bits: int) -> list[int]:
     """One vector of unsigned codes: y[r] = Σᵢⱼ 2^(i + j) popcount(plane i of w[r] and plane j of x). The definition."""
     def plane(codes, i):                                            # as one long whole number, code k in bit k
         return sum((int(code) >> i & 1) << k for k, code in enumerate(codes))
@@ -58,12 +58,13 @@ class BitPlanes:
     """
 
     words: np.ndarray
-    shape: tuple
+    shape: tuple[int, ...]
     bits: int
     coding: Coding
 
     @classmethod
-    def from_dense(cls, codes, bits, coding, *, threads=None):
+    def from_dense(cls, codes: np.ndarray, bits: int, coding: Coding | str, *,
+                   threads: int | None = None) -> "BitPlanes":
         """Take codes apart.
 
         Parameters
@@ -89,7 +90,7 @@ class BitPlanes:
                  align=kernels.ROWS, grain=rows_of_a_part(rows.shape[1] * bits))
         return cls(words, codes.shape, bits, coding)
 
-    def to_dense(self):
+    def to_dense(self) -> np.ndarray:
         """The codes: int8, or uint8 for unsigned ones."""
         groups, planes, long = self.words.shape
         rows, n = 1 if len(self.shape) == 1 else self.shape[0], self.shape[-1]
@@ -102,18 +103,18 @@ class BitPlanes:
         return codes.astype(np.uint8 if self.coding is Coding.UNSIGNED else np.int8).reshape(self.shape)
 
     @cached_property
-    def weights(self):
+    def weights(self) -> tuple[np.ndarray, np.int32]:
         """(factors, offset): a code is offset + Σᵢ factors[i] · bit i."""
         return plane_weights(self.bits, self.coding)
 
     @cached_property
-    def sums(self):
+    def sums(self) -> np.ndarray:
         """Σᵢ factors[i] · bit i of all codes of a row, int32, for whole blocks of 16 rows."""
         ones = np.bitwise_count(self._neighbours).sum((2, 3), dtype=np.int32)                   # (groups, bits, 16)
         return np.tensordot(self.weights[0], ones, (0, 1)).reshape(-1)
 
     @cached_property
-    def pairs(self):
+    def pairs(self) -> np.ndarray:
         """How many pairs of neighbouring words' bits are both 1, int32, (groups · bits · 16,)."""
         words = self._neighbours
         return np.bitwise_count(words[:, :, :, 0] & words[:, :, :, 1]).sum(2, dtype=np.int32).reshape(-1)
@@ -124,17 +125,17 @@ class BitPlanes:
         return self.words.reshape(groups, planes, long // (2 * kernels.ROWS), 2, kernels.ROWS)
 
     @property
-    def nbytes(self):
+    def nbytes(self) -> int:
         """Bytes of the planes, with the zeros that fill them up."""
         return self.words.nbytes
 
     @property
-    def largest(self):
+    def largest(self) -> int:
         """The largest magnitude that a code can have."""
         return 2 ** (self.bits - 1) if self.coding is Coding.SIGNED else 2**self.bits - 1
 
 
-def matmul_bitserial(w, x, *, threads=None):
+def matmul_bitserial(w: BitPlanes, x: BitPlanes, *, threads: int | None = None) -> np.ndarray:
     """Few-bit codes of weights times few-bit codes of activations, exactly: y[r] = Σ_k w[r, k] x[k] for each sample.
 
     No weights or no samples give an empty result, sums of nothing (n = 0) give zeros.
@@ -188,12 +189,12 @@ def matmul_bitserial(w, x, *, threads=None):
     return out.reshape(x.shape[:-1] + (w.shape[0],))
 
 
-def as_rows(x):
+def as_rows(x: np.ndarray) -> np.ndarray:
     """(rows, n), one row where x is a vector."""
     return np.ascontiguousarray(x.reshape(1 if x.ndim == 1 else len(x), x.shape[-1]))
 
 
-def no_words(rows, bits, n):
+def no_words(rows: int, bits: int, n: int) -> np.ndarray:
     """Zeroed words for so many rows of n codes."""
     words = -(-n // (32 * kernels.WORDS)) * kernels.WORDS
     zeros = simd.aligned((-(-rows // kernels.ROWS), bits, words * kernels.ROWS), np.uint32)
@@ -201,7 +202,7 @@ def no_words(rows, bits, n):
     return zeros
 
 
-def rows_of_a_part(codes):
+def rows_of_a_part(codes: int) -> int:
     """How many rows of so many codes are worth a thread when they are packed."""
     return 1 + 400_000 // max(codes, 1)
 

@@ -4,8 +4,10 @@ The values of a row stand one after the other, and beside each the column it com
 row r begins: with a values and m rows, 2a + m + 1 numbers in place of m · n.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,6 +16,9 @@ from course_lib.kernels import sparse as kernels
 from course_lib.machine import pool, ways
 from course_lib.machine.threads import LARGEST_COUNT
 from course_lib.machine.threads import threads as thread_count
+
+if TYPE_CHECKING:
+    import scipy.sparse
 
 GRAIN = 250_000                 # weights that are worth a thread of their own: some 60 µs
 BY_WAY = {"vector": kernels.csr, "plain": kernels.csr_by_loads}
@@ -45,7 +50,7 @@ class SparseCSR:
     values: np.ndarray
     indices: np.ndarray
     row_starts: np.ndarray
-    shape: tuple
+    shape: tuple[int, int]
 
     def __post_init__(self):
         m, n = checked_shape(self.shape)
@@ -67,7 +72,7 @@ class SparseCSR:
             object.__setattr__(self, name, array)
 
     @classmethod
-    def from_dense(cls, w):
+    def from_dense(cls, w: np.ndarray) -> "SparseCSR":
         """Everything of ``w`` that is not zero (so NaN is kept; −0 is not).   w: float32 ndarray, (m, n)
 
         >>> SparseCSR.from_dense(np.array([[0, 5, 0], [0, 0, 0], [7, 0, 9]], np.float32)).indices
@@ -79,7 +84,7 @@ class SparseCSR:
         return cls(w[rows, columns], columns, row_starts, w.shape)
 
     @classmethod
-    def from_scipy(cls, matrix):
+    def from_scipy(cls, matrix: "scipy.sparse.sparray | scipy.sparse.spmatrix") -> "SparseCSR":
         """A sparse matrix or array of SciPy, in any of its forms. Values are taken as they are: float32."""
         if not hasattr(matrix, "tocsr"):
             raise TypeError(f"matrix is a {type(matrix).__name__}; it must be a sparse matrix or array of SciPy: "
@@ -87,30 +92,30 @@ class SparseCSR:
         matrix = matrix.tocsr()
         return cls(matrix.data, matrix.indices, matrix.indptr, matrix.shape)
 
-    def to_dense(self):
+    def to_dense(self) -> np.ndarray:
         """The matrix with its zeros: float32 ndarray, (m, n)."""
         dense = np.zeros(self.shape, np.float32)
         np.add.at(dense, (np.repeat(np.arange(self.shape[0]), np.diff(self.row_starts)), self.indices), self.values)
         return dense
 
     @property
-    def nbytes(self):
+    def nbytes(self) -> int:
         """Bytes of the three arrays."""
         return self.values.nbytes + self.indices.nbytes + self.row_starts.nbytes
 
     @property
-    def density(self):
+    def density(self) -> float:
         """The share of entries that are stored; 0 for an empty matrix."""
         return self.values.size / max(1, self.shape[0] * self.shape[1])
 
 
-def matmul_csr_plain(values, indices, row_starts, x):
+def matmul_csr_plain(values: np.ndarray, indices: np.ndarray, row_starts: np.ndarray, x: np.ndarray) -> list[float]:
     """One vector: y[r] = Σ values[k] x[indices[k]] over the row's k. The definition, in Python's floats (64 bits)."""
     return [sum(float(values[k]) * float(x[indices[k]]) for k in range(start, end))
             for start, end in zip(row_starts[:-1], row_starts[1:])]
 
 
-def matmul_csr(w, x, *, threads=None):
+def matmul_csr(w: SparseCSR, x: np.ndarray, *, threads: int | None = None) -> np.ndarray:
     """Sparse weights times real vectors: y[r] = Σ w[r, c] x[c] over the stored entries.
 
     What is not stored is not multiplied, so an infinity or NaN in ``x`` meets stored weights only, as in SciPy; stored
@@ -171,7 +176,7 @@ def _csr_samples(w, x, y, first, last):
     kernels.csr_samples(w.values, w.indices, w.row_starts[first : last + 1], x, y[first:last])
 
 
-def share_rows(task, row_starts, threads, grain):
+def share_rows(task: Callable[[int, int], None], row_starts: np.ndarray, threads: int | None, grain: int) -> None:
     """Call ``task(first row, row after the last)`` for parts that cover the rows once, about as heavy."""
     rows, weights = len(row_starts) - 1, int(row_starts[-1])
     parts = thread_count() if threads is None else whole_number(threads, "threads", 1, LARGEST_COUNT)
@@ -184,7 +189,7 @@ def share_rows(task, row_starts, threads, grain):
     pool.run(lambda first, last: task(edges[first], edges[last]), parts, threads=parts)
 
 
-def transposed(x):
+def transposed(x: np.ndarray) -> tuple[np.ndarray, int]:
     """x with a vector of samples for each entry, and one more of zeros: ((n + 1) · width,) float32, and the width."""
     width = -(-len(x) // kernels.SAMPLES) * kernels.SAMPLES
     x_t = np.zeros((x.shape[1] + 1, width), np.float32)
@@ -192,7 +197,7 @@ def transposed(x):
     return x_t.reshape(-1), width
 
 
-def checked_weights(w, name, ndim):
+def checked_weights(w: np.ndarray, name: str, ndim: int) -> np.ndarray:
     """``w`` as a C-contiguous float32 array with this many axes."""
     given, w = w, as_array(w, name)
     if w.dtype != np.float32:
@@ -202,7 +207,7 @@ def checked_weights(w, name, ndim):
     return np.ascontiguousarray(w)
 
 
-def checked_vectors(x, n):
+def checked_vectors(x: np.ndarray, n: int) -> np.ndarray:
     """``x`` as a C-contiguous float32 array, (n,) or (batch, n)."""
     given, x = x, as_array(x)
     if x.dtype != np.float32:
@@ -212,7 +217,7 @@ def checked_vectors(x, n):
     return np.ascontiguousarray(x)
 
 
-def checked_shape(shape):
+def checked_shape(shape: Sequence[int]) -> tuple[int, int]:
     """``shape`` as two whole numbers."""
     if not isinstance(shape, (tuple, list)) or len(shape) != 2:
         raise ValueError(f"shape={shape!r} must be two whole numbers, rows and columns")

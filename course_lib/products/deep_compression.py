@@ -42,7 +42,7 @@ class DeepCompressed:
     group_starts: np.ndarray
     rows: np.ndarray
     codebook: np.ndarray
-    shape: tuple
+    shape: tuple[int, int]
 
     def __post_init__(self):
         m, n = checked_shape(self.shape)
@@ -74,7 +74,7 @@ class DeepCompressed:
             yield np.cumsum((here >> bits) + 1, axis=0) - 1, here % 2**bits, self.rows[ROWS * g : ROWS * (g + 1)]
 
     @classmethod
-    def from_dense(cls, w):
+    def from_dense(cls, w: np.ndarray) -> "DeepCompressed":
         """``w`` itself, without any loss: at most 32 different values beside zero (share them first, by k-means).
 
         Parameters
@@ -117,7 +117,7 @@ class DeepCompressed:
         entries[ROWS * (group_starts[lane // ROWS] + t) + lane % ROWS] = packed
         return cls(entries, group_starts, rows, values, w.shape)
 
-    def to_dense(self):
+    def to_dense(self) -> np.ndarray:
         """The matrix with its zeros: float32 ndarray, (m, n)."""
         dense, values = np.zeros(self.shape, np.float32), np.append(np.float32(0), self.codebook)
         for columns, codes, rows in self._groups():
@@ -126,12 +126,13 @@ class DeepCompressed:
         return dense
 
     @property
-    def nbytes(self):
+    def nbytes(self) -> int:
         """Bytes of everything that the product needs: entries, starts, rows and codebook."""
         return self.entries.nbytes + self.group_starts.nbytes + self.rows.nbytes + self.codebook.nbytes
 
 
-def matmul_codebook_plain(gaps, codes, row_starts, codebook, x):
+def matmul_codebook_plain(gaps: np.ndarray, codes: np.ndarray, row_starts: np.ndarray, codebook: np.ndarray,
+                          x: np.ndarray) -> list[float]:
     """One vector, with entries row by row as ``coding.relative_index`` gives them. The definition."""
     y = []
     for start, end in zip(row_starts[:-1], row_starts[1:]):
@@ -144,7 +145,7 @@ def matmul_codebook_plain(gaps, codes, row_starts, codebook, x):
     return y
 
 
-def matmul_codebook(w, x, *, threads=None):
+def matmul_codebook(w: DeepCompressed, x: np.ndarray, *, threads: int | None = None) -> np.ndarray:
     """Deep Compression's weights times real vectors: y[r] = Σ w[r, c] x[c], straight from codes and gaps.
 
     Nothing is multiplied for fillers and weights that are not stored, so an infinity or NaN in ``x`` meets stored

@@ -36,7 +36,7 @@ class TwoFour:
 
     values: np.ndarray
     positions: np.ndarray
-    shape: tuple
+    shape: tuple[int, int]
 
     def __post_init__(self):
         m, n = checked_shape(self.shape)
@@ -50,7 +50,7 @@ class TwoFour:
                                  f"{' or '.join(np.dtype(d).name for d in dtypes)}, {shape}, in C order")
 
     @classmethod
-    def from_dense(cls, w):
+    def from_dense(cls, w: np.ndarray) -> "TwoFour":
         """``w`` itself, without any loss. Where a group has more zeros, some of the two weights kept are zeros.
 
         Parameters
@@ -88,7 +88,7 @@ class TwoFour:
         positions = np.bitwise_or.reduce(lanes.reshape(pairs, -(-steps // 16), 16, 16) << shifts, axis=2)
         return cls(np.ascontiguousarray(values), np.ascontiguousarray(positions), (m, n))
 
-    def to_dense(self):
+    def to_dense(self) -> np.ndarray:
         """The matrix with its zeros, in the dtype of the values, (m, n)."""
         (m, n), (pairs, steps) = self.shape, self.values.shape[:2]
         shifts = 2 * np.arange(16, dtype=np.uint32)[:, None]
@@ -99,12 +99,12 @@ class TwoFour:
         return groups.reshape(2 * pairs, STEP * steps)[:m, :n]
 
     @property
-    def nbytes(self):
+    def nbytes(self) -> int:
         """Bytes of values and positions."""
         return self.values.nbytes + self.positions.nbytes
 
 
-def is_two_four(w):
+def is_two_four(w: np.ndarray) -> bool:
     """Whether at most two of every four weights in a row are not zero, so that :meth:`TwoFour.from_dense` takes them.
 
     Parameters
@@ -128,7 +128,7 @@ def is_two_four(w):
     return bool((np.count_nonzero(_groups(as_array(w, "w")), axis=1) <= 2).all())
 
 
-def two_four_mask(w):
+def two_four_mask(w: np.ndarray) -> np.ndarray:
     """Which weights :func:`prune_two_four` keeps: two of every four, also where they are zero themselves.
 
     Multiply by it to hold a pattern while training goes on.
@@ -167,7 +167,7 @@ def _groups(w):
     return padded.reshape(-1, 4)
 
 
-def prune_two_four(w):
+def prune_two_four(w: np.ndarray) -> np.ndarray:
     """Keep the two largest magnitudes of every four columns, zero elsewhere.
 
     Of equal magnitudes the left ones stay; NaN counts as the largest; a last, shorter group keeps two as well.
@@ -189,12 +189,12 @@ def prune_two_four(w):
     return np.where(two_four_mask(w), w, w.dtype.type(0))
 
 
-def matmul_two_four_plain(w, x):
+def matmul_two_four_plain(w: np.ndarray, x: np.ndarray) -> list[float]:
     """One vector and dense weights of which two in four are kept: y[r] = Σ w[r, c] x[c] over those. The definition."""
     return [sum(float(a) * float(b) for a, b in zip(row, x) if a != 0) for row in w]
 
 
-def matmul_two_four(w, x, *, threads=None):
+def matmul_two_four(w: TwoFour, x: np.ndarray, *, threads: int | None = None) -> np.ndarray:
     """2:4 sparse weights times real vectors, y[r] = Σ w[r, c] x[c] over the weights that are kept.
 
     A group always keeps two weights, so where one of them is 0 an infinity in ``x`` gives NaN, as in a dense product.

@@ -1,5 +1,7 @@
 """What some processors do in one instruction: 8-bit dot products, tables in registers, any logic of three bits."""
 
+from collections.abc import Callable
+
 from llvmlite import ir
 from numba import types
 from numba.core.errors import TypingError
@@ -28,7 +30,7 @@ def splat4(typingctx, array, i):
     return kind(array, i), generate
 
 
-def logic3(truth, plain):
+def logic3(truth: Callable[[int, int, int], int], plain: Callable) -> Callable:
     """An operation on the bits of three vectors of whole numbers: ``truth(a, b, c)`` is its table, for 0 and 1.
 
     One instruction where the processor takes tables; ``plain(builder, a, b, c)`` is the same for LLVM's builder.

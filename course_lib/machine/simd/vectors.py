@@ -10,6 +10,7 @@ from numba.core.datamodel import models
 from numba.core.errors import TypingError
 from numba.core.registry import cpu_target
 from numba.extending import register_model
+from numpy.typing import DTypeLike
 
 # Whatever NUMBA_DISABLE_JIT says: these loops are made of the processor's instructions, and have no other form.
 config.DISABLE_JIT = 0
@@ -17,7 +18,7 @@ config.DISABLE_JIT = 0
 BYTES = 64
 
 
-def has(feature):
+def has(feature: str) -> bool:
     """Whether kernels are compiled for a processor with this feature, by LLVM's name for it, as "avx512vnni"."""
     _, name, features = cpu_target.target_context.codegen().magic_tuple()
     if feature == "dotprod" and name.startswith("apple-m"):
@@ -25,7 +26,7 @@ def has(feature):
     return f"+{feature}" in features.split(",")
 
 
-def aligned(shape, dtype):
+def aligned(shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
     """A new array that begins at a multiple of 64 bytes, as ``np.empty`` does not: a vector of 64 bytes that lies
     across two cache lines takes two loads."""
     size = math.prod(shape) * np.dtype(dtype).itemsize
@@ -37,16 +38,18 @@ def aligned(shape, dtype):
 class Vector(types.Type):
     """The type of ``lanes`` numbers of a Numba type ``dtype``."""
 
-    def __init__(self, dtype, lanes):
+    def __init__(self, dtype: types.Type, lanes: int):
         self.dtype, self.lanes = dtype, lanes
         super().__init__(name=f"{dtype}x{lanes}")
 
     @property
-    def floats(self):
+    def floats(self) -> bool:
+        """Whether the lanes hold floats."""
         return isinstance(self.dtype, types.Float)
 
     @property
-    def signed(self):
+    def signed(self) -> bool:
+        """Whether they hold signed numbers; floats are."""
         return getattr(self.dtype, "signed", True)
 
 
