@@ -44,7 +44,10 @@ def show(*things: object) -> "Code | str":
 
     Parameters
     ----------
-    *things : functions, classes, modules or compiled kernels, shown one after the other
+    *things : shown one after the other
+        Functions, methods, properties, classes, modules, kernels and plain loops: their source. An intrinsic that is
+        made by a function: that function. An object of the library, for instance a format, a check, a member of an
+        enum: what it is, as a comment, and the source of its class.
 
     Returns
     -------
@@ -53,7 +56,7 @@ def show(*things: object) -> "Code | str":
     Raises
     ------
     TypeError
-        One of them has no source in Python: a number, an object, a function that is built in.
+        One of them has no source in Python: a number, a text, an array, a function that is built in.
     """
     if not things:
         raise ValueError("show() needs at least one function, for instance cl.show(cl.numerics.quantize_one)")
@@ -67,15 +70,26 @@ def show(*things: object) -> "Code | str":
 
 def _source_of(thing):
     """The source of one thing that :func:`show` takes."""
+    shown, said = _with_source(thing), ""
+    if shown is None and type(thing).__module__.startswith(f"{__name__}."):
+        shown, text = type(thing), repr(thing)
+        said = f"# {text if len(text) < 118 else f'{text[:115]}…'}\n"
     try:
-        return inspect.getsource(getattr(thing, "py_func", thing)).rstrip()
+        return said + inspect.getsource(shown).rstrip()
     except (TypeError, OSError):
-        kind, text = type(thing), repr(thing)
-        hint = ""
-        if kind.__module__.startswith(f"{__name__}."):
-            hint = f": show its class, cl.show(cl.{kind.__module__.split('.')[1]}.{kind.__name__})"
-        raise TypeError(f"show() got {text if len(text) < 80 else f'a {kind.__name__}'}, which has no source; it takes "
-                        f"functions, classes, modules and kernels{hint}") from None
+        text = repr(thing)
+        raise TypeError(f"show() got {text if len(text) < 80 else f'a {type(thing).__name__}'}, which has no source; "
+                        "it takes functions, classes, modules, kernels and objects of the library") from None
+
+
+def _with_source(thing):
+    """The function, class or module behind ``thing``; None where there is none."""
+    for inside in ("py_func", "_defn", "fget", "func", "__wrapped__"):      # of a kernel, an intrinsic, a property, …
+        if not (inspect.isroutine(thing) or inspect.isclass(thing) or inspect.ismodule(thing)):
+            thing = getattr(thing, inside, thing)
+    if inspect.isfunction(thing) and "<locals>" in thing.__qualname__:      # what made it says more than it
+        thing = getattr(inspect.getmodule(thing), thing.__qualname__.partition(".")[0], thing)
+    return thing if inspect.isroutine(thing) or inspect.isclass(thing) or inspect.ismodule(thing) else None
 
 
 def table(headers: list[str], rows: list[list], text_columns: int = 1) -> "Markdown | str":
