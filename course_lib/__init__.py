@@ -84,12 +84,15 @@ def _source_of(thing):
 
 def _with_source(thing):
     """The function, class or module behind ``thing``; None where there is none."""
+    def has_source():
+        return any(kind(thing) for kind in (inspect.isfunction, inspect.ismethod, inspect.isclass, inspect.ismodule))
+
     for inside in ("py_func", "_defn", "fget", "func", "__wrapped__"):      # of a kernel, an intrinsic, a property, …
-        if not (inspect.isroutine(thing) or inspect.isclass(thing) or inspect.ismodule(thing)):
+        if not has_source():
             thing = getattr(thing, inside, thing)
     if inspect.isfunction(thing) and "<locals>" in thing.__qualname__:      # what made it says more than it
         thing = getattr(inspect.getmodule(thing), thing.__qualname__.partition(".")[0], thing)
-    return thing if inspect.isroutine(thing) or inspect.isclass(thing) or inspect.ismodule(thing) else None
+    return thing if has_source() else None
 
 
 def table(headers: list[str], rows: list[list], text_columns: int = 1) -> "Markdown | str":
