@@ -74,7 +74,7 @@ def browser() -> Iterator[Any]:
     try:
         from playwright.sync_api import Error, sync_playwright
     except ImportError:
-        raise Problem("Playwright for Python is missing: run this with the tests' environment.") from None
+        raise Problem("Playwright for Python is not installed: it comes with the tests' environment.") from None
     path = next(filter(None, map(shutil.which, BROWSERS)), None)
     with sync_playwright() as engine:
         try:

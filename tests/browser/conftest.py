@@ -19,19 +19,17 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import nbformat
 import pytest
 
 import course
+from pages import measure
 
 ROOT = Path(course.__file__).parent
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
-         "--disable-sync", "--no-first-run"]
-LAPTOP = {"width": 1366, "height": 768}
+LAPTOP = {"width": measure.WIDTH, "height": measure.HEIGHT}
 TOKEN = "browser-tests"
 PATIENCE_S = 60
 
@@ -48,17 +46,13 @@ def wait_for(answer, what, within_s=PATIENCE_S, explain=lambda: ""):
 
 @contextmanager
 def start_browser():
-    """Chromium or Chrome from PATH, else Playwright's own."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright for Python is not installed")
-    path = next(filter(None, map(shutil.which, BROWSERS)), None)
-    with playwright.sync_playwright() as engine:
+    """Chromium or Chrome from PATH, else Playwright's own; a skipped test where there is none."""
+    with ExitStack() as stack:
         try:
-            browser = engine.chromium.launch(executable_path=path, args=FLAGS)
-        except playwright.Error as error:
-            first = str(error).strip().splitlines()[0]
-            pytest.skip(f"no Chromium or Chrome on PATH, and Playwright has none of its own ({first})")
+            browser = stack.enter_context(measure.browser())
+        except course.Problem as problem:
+            pytest.skip(str(problem))
         yield browser
-        browser.close()
 
 
 @contextmanager
@@ -101,12 +95,19 @@ def _answers(address):
 
 
 @pytest.fixture(scope="session")
-def lab(tmp_path_factory):
+def browser():
+    """The browser of all tests: two at once are not possible in one process."""
+    with start_browser() as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory, browser):
     """The students' JupyterLab, on a laptop's screen."""
     folder, aside = tmp_path_factory.mktemp("course") / "notebooks", tmp_path_factory.mktemp("jupyter")
     folder.mkdir()
     shutil.copytree(ROOT / "experiments", folder.parent / "experiments")  # lectures read its tables
-    with start_browser() as browser, start_server(folder, aside) as address:
+    with start_server(folder, aside) as address:
         yield Lab(browser, address, folder)
 
 
