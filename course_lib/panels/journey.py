@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from course_lib import plots
 from course_lib.numerics import QParams, Scheme, dequantize_one, qparams_from_range, quantize_one, round_one
-from course_lib.panels.base import Choice, Panel, Slider
+from course_lib.panels.base import Choice, Control, Panel, Slider
 
 LOW, HIGH = -0.5, 1.0  # the data's range; symmetric makes it −1 to 1
 REACH = 1.75  # of the ruler
@@ -61,7 +62,7 @@ class JourneyPanel(Panel):
     )
     size = (640, 470)
 
-    def controls(self):
+    def controls(self) -> dict[str, Control]:
         return {
             "step": Slider("step", 0, len(STEPS) - 1, hint=", ".join(f"{i} {word}" for i, word in enumerate(STEPS))),
             "r": Slider("weight r", -1.6, 1.6, 0.01),
@@ -71,7 +72,7 @@ class JourneyPanel(Panel):
 
     # -- compute ---------------------------------------------------------------------------------------------------
 
-    def compute(self, state, *, quick=False):
+    def compute(self, state: JourneyState, *, quick: bool = False) -> JourneyResult:
         p = qparams_from_range(LOW, HIGH, bits=state.bits, scheme=state.scheme, dtype=np.float64)
         scale, zero_point = float(p.scale), int(p.zero_point)
         code = quantize_one(state.r, scale, zero_point, p.qmin, p.qmax)
@@ -83,7 +84,7 @@ class JourneyPanel(Panel):
 
     # -- draw ------------------------------------------------------------------------------------------------------
 
-    def build(self, figure):
+    def build(self, figure: Figure) -> None:
         self._ax = ax = figure.add_axes((0.02, 0.02, 0.96, 0.74))
         ax.set(xlim=(-REACH, REACH), ylim=(-0.42, 2.62), xticks=[], yticks=[])
         ax.grid(False)
@@ -101,7 +102,7 @@ class JourneyPanel(Panel):
         (self._whole,) = ax.plot([], [], "o", color=plots.QUANTIZED, markersize=11, **moving)
         self._tiles = plots.Tiles(figure, 4)
 
-    def draw(self, figure, result):
+    def draw(self, figure: Figure, result: JourneyResult) -> None:
         state, p = result.state, result.qparams
         if self._ruler != (state.bits, state.scheme):  # else the axes need no drawing
             self._ruler = state.bits, state.scheme
@@ -163,7 +164,7 @@ class JourneyPanel(Panel):
             f"Back: S (q − Z), an error of {_number(result.r_hat - result.state.r)}",
         )[step]
 
-    def describe(self, result):
+    def describe(self, result: JourneyResult) -> str:
         state, p = result.state, result.qparams
         told = [
             f"The weight {_number(state.r)} on its way through {state.bits} bits, {state.scheme}, scale "

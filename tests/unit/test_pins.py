@@ -97,7 +97,7 @@ AREAS = {
     "benchmarks": STUDENTS | EXTRA["bench"],
     "tests": STUDENTS | EXTRA["test"] | EXTRA["bench"],
 }
-OWN = {"course_lib", "course", "teaching", "tests"}
+OWN = {"course_lib", "course", "teaching", "tests", "pages"}
 DISTRIBUTIONS = metadata.packages_distributions()
 
 
