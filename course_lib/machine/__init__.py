@@ -6,6 +6,7 @@ __getattr__, __dir__, __all__ = room(__name__, {
     "awake": (),
     "compiling": (),
     "pool": (),
+    "second_python": (),
     "simd": (),
     "threads": (),
     "warm_up": (),

@@ -4,9 +4,9 @@ The caller works too, so two threads mean one helper beside it. Parts that are a
 other, so a pool in a pool never multiplies threads; a result must not depend on where the cuts are, and then it does
 not depend on the count.
 
-To be woken takes a thread a tenth of a millisecond on some machines, as long as many a kernel runs. So a helper stays
-awake for a fifth of a millisecond after its part, in case the next call comes at once, and the caller waits awake as
-long for the others. Then they sleep: PyTorch's threads have the cores to themselves while PyTorch works.
+A helper stays awake for a fifth of a millisecond after its part, in case the next call comes at once, and the caller
+waits awake as long for the others (see ``awake.py``). Then they sleep: PyTorch's threads have the cores to themselves
+while PyTorch works.
 """
 
 import atexit
@@ -19,8 +19,8 @@ import numpy as np
 from course_lib.machine.threads import checked
 from course_lib.machine.threads import threads as count_of_threads
 
-PATIENCE_US = 200                       # how long to wait awake
-HANDOVER_US = 20                        # how long the other thread may still hold Python's lock: see waiting.look
+CALLER_HOLDS_US = 20                    # Python's lock, after it has raised a helper's flag: it begins its own part
+HELPER_HOLDS_US = 10                    # the lock, after it has raised the caller's: it only releases one more
 
 _lock = threading.Lock()
 _inside = threading.local()             # .part is True in a thread that is working on a part
@@ -93,13 +93,13 @@ class _Helper:
 
     def end(self):
         """Wait until the part is done: the error it raised, or None."""
-        _wait_awake(self._ended, HANDOVER_US // 2)
+        _wait_awake(self._ended, HELPER_HOLDS_US)
         self._done.acquire()
         return self._error
 
     def _loop(self):
         while True:
-            _wait_awake(self._begun, HANDOVER_US)
+            _wait_awake(self._begun, CALLER_HOLDS_US)
             self._go.acquire()
             self._begun[0] = 0
             task, part = self._work
@@ -114,11 +114,10 @@ class _Helper:
             self._done.release()
 
 
-def _wait_awake(flag, handover):
-    """Wait until ``flag`` is raised, for ``PATIENCE_US`` at most, without Python's lock."""
-    from course_lib.machine import awake as waiting  # compiled, and only needed by two threads or more
+def _wait_awake(flag, handover_us):
+    from course_lib.machine import awake  # compiled, and only needed by two threads or more
 
-    waiting.look(flag, PATIENCE_US * waiting.looks_per_us(), handover * waiting.looks_per_us())
+    awake.wait(flag, handover_us)
 
 
 def _run_part(task, start, stop):

@@ -2,13 +2,11 @@
 
 import importlib
 import pkgutil
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import NamedTuple
 
-from course_lib.machine import compiling
+from course_lib.machine import compiling, second_python
 from course_lib.machine.compiling import watchers
 from course_lib.machine.threads import threads
 
@@ -45,12 +43,10 @@ def load_all(progress: bool = True) -> WarmUp:
             for done, name in enumerate(bar, start=1):
                 importlib.import_module(f"course_lib.kernels.{name}")
                 if helper is None and len(names) - done > 1 and _compiles_into_a_cache():
-                    helper = _start_helper(names[:done:-1])
+                    helper = second_python.start(names[:done:-1])
         finally:
             watchers.remove(bar.set_postfix_str)
-            if helper is not None:
-                helper.kill()               # only what is done here already can be left
-                helper.wait()
+            second_python.stop(helper)      # only what is done here already can be left
     dispatchers = list(compiling.KERNELS.values())
     uncached = tuple(name for name, d in compiling.KERNELS.items() if not d.cached)
     repaired = tuple(name for name, d in compiling.KERNELS.items() if d.cached and d.repaired)
@@ -72,8 +68,10 @@ def load_all(progress: bool = True) -> WarmUp:
 
 
 def _in_working_order(folder):
-    """The names of the kernel modules: a small one first, to see whether there is anything to compile; then inwards
-    from two large ones, so that two who begin at the two ends meet at small ones."""
+    """The names of the kernel modules: those without kernels, then a small one, to see whether there is anything to
+    compile. Then the largest, the third largest, … down to small ones, and up again to the second largest: one Python
+    begins at the front and the other at the back, and while each has a large module before it, where they meet both
+    are at small ones, so that neither waits long for the other."""
     modules = [module.name for module in pkgutil.iter_modules([str(folder)]) if not module.ispkg]
     size = {name: (folder / f"{name}.py").stat().st_size for name in modules}
     light = [name for name in LIGHT if name in size]
@@ -84,18 +82,3 @@ def _in_working_order(folder):
 def _compiles_into_a_cache():
     """Whether a kernel had to be compiled, and was written down for others."""
     return threads() > 1 and any(d.cached and sum(d.stats.cache_misses.values()) for d in compiling.KERNELS.values())
-
-
-def _start_helper(names):
-    """A Python that imports these kernel modules; None where there cannot be one.
-
-    It keeps quiet: nothing depends on it.
-    """
-    # Our own sys.path, not PYTHONPATH: the folder's name may hold the character that separates names there.
-    code = f"import importlib, sys\nsys.path[:] = {[str(Path(__file__).parents[2]), *sys.path]!a}\n"
-    code += f"for name in {names}: importlib.import_module('course_lib.kernels.' + name)"
-    quiet = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
-    try:
-        return subprocess.Popen([sys.executable, "-c", code], **quiet)
-    except OSError:
-        return None

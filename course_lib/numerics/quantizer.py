@@ -6,6 +6,8 @@ Sources: Gholami et al. 2021, "A survey of quantization methods for efficient ne
 Jacob et al. 2018, "Quantization and training of neural networks for efficient integer-arithmetic-only inference".
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -90,7 +92,8 @@ def quantize(
     >>> quantize(np.array([0.1, 0.2, -0.6, 5.0]), p)
     array([ 0,  1, -2,  3], dtype=int8)
     """
-    return _run(elementwise.quantize_rows, x, qparams, rounding, rng, out, _checked(qparams).code_dtype, threads)
+    dtype = _checked(qparams).code_dtype
+    return _by_kernel(elementwise.quantize_rows, x, qparams, rounding, rng, out, dtype, threads)
 
 
 def dequantize(codes: np.ndarray, qparams: QParams) -> np.ndarray:
@@ -143,7 +146,8 @@ def fake_quantize(
 
     Source: Gholami et al. 2021, sec. III-G (simulated quantization).
     """
-    return _run(elementwise.fake_quantize_rows, x, qparams, rounding, rng, out, _checked(qparams).scale.dtype, threads)
+    dtype = _checked(qparams).scale.dtype
+    return _by_kernel(elementwise.fake_quantize_rows, x, qparams, rounding, rng, out, dtype, threads)
 
 
 def _checked(qparams):
@@ -153,42 +157,63 @@ def _checked(qparams):
     return qparams
 
 
-def _run(kernel, x, qparams, rounding, rng, out, dtype, threads):
+class _Rule(NamedTuple):
+    """How a number of steps becomes a code, in the order in which the kernels take it."""
+
+    qmin: int
+    qmax: int
+    mode: int
+    seed: np.uint64
+
+
+def _by_kernel(kernel, x, qparams, rounding, rng, out, dtype, threads):
     """Check the arguments, lay them out as rows in one dtype, share them among threads, and put the result in shape."""
     x = float_array(x)
     rounding = choose(Rounding, rounding, "rounding")
     seed = seed_from(rng) if rounding is Rounding.STOCHASTIC else np.uint64(0)
+    rule = _Rule(qparams.qmin, qparams.qmax, _KERNEL_MODE[rounding], seed)
     rows, scale, zero_point, group = qparams.rows(x)
     result = result_array(out, x.shape, dtype)
-    real = np.result_type(rows, scale)
+    real = np.result_type(rows, scale)                      # the division runs in the wider of the two
     rows, scale = rows.astype(real, copy=False), scale.astype(real, copy=False)
-    kind = real if dtype.kind == "f" else dtype if real == np.float32 else np.dtype(f"{dtype.kind}2")   # the kernel's
-    direct = dtype == kind and qparams.axis in (None, 0)                                # rows lie in it as they are
-    lines = (result if direct else np.empty(rows.shape, kind)).reshape(rows.shape)
-    nan = _share(kernel, rows, scale, zero_point, group, (qparams.qmin, qparams.qmax, _KERNEL_MODE[rounding], seed),
-                 lines.view(f"u{kind.itemsize}") if kind.kind == "i" else lines, threads)
-    if nan:
-        real_array(x)                                       # raises, and says where
-    if not direct:
-        result[...] = qparams.unrows(lines, x.shape)
+    kind = _written(dtype, real)
+    as_it_lies = dtype == kind and qparams.axis in (None, 0)        # the kernel writes into the result itself
+    lines = (result if as_it_lies else np.empty(rows.shape, kind)).reshape(rows.shape)
+    if kind.kind == "i":
+        lines = lines.view(f"u{kind.itemsize}")             # kernels write the last bits of a code, whatever its sign
+    if _share(kernel, rows, scale, zero_point, group, rule, lines, threads):
+        real_array(x)                                       # raises, and says where the NaN is
+    if not as_it_lies:
+        result[...] = qparams.unrows(lines.view(kind), x.shape)
     return result
 
 
-def _share(kernel, rows, scale, zero_point, group, rest, out, threads):
-    """Run the kernel on parts of the rows, or of the one row, side by side; whether x has a NaN."""
+def _written(dtype, real):
+    """The dtype that a kernel writes: real numbers as it divides them, codes of float64 in 16 bits."""
+    if dtype.kind == "f":
+        return real
+    return dtype if real == np.float32 else np.dtype(f"{dtype.kind}2")
+
+
+def _share(kernel, rows, scale, zero_point, group, rule, out, threads):
+    """Run the kernel on parts of the rows, or of the one row, side by side; whether x has a NaN.
+
+    The arguments between ``group`` and ``out`` are the rule, the place of the part in the random stream, and whether to
+    write past the caches.
+    """
     count, n = rows.shape
     nans, past_caches = [], out.itemsize > 1 and out.nbytes >= _PAST_CACHES
 
     def some_rows(a, b):
-        nans.append(kernel(rows[a:b], scale[a:b], zero_point[a:b], group, *rest, a * n, past_caches, out[a:b]))
+        nans.append(kernel(rows[a:b], scale[a:b], zero_point[a:b], group, *rule, a * n, past_caches, out[a:b]))
 
     def some_groups(a, b):
         first, last = a * group, min(b * group, n)
-        nans.append(kernel(rows[:, first:last], scale[:, a:b], zero_point[:, a:b], group, *rest, first, past_caches,
+        nans.append(kernel(rows[:, first:last], scale[:, a:b], zero_point[:, a:b], group, *rule, first, past_caches,
                            out[:, first:last]))
 
     def some_entries(a, b):
-        nans.append(kernel(rows[:, a:b], scale, zero_point, b - a, *rest, a, past_caches, out[:, a:b]))
+        nans.append(kernel(rows[:, a:b], scale, zero_point, b - a, *rule, a, past_caches, out[:, a:b]))
 
     if count != 1:
         pool.run(some_rows, count, threads=threads, grain=-(-_GRAIN // max(n, 1)))
