@@ -26,7 +26,7 @@ class Known(NamedTuple):
 
 
 MNIST = Known("mnist", "25c98f992c00")
-NETWORKS = (("lenet_300_100", 0), ("lenet_5", 0))  # name, seed
+NETWORKS = (("lenet_300_100", 0), ("lenet_5", 0), ("small_resnet", 0))  # name, seed
 AWARE = (("lenet_300_100", 2, 2, 0), ("lenet_300_100", 3, 3, 0))  # name, bits, seed
 
 
