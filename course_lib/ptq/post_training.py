@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from torch import nn
 
 from course_lib.arguments import choose
 from course_lib.nets.inputs import as_images
@@ -60,14 +61,14 @@ class Activations:
         Of the layers and weights that made these values: the record of one network is refused for another.
     """
 
-    values: dict = field(repr=False)
+    values: dict[str, np.ndarray] = field(repr=False)
     images: int
     input_qparams: QParams
     checksum: int
     logits: str | None = None
 
 
-def record_activations(model, x):
+def record_activations(model: nn.Sequential, x: np.ndarray | torch.Tensor) -> Activations:
     """Run ``model`` on calibration images and keep what its layers hand on.
 
     It runs in evaluation mode and float32, whatever its mode, dtype and device are, and is left as it was. What is
@@ -97,7 +98,7 @@ def record_activations(model, x):
     return _recorded(model, follow(model), x)[0]
 
 
-def calibration_images(x):
+def calibration_images(x: np.ndarray | torch.Tensor) -> np.ndarray:
     """As ``as_images``, and refused where no range can be chosen from them."""
     x = as_images(x)
     if len(x) == 0:
@@ -135,8 +136,12 @@ def logits_of(steps: list[Step]) -> str | None:
     return scale if first_end == last else None
 
 
-def quantize_model(model, calibration_x, *, weight_bits=8, activation_bits=8, weight_calibration=Calibration.MINMAX,
-                   activation_calibration=Calibration.MINMAX, granularity=Granularity.PER_CHANNEL, group_size=None):
+def quantize_model(model: nn.Sequential, calibration_x: np.ndarray | torch.Tensor | Activations | None, *,
+                   weight_bits: int = 8, activation_bits: int | None = 8,
+                   weight_calibration: Calibration = Calibration.MINMAX,
+                   activation_calibration: Calibration = Calibration.MINMAX,
+                   granularity: Granularity = Granularity.PER_CHANNEL,
+                   group_size: int | None = None) -> QuantizedModel:
     """Quantize a trained network without training it again.
 
     Weights are symmetric; activations are affine, one scale a layer, with the range that the next layer sees (so the
@@ -206,7 +211,7 @@ def quantize_model(model, calibration_x, *, weight_bits=8, activation_bits=8, we
     return assemble(steps, weights, weight_qparams, input_qparams, activation_qparams, meta)
 
 
-def input_range(x):
+def input_range(x: np.ndarray) -> QParams:
     """The 8-bit ``QParams`` of images: affine, from the smallest to the largest number, widened to hold zero.
 
     Where all of them are bytes, divided by 255 or as they are, the range is that of the bytes, and each has itself for
@@ -231,7 +236,8 @@ def _checksum(steps, weights):
     return total
 
 
-def weight_ranges(weights, *, bits, method=Calibration.MINMAX, granularity=Granularity.PER_CHANNEL, group_size=None):
+def weight_ranges(weights: dict, *, bits: int, method: Calibration = Calibration.MINMAX,
+                  granularity: Granularity = Granularity.PER_CHANNEL, group_size: int | None = None) -> dict:
     """The symmetric ``QParams`` of every weight: dict of layer name -> QParams."""
     return {
         name: calibrate(weight, bits=bits, scheme=Scheme.SYMMETRIC, granularity=granularity, axis=0,
@@ -240,14 +246,14 @@ def weight_ranges(weights, *, bits, method=Calibration.MINMAX, granularity=Granu
     }
 
 
-def activation_ranges(activations, *, bits, method=Calibration.MINMAX):
+def activation_ranges(activations: Activations, *, bits: int, method: Calibration = Calibration.MINMAX) -> dict:
     """The affine ``QParams`` of what every layer with a scale of its own hands on: dict of layer name -> QParams."""
     return {name: logits_range(values) if name == activations.logits
             else activation_range(values.reshape(activations.images, -1), bits=bits, method=method)
             for name, values in activations.values.items()}
 
 
-def activation_range(values, *, bits, method=Calibration.MINMAX):
+def activation_range(values: np.ndarray, *, bits: int, method: Calibration = Calibration.MINMAX) -> QParams:
     """The affine, unsigned ``QParams`` of one layer's activations.   values: (n, …), an image a row
 
     The moving average takes ``BATCH`` images at a time; a remainder smaller than that, behind them, is left out.
@@ -258,7 +264,7 @@ def activation_range(values, *, bits, method=Calibration.MINMAX):
     return calibrate(values, bits=bits, scheme=Scheme.AFFINE, method=method)
 
 
-def logits_range(logits):
+def logits_range(logits: np.ndarray) -> QParams:
     """The ``QParams`` of the logits: 16 bits, signed, with room beyond what was seen."""
     return qparams_from_range(LOGITS_ROOM * min(0.0, logits.min()), LOGITS_ROOM * max(0.0, logits.max()),
                               bits=LOGITS_BITS, scheme=Scheme.AFFINE, signed=True)
@@ -289,7 +295,7 @@ def assemble(steps: list[Step], weights: dict, weight_qparams: dict, input_qpara
     return QuantizedModel(tuple(layers), input_qparams, meta)
 
 
-def check_bits(weight_bits, activation_bits):
+def check_bits(weight_bits: int, activation_bits: int | None) -> tuple[int, int | None]:
     """Both as Python's ints, or None."""
     weight_bits = _bits(weight_bits, "weight_bits", 2, "a whole number from 2 to 8")
     if activation_bits is not None:

@@ -156,6 +156,8 @@ SETTINGS = {
     ("lenet_300_100", "digits"): {"epochs": 15, "batch_size": 32, "lr": 2e-3},
     ("lenet_5", "mnist"): {"epochs": 2, "batch_size": 128, "lr": 1e-3},
     ("lenet_5", "digits"): {"epochs": 10, "batch_size": 32, "lr": 1e-3},
+    ("small_resnet", "mnist"): {"epochs": 1, "batch_size": 128, "lr": 2e-3},
+    ("small_resnet", "digits"): {"epochs": 5, "batch_size": 32, "lr": 2e-3},
 }
 
 
@@ -165,7 +167,7 @@ def trained_qat(name: str, dataset: Dataset, weight_bits: int, activation_bits: 
 
     Parameters
     ----------
-    name : {"lenet_300_100", "lenet_5"}
+    name : {"lenet_300_100", "lenet_5", "small_resnet"}
     dataset : course_lib.data.Dataset
     weight_bits : int, 2 to 8
     activation_bits : int, 1 to 8, or None for real activations

@@ -6,6 +6,7 @@ be; each thing wrong is one ValueError that names the field, its value, and what
 
 import math
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +20,7 @@ PARTS = {"codes": ("uint8",), "scale": ("float32", "float64"), "zero_point": ("i
 MOST = 2**31 - 1
 
 
-def check_description(description, arrays):
+def check_description(description: Any, arrays: dict[str, tuple]) -> None:
     """Refuse a description that is not whole, not of the right types, or does not fit its arrays.
 
     Parameters
@@ -43,7 +44,7 @@ def check_description(description, arrays):
         raise ValueError(f"it holds tensors that no layer needs: {', '.join(sorted(left))}")
 
 
-def activation(entry, where):
+def activation(entry: Any, where: str) -> QParams | None:
     """The QParams of an entry of the description; None for None."""
     if entry is None:
         return None
@@ -56,7 +57,7 @@ def activation(entry, where):
         raise ValueError(f"{where}: {error}") from None
 
 
-def input_activations(entry, where, arity):
+def input_activations(entry: Any, where: str, arity: int) -> QParams | tuple[QParams, ...] | None:
     """The QParams of what a layer reads: one, or a tuple of ``arity`` for the list of a layer that reads several."""
     if arity == 1 or entry is None:
         return activation(entry, where)
@@ -66,7 +67,7 @@ def input_activations(entry, where, arity):
     return tuple(activation(one, f"{where}[{i}]") for i, one in enumerate(entry))
 
 
-def read_fields(entry, where, table):
+def read_fields(entry: Any, where: str, table: dict) -> None:
     """Check a JSON object: no field missing, none unknown, each as its line of the table says."""
     if not isinstance(entry, dict):
         raise ValueError(f"{where} is {short(entry)}; it must be an object with the fields {', '.join(table)}")

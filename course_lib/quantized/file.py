@@ -17,6 +17,7 @@ import json
 import math
 import os
 import zlib
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -37,7 +38,7 @@ class QuantizedFileError(ValueError):
     """A file that is not a quantized model, or not a whole one. The message names the file and what is wrong."""
 
 
-def write_model(model, path):
+def write_model(model: Any, path: str | bytes | os.PathLike) -> int:
     """Write a QuantizedModel to ``path`` and return the bytes it takes on disk."""
     tensors, layers = {}, []
     for layer in model.layers:
@@ -65,7 +66,7 @@ def write_model(model, path):
     return write_aside(path, to_bytes(tensors, {KEY: _json(description)}))
 
 
-def read_model(path):
+def read_model(path: str | bytes | os.PathLike) -> tuple[list[dict], QParams | None, dict]:
     """Read what ``write_model`` wrote: the layers as dicts of QuantizedLayer's fields, input_qparams, meta.
 
     Raises
@@ -96,7 +97,7 @@ def read_model(path):
         raise QuantizedFileError(f"{os.fspath(path)}: {error}") from error
 
 
-def save_float(model, path):
+def save_float(model: Any, path: str | bytes | os.PathLike) -> int:
     """Write a PyTorch module's parameters as float32, the baseline that sizes are compared with; return its bytes.
 
     A weight pruned by ``torch.nn.utils.prune``, which keeps it as ``*_orig`` and ``*_mask``, is written once, as it is
@@ -116,7 +117,7 @@ def save_float(model, path):
     return write_aside(path, to_bytes(tensors))
 
 
-def write_aside(path, content):
+def write_aside(path: str | bytes | os.PathLike, content: bytes) -> int:
     """Write bytes under another name and rename: a reader finds the old file or the new one, never half of one."""
     path = os.path.realpath(os.fsdecode(path))  # the file that a link leads to, not the link
     os.stat(os.path.dirname(path))  # a folder that is missing is a mistake; it is not made here

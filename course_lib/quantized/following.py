@@ -13,29 +13,15 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn.modules import module as torch_module
-from torch.nn.utils.prune import BasePruningMethod
-from torch.nn.utils.spectral_norm import SpectralNorm
-from torch.nn.utils.weight_norm import WeightNorm
 
 from course_lib.nets.models import Residual
 from course_lib.nets.surgery import BatchNorm, fold_batch_norm, has_batch_norm
 from course_lib.nets.training import evaluating
 from course_lib.quantized.layers import KINDS, has_weights
+from course_lib.quantized.plain_modules import check_calls, check_weights, remedy, type_name
 from course_lib.quantized.steps import IDENTITY, INPUT, run_steps, walk_steps
 
 SKIPPED = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
-CALLED = ("forward", "__call__", "__iter__", "_conv_forward", "_call_impl")        # what decides what a call computes
-RECOMPUTES = (BasePruningMethod, WeightNorm, SpectralNorm)      # hooks that make a weight anew before each call
-REMEDIES = {
-    "Softmax": "leave it out at the end: the largest logit stays the largest",
-    "LogSoftmax": "leave it out at the end: the largest logit stays the largest",
-    "OptimizedModule": "pass the model that was compiled, model._orig_mod",
-    "RecursiveScriptModule": "pass the model that it was made from",
-    "TopLevelTracedModule": "pass the model that it was made from",
-    "GraphModule": "pass the model that it was made from",
-    "DataParallel": "pass what it wraps, model.module",
-    "DistributedDataParallel": "pass what it wraps, model.module",
-}
 
 
 class Step(NamedTuple):
@@ -81,8 +67,8 @@ def follow(model: nn.Module) -> list[Step]:
         Something that cannot be followed; the message names the place and says what to do.
     """
     if not isinstance(model, nn.Sequential):
-        raise TypeError(f"model is a {_type_name(model)}; it should be an nn.Sequential of {_supported()}"
-                        f"{_remedy(model)}")
+        raise TypeError(f"model is a {type_name(model, _known())}; it should be an nn.Sequential of {_supported()}"
+                        f"{remedy(model)}")
     if torch_module._global_forward_hooks or torch_module._global_forward_pre_hooks:
         raise TypeError("a hook for every module is registered (torch.nn.modules.module.register_module_forward_hook); "
                         "what it changes cannot be quantized: remove it, by handle.remove()")
@@ -109,13 +95,17 @@ def folded(model: nn.Module) -> nn.Module:
         if isinstance(layer, BatchNorm):
             known = next((base for base in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d) if isinstance(layer, base)),
                          BatchNorm)
-            _check_calls(layer, known, f"layer {name!r}")
+            check_calls(layer, known, f"layer {name!r}")
     return fold_batch_norm(model)
 
 
 def _bases():
     """{class of module: the kind of layer that it is read as}, of the table as it is now."""
     return {kind.torch_class(): kind for kind in KINDS.values() if kind.torch_class() is not None}
+
+
+def _known():
+    return (*_bases(), *SKIPPED)
 
 
 def _supported():
@@ -145,12 +135,12 @@ def _follow(layer, name, before, steps):
     """Append the steps of a module that reads what the step ``before`` hands on; return the name of its last step."""
     where = f"layer {name!r}" if name else "model"
     if isinstance(layer, nn.Sequential):
-        _check_calls(layer, nn.Sequential, where)
+        check_calls(layer, nn.Sequential, where)
         for key, child in layer._modules.items():           # named_children would leave the second of two out
             before = _follow(child, f"{name}.{key}" if name else key, before, steps)
         return before
     if isinstance(layer, Residual):
-        _check_calls(layer, Residual, where)
+        check_calls(layer, Residual, where)
         paths = tuple(_follow(path, f"{name}.{key}", before, steps) for key, path in
                       (("body", layer.body), ("shortcut", layer.shortcut)))
         steps.append(Step(f"{name}.sum", "residual_sum", layer, {}, paths))
@@ -164,45 +154,21 @@ def _follow(layer, name, before, steps):
 def _step(layer, name, where, inputs):
     """The step of one layer, if it is one that is known, with nothing unusual about it."""
     bases = _bases()
-    base = next((base for base in (*bases, *SKIPPED) if isinstance(layer, base)), None)
+    base = next((base for base in _known() if isinstance(layer, base)), None)
     if base is None:
-        raise TypeError(f"{where} is a {_type_name(layer)}, which cannot be quantized; supported are "
-                        f"{_supported()}{_remedy(layer)}")
+        raise TypeError(f"{where} is a {type_name(layer, _known())}, which cannot be quantized; supported are "
+                        f"{_supported()}{remedy(layer)}")
     if isinstance(layer, nn.modules.lazy.LazyModuleMixin):
         raise TypeError(f"{where} is a {type(layer).__name__} that has not seen its shape yet: run the model once, "
                         "model(images), before it is quantized")
-    _check_calls(layer, base, where)
+    check_calls(layer, base, where)
     if base in SKIPPED:
         return Step(name, IDENTITY, layer, {}, inputs)
     kind = bases[base]
     _check_options(layer, kind, where)
     if kind.weight_axes:
-        _check_weights(layer, where)
+        check_weights(layer, where)
     return Step(name, kind.name, layer, kind.read(layer, where), inputs)
-
-
-def _check_calls(module, base, where):
-    """Refuse a module whose call computes something else than that of ``base``."""
-    for method in CALLED:
-        own = getattr(type(module), method, None) is not getattr(base, method, None)
-        if own or method in vars(module):
-            raise TypeError(f"{where} is a {type(module).__name__} with a {method} of its own, which cannot be "
-                            f"quantized; it should be a plain nn.{base.__name__}, or an nn.Sequential of layers that "
-                            "compute the same")
-        if base.__module__.startswith("torch.") and not _is_torchs(getattr(base, method, None)):
-            raise TypeError(f"nn.{base.__name__}.{method} is not PyTorch's any more: something replaced it by "
-                            f"{getattr(base, method)!r}, and what that computes cannot be quantized")
-    for hooks in (module._forward_pre_hooks, module._forward_hooks):
-        for hook in hooks.values():
-            if not isinstance(hook, RECOMPUTES):
-                name = getattr(hook, "__name__", type(hook).__name__)
-                raise TypeError(f"{where} has a forward hook ({name}), and what it changes cannot be quantized: "
-                                "remove it, by handle.remove() of the handle that registering it gave")
-
-
-def _is_torchs(function):
-    """Whether a method is PyTorch's own; a decorator may copy its name and its module, not where it was written."""
-    return getattr(function, "__globals__", {}).get("__name__", "torch").partition(".")[0] == "torch"
 
 
 def _check_options(layer, kind, where):
@@ -211,37 +177,6 @@ def _check_options(layer, kind, where):
         value = getattr(layer, option, usual)
         if value != usual and value != (usual, usual):
             raise TypeError(f"{where} has {option}={value!r}, which cannot be quantized; it should be {usual!r}")
-
-
-def _check_weights(layer, where):
-    for name in ("weight", "bias"):
-        value = getattr(layer, name, None)
-        if value is None:
-            if name == "weight":
-                raise TypeError(f"{where} has no weight any more; it should be a plain nn.{type(layer).__name__}")
-            continue
-        if not value.is_floating_point():
-            raise TypeError(f"{where} has a {name} of {value.dtype}; it should be of real floating-point numbers")
-        if value.is_meta:
-            raise TypeError(f"{where} has a {name} on the device 'meta', where it has no values: load the weights "
-                            "first, for example model.to_empty(device='cpu') and model.load_state_dict(...)")
-        if not value.numel():
-            raise TypeError(f"{where} has a {name} of shape {tuple(value.shape)}; no axis may be empty")
-
-
-def _type_name(module):
-    """With its home where the name alone would be that of a layer that is taken: torch.ao has a Linear too."""
-    own = type(module)
-    if own.__module__.startswith("torch.nn.modules"):
-        return own.__name__
-    alike = own.__name__ in ("Sequential", *(known.__name__ for known in (*_bases(), *SKIPPED)))
-    return f"{own.__module__}.{own.__name__}" if alike else own.__name__
-
-
-def _remedy(module):
-    traced = isinstance(module, torch.fx.GraphModule)       # its class has the name of what was traced
-    remedy = REMEDIES.get("GraphModule" if traced else type(module).__name__)
-    return f". {remedy[0].upper()}{remedy[1:]}" if remedy else ""
 
 
 def fresh_weight(layer: nn.Module) -> torch.Tensor:
