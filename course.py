@@ -257,6 +257,17 @@ def quiet_jupyterlab(prefix):
     settings.mkdir(parents=True, exist_ok=True)
     quiet = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}}
     (settings / "overrides.json").write_text(json.dumps(quiet, indent=2) + "\n", encoding="utf-8")
+    describe_pictures(prefix)
+
+
+def describe_pictures(prefix):
+    """Give the JupyterLab in `prefix` the extension that shows pictures with their alternative text."""
+    for path in (ROOT / "pages" / "labextension").rglob("*.js*"):
+        place = Path(prefix) / "share" / "jupyter" / "labextensions" / "course-pictures"
+        place /= str(path.relative_to(ROOT / "pages" / "labextension"))
+        if not place.exists() or place.read_bytes() != path.read_bytes():
+            place.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(place, path.read_text(encoding="utf-8"))
 
 
 def may_be_cuda(environ=os.environ, system=None, machine=None):
@@ -400,6 +411,8 @@ def lab(arguments, settings):
     port = settings.get("PORT") or "8888"
     check_port(port)
     set_up()
+    with contextlib.suppress(OSError):  # installed once for a whole class, and nobody's own to write
+        describe_pictures(VENV)
     browser = has_browser()
     extra = " ".join(arguments + [settings.get("LAB_ARGS") or ""])
     command = lab_command(port, extra, browser, root_user=hasattr(os, "geteuid") and os.geteuid() == 0)

@@ -63,6 +63,7 @@ def start_server(folder, aside):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
+    course.describe_pictures(course.VENV)
     as_root = hasattr(os, "geteuid") and os.geteuid() == 0
     command = course.lab_command(port, f"--IdentityProvider.token={TOKEN}", browser=False, root_user=as_root)
     command = [

@@ -263,6 +263,17 @@ def test_where_pip_would_take_the_cuda_build(environ, system, machine, expected)
 # ---- lab
 
 
+def test_pictures_get_their_words_and_a_newer_extension_takes_the_place_of_an_older(tmp_path):
+    course.describe_pictures(tmp_path)
+    place = tmp_path / "share" / "jupyter" / "labextensions" / "course-pictures"
+    built = json.loads((place / "package.json").read_text())["jupyterlab"]["_build"]
+    script = place / built["load"]
+    assert script.read_bytes() == (ROOT / "pages" / "labextension" / built["load"]).read_bytes()
+    script.write_text("older")
+    course.describe_pictures(tmp_path)
+    assert script.read_text() != "older"
+
+
 def test_lab_command():
     command = course.lab_command("8889", "--ip=0.0.0.0 --flag='two words'", browser=False, root_user=True)
     assert command[1:3] == ["-m", "jupyterlab"]
