@@ -9,8 +9,8 @@ import os
 import sys
 from pathlib import Path
 
-import nbformat
 from nbconvert.exporters import HTMLExporter, SlidesExporter
+from nbconvert.preprocessors import Preprocessor
 from traitlets.config import Config
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -22,16 +22,23 @@ TEMPLATES = Path(__file__).with_name("templates")
 KINDS = {"html": (HTMLExporter, "lecture", ".html"), "slides": (SlidesExporter, "deck", ".slides.html")}
 
 
+class Numbers(Preprocessor):
+    """Write its number on each cell, so that what is wrong with a slide can be told by its cells."""
+
+    def preprocess_cell(self, cell, resources, index):
+        """The cell with its number in its metadata."""
+        cell.metadata["number"] = index
+        return cell, resources
+
+
 def export(kind: str, path: Path) -> str:
     """The notebook at ``path`` as one page of HTML: ``"html"`` to read, ``"slides"`` to project."""
     exporter, template, _ = KINDS[kind]
     places = {"template_name": template, "extra_template_basedirs": [str(TEMPLATES)],
               "extra_template_paths": [str(TEMPLATES)]}
-    notebook = nbformat.read(path, as_version=4)
-    for number, cell in enumerate(notebook.cells):
-        cell.metadata["number"] = number  # so that what is wrong with a slide can be told by its cells
-    notebook.metadata.setdefault("title", path.stem)
-    text, _ = exporter(config=Config({"TemplateExporter": places})).from_notebook_node(notebook)
+    maker = exporter(config=Config({"TemplateExporter": places}))
+    maker.register_preprocessor(Numbers, enabled=True)
+    text, _ = maker.from_filename(str(path))
     return text
 
 

@@ -28,6 +28,7 @@ NOT_YET = {
     "references": {"01", "02", "03", "04", "05"},
     "questions": {"01", "02", "03", "04", "05"},
     "pictures": {"01", "02", "03", "04", "05"},
+    "surprise": {"00"},
     "lines": {"00", "01", "02", "03", "04", "05"},
 }
 
@@ -50,6 +51,12 @@ CASES = [(path, rule) for rule in rules.RULES for path in (LECTURES if rule in F
 @pytest.mark.parametrize("path, rule", CASES, ids=[f"{path.stem}-{rule}" for path, rule in CASES])
 def test_a_lecture_keeps_the_rule(path, rule):
     keeps(path, rule, rules.RULES[rule](read(path)))
+
+
+def test_a_reader_who_wants_to_be_surprised_is_told_how():
+    assert "make start LECTURE=" in (ROOT / "README.md").read_text(encoding="utf-8")
+    told = "make start LECTURE=" in rules.NOTATION.read_text(encoding="utf-8")
+    keeps(rules.NOTATION, "surprise", [] if told else ["it does not say how a page is opened without its outputs"])
 
 
 @pytest.mark.parametrize("path", LECTURES, ids=lambda path: path.stem)
