@@ -49,7 +49,7 @@ def _integer_linear(rows=300, n=784, batch=64):
     """One layer of the integer engine, codes in and codes out, on one thread."""
     import torch
 
-    from course_lib.quantized.integer import buffer
+    from course_lib.quantized.layers.buffers import buffer
 
     rng, x = np.random.default_rng(0), buffer((batch, n), np.uint8)
     w, x[:] = rng.integers(-128, 128, (rows, n), dtype=np.int8), rng.integers(0, 256, (batch, n))
@@ -73,7 +73,7 @@ def _integer_convolution(rows=50, channels=20, batch=16):
     """The same for a convolution: LeNet-5's second, which has most of its multiplications."""
     import torch
 
-    from course_lib.quantized.integer import buffer
+    from course_lib.quantized.layers.buffers import buffer
 
     rng, size, positions = np.random.default_rng(0), (12, 12), (8, 8)
     w = rng.integers(-128, 128, (rows, channels, 5, 5), dtype=np.int8)

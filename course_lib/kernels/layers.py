@@ -57,7 +57,7 @@ def linear(x, tiles, start, multiplier, offset, shift, low, high, done, acc, out
 
     acc: (batch, 16 T), start: (16 T,); done: for how many of the first images acc holds the sums already
 
-    Serves ``quantized.integer.Linear``. Definition: the first line above; plain loop: ``plain.linear``.
+    Serves ``quantized.layers.linear.IntegerLinear``. Definition: the first line above; plain loop: ``plain.linear``.
     """
     products(tiles, x[done:], start, 0, tiles.shape[0], acc[done:])
     for b in range(out.shape[0]):
@@ -95,7 +95,7 @@ def conv2d(x, tiles, start, multiplier, offset, shift, low, high, kernel_size, s
     x: (batch, channels, height, width) uint8, tiles: of the filters, (m, channels·kh·kw), patches: (oh·ow,
     channels·kh·kw), acc: (oh·ow, 16 T), start: (16 T,), out: (batch, m, oh·ow)
 
-    Serves ``quantized.integer.Conv2d``. Definition: the first line above; plain loop: ``plain.conv2d``.
+    Serves ``quantized.layers.conv2d.IntegerConv2d``. Definition: the first line above; plain loop: ``plain.conv2d``.
     """
     for b in range(x.shape[0]):
         _copy_patches(x[b], kernel_size, stride, padding, zero_point, patches)
@@ -109,7 +109,7 @@ def conv2d(x, tiles, start, multiplier, offset, shift, low, high, kernel_size, s
 def max_pool2d(x, kernel_size, stride, padding, out):
     """The largest code of each window; outside the image is nothing.   x: (planes, h, w), out: (planes, oh, ow)
 
-    Serves ``quantized.integer.MaxPool2d``. Definition: the first line above.
+    Serves ``quantized.layers.pooling.IntegerMaxPool2d``. Definition: the first line above.
     """
     for plane in range(out.shape[0]):
         for i in range(out.shape[1]):
@@ -129,8 +129,9 @@ def max_pool2d(x, kernel_size, stride, padding, out):
 def avg_pool2d(x, kernel_size, stride, padding, zero_point, out):
     """The average code of each window, rounded, halves up: ⌊(Σ q + k / 2) / k⌋, k codes a window; outside is Z.
 
-    Serves average pooling; its definition is ``quantized.layers.pooling.average_one``.
     x: (planes, h, w), out: (planes, oh, ow)
+
+    Serves ``quantized.layers.pooling.IntegerAvgPool2d``. Definition: ``quantized.layers.pooling.average_one``.
     """
     count = kernel_size[0] * kernel_size[1]
     for plane in range(out.shape[0]):
@@ -149,7 +150,8 @@ def avg_pool2d(x, kernel_size, stride, padding, zero_point, out):
 def add(a, b, first, second, offset, shift, low, high, out):
     """out = clip((a · M0_a + b · M0_b + B0) >> shift, low, high), the sum of two paths.   a, b, out: (n,)
 
-    Serves the residual sum; its definition is ``quantized.requantization.requantize_sum_one``.
+    Serves ``quantized.layers.residual_sum.IntegerResidualSum``. Definition:
+    ``quantized.requantization.requantize_sum_one``.
     """
     for i in range(out.size):
         total = np.int64(a[i]) * first + np.int64(b[i]) * second + offset
@@ -160,7 +162,7 @@ def add(a, b, first, second, offset, shift, low, high, out):
 def relu(x, zero_point, out):
     """out = max(q, Z): codes below the code of zero become the code of zero.   x, out: (n,) uint8
 
-    Serves ``quantized.integer.ReLU``. Definition: the first line above.
+    Serves ``quantized.layers.relu.IntegerReLU``. Definition: the first line above.
     """
     for i in range(x.size):
         out[i] = max(x[i], zero_point)
