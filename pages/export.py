@@ -6,6 +6,7 @@ folded in JupyterLab (the tag `hide-input`) is folded on a page and left out of 
 
 import argparse
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -22,12 +23,35 @@ TEMPLATES = Path(__file__).with_name("templates")
 KINDS = {"html": (HTMLExporter, "lecture", ".html"), "slides": (SlidesExporter, "deck", ".slides.html")}
 
 
-class Numbers(Preprocessor):
-    """Write its number on each cell, so that what is wrong with a slide can be told by its cells."""
+# Code, and formulas; or else a dollar that is escaped.
+DOLLAR = re.compile(
+    r"(```.*?```|`[^`\n]*`|(?<!\\)\$\$(?:\\.|[^\\])+?\$\$|(?<![\\$])\$(?!\$)(?:\\.|[^$\\])+\$)|\\\$", re.DOTALL
+)
+KEPT = "\ue000"  # stands for such a dollar on its way through nbconvert, which would take it for the start of a formula
+
+
+def hide_dollars(text: str) -> str:
+    """Markdown in which every escaped dollar is another letter: nbconvert drops the backslash, and MathJax sees two."""
+    return DOLLAR.sub(lambda found: found[1] or KEPT, text)
+
+
+def show_dollars(page: str) -> str:
+    """The page with those dollars, where MathJax does not look; in attributes they are left out."""
+    page = re.sub(rf"<[^<>]*{KEPT}[^<>]*>", lambda tag: tag[0].replace(KEPT, ""), page)
+    return page.replace(KEPT, '<span class="tex2jax_ignore">$</span>')
+
+
+class Prepare(Preprocessor):
+    """What a cell needs to become a page: its number, to tell what is wrong with a slide; dollars that stay dollars."""
 
     def preprocess_cell(self, cell, resources, index):
-        """The cell with its number in its metadata."""
+        """The cell with its number in its metadata, and Markdown that MathJax reads as it is meant."""
         cell.metadata["number"] = index
+        if cell.cell_type == "markdown":
+            cell.source = hide_dollars(cell.source)
+        for output in cell.get("outputs", []):
+            if "text/markdown" in output.get("data", {}):
+                output.data["text/markdown"] = hide_dollars(output.data["text/markdown"])
         return cell, resources
 
 
@@ -37,9 +61,9 @@ def export(kind: str, path: Path) -> str:
     places = {"template_name": template, "extra_template_basedirs": [str(TEMPLATES)],
               "extra_template_paths": [str(TEMPLATES)]}
     maker = exporter(config=Config({"TemplateExporter": places}))
-    maker.register_preprocessor(Numbers, enabled=True)
+    maker.register_preprocessor(Prepare, enabled=True)
     text, _ = maker.from_filename(str(path))
-    return text
+    return show_dollars(text)
 
 
 def write(kind: str, paths: list[Path], folder: Path) -> list[Path]:

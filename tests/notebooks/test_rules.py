@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import course
-from pages import measure, rules
+from pages import export, measure, rules
 
 ROOT = Path(course.__file__).parent
 LECTURES = sorted(ROOT.glob("notebooks/[0-9]*.ipynb"))
@@ -120,6 +120,21 @@ def test_folded_code_is_folded_on_the_page_and_left_out_of_the_deck(path, export
     folded = [cell for cell in read(path)["cells"] if "hide-input" in rules.tags(cell)]
     assert exported["html", path.stem].count('<details class="folded">') == len(folded)
     assert '<details class="folded">' not in exported["slides", path.stem]
+
+
+@pytest.mark.parametrize("text, hidden", [
+    (r"from \$5 to \$7", "from K5 to K7"),
+    (r"| \$5 | $x$ | \$7 |", "| K5 | $x$ | K7 |"),
+    (r"`\$5` and $\$ x$ and $$\$\alpha$$, \$", r"`\$5` and $\$ x$ and $$\$\alpha$$, K"),
+    ("```\n\\$5\n```", "```\n\\$5\n```"),
+])
+def test_an_escaped_dollar_is_no_formula_on_a_page(text, hidden):
+    assert export.hide_dollars(text) == hidden.replace("K", export.KEPT)
+
+
+def test_a_hidden_dollar_comes_back_in_text_and_not_in_attributes():
+    page = f"<h1 id='a-{export.KEPT}5'>a {export.KEPT}5</h1>"
+    assert export.show_dollars(page) == "<h1 id='a-5'>a <span class=\"tex2jax_ignore\">$</span>5</h1>"
 
 
 @pytest.mark.parametrize("path", LECTURES, ids=lambda path: path.stem)
