@@ -17,7 +17,10 @@ from course_lib.machine.compiling import plain_loop
 
 @plain_loop
 def quantize(x, scale, zero_point, qmin, qmax, out):
-    """out = clip(round(x / S) + Z, qmin, qmax).   x, out: (n,); the kernel: ``kernels.elementwise.quantize_rows``"""
+    """out = clip(round(x / S) + Z, qmin, qmax).   x, out: (n,)
+
+    The kernel: ``kernels.elementwise.quantize_rows``
+    """
     for i in range(x.size):
         out[i] = min(max(np.rint(x[i] / scale) + zero_point, qmin), qmax)
 

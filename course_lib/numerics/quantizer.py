@@ -41,7 +41,7 @@ def quantize_one(
     Clipping first gives the same code, since the bounds are whole, and spares ±inf the rounding.
     """
     steps = min(max(r / scale, qmin - zero_point), qmax - zero_point)
-    if round(steps) * scale == r:                           # already on the grid: no rounding mode moves it
+    if round(steps) * scale == r:                       # on the grid already: no mode moves it
         return round(steps) + zero_point
     return round_one(steps, rounding, u) + zero_point
 

@@ -50,6 +50,15 @@ def same_codes():
     return tuple(int(np.sum(quantize(DECK.astype(t), int8_of(t)) == deck_codes())) for t in (np.float64, np.float32))
 
 
+def codes_of_0_90():
+    """Codes of 0.90 by 002's recipe: from the true product with 255 and from the rounded one, float64 and float32."""
+    codes = []
+    for kind in (np.float64, np.float32):
+        true, rounded = Fraction(float(kind(0.90))) * 255, kind(0.90) * kind(255)
+        codes += [round(true) - 128, round(float(rounded)) - 128]    # Python's round: half to even
+    return tuple(codes)
+
+
 def deck_way_back():
     return np.abs(dequantize(deck_codes(), int8_of(np.float64)) - DECK).max()
 
@@ -126,9 +135,10 @@ def rounding_error():
     return float(square), float(np.sqrt(square))
 
 
-def sine_at_8_bits():
+def sine_at(bits):
+    """SQNR of a full-range sine, symmetric, in dB."""
     sine = np.sin(np.arange(200_000))
-    return float(sqnr_db(sine, fake_quantize(sine, calibrate(sine, bits=8))))
+    return float(sqnr_db(sine, fake_quantize(sine, calibrate(sine, bits=bits))))
 
 
 def on_disk(array):
@@ -149,6 +159,7 @@ RECOMPUTE = {
     "05-deck-matrix-scale": deck_scale,
     "05-deck-matrix-int8": lambda: numbers(deck_codes()),
     "05-deck-matrix-same-codes": same_codes,
+    "05-deck-matrix-double-rounding": codes_of_0_90,
     "05-deck-matrix-approximates": lambda: (int(deck_codes().min()), int(deck_codes().max())),
     "05-deck-matrix-way-back": deck_way_back,
     "05-deck-clip": lambda: tuple(quantize_one(x, 1.0, 0, 0, 10) for x in (5, -3, 15)),
@@ -177,6 +188,7 @@ RECOMPUTE = {
     "05-noise-mean-square": lambda: rounding_error()[0],
     "05-noise-root-mean-square": lambda: rounding_error()[1],
     "05-six-decibels": lambda: (20 * math.log10(2), 10 * math.log10(3 / 2)),
-    "05-six-decibels-sine": sine_at_8_bits,
+    "05-six-decibels-sine": lambda: sine_at(8),
+    "05-six-decibels-few-bits": lambda: sine_at(3) - sine_at(2),
     "05-nf4-levels": normal_float,
 }  # fmt: skip
