@@ -28,10 +28,10 @@ class Rounding(str, Enum):
 def round_one(
     x: float, mode: Rounding | str, u: float | None = None
 ) -> float:
-    """Round one finite number; ``u``, uniform in [0, 1), decides the stochastic mode. The definition."""
+    """Round one finite number; ``u`` in [0, 1) decides the stochastic mode. The definition."""
     x = float(x)                                        # exact, and it also takes NumPy's numbers
     if mode == "nearest":
-        return round(x)                                 # Python's round sends a tie to the even neighbour
+        return round(x)                                 # Python's round: a tie goes to the even one
     if mode == "down":
         return math.floor(x)
     if mode == "up":
@@ -39,7 +39,7 @@ def round_one(
     if mode == "toward_zero":
         return math.trunc(x)
     if mode == "stochastic":
-        return math.floor(x) + (u < x - math.floor(x))  # up with probability x − ⌊x⌋, so that E[result] = x
+        return math.floor(x) + (u < x - math.floor(x))  # up with probability x − ⌊x⌋: E[result] = x
     raise ValueError(f"unknown rounding mode {mode!r}")
 
 
