@@ -30,9 +30,10 @@ _PAST_CACHES = 2**22                    # bytes of a result from which on it is 
 
 
 def decode_one(code: int, format: FloatFormat) -> float | Fraction:
-    """The number that one bit pattern stands for: a float (a Fraction beyond float64). The definition."""
+    """The number that a bit pattern stands for, a float (a Fraction past float64). The definition."""
     m = format.significand_bits
-    negative, code = divmod(whole_number(code, "code", 0, 2**format.bits - 1), 2 ** (format.bits - 1))
+    code = whole_number(code, "code", 0, 2**format.bits - 1)
+    negative, code = divmod(code, 2 ** (format.bits - 1))
     field, fraction = divmod(code, 2**m)
     if code > format.max_code:
         number = math.inf if code == format.infinity_code else math.nan

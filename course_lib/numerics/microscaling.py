@@ -38,9 +38,10 @@ def mx_quantize_one(
 ) -> tuple[list[int], int]:
     """Element codes and scale code of one block of finite numbers. The definition."""
     largest = max(map(abs, block))
-    exponent = math.frexp(largest)[1] - 1 - format.emax if largest else 0           # 2^⌊log₂ largest⌋ meets 2^emax
+    exponent = math.frexp(largest)[1] - 1 - format.emax if largest else 0  # ⌊log₂ largest⌋ to emax
     scale = min(max(exponent + SCALE_BIAS, 0), SCALE_NAN - 1)
-    return [encode_one(r * 2.0 ** (SCALE_BIAS - scale), format, saturate=True) for r in block], scale
+    steps = [r * 2.0 ** (SCALE_BIAS - scale) for r in block]
+    return [encode_one(step, format, saturate=True) for step in steps], scale
 
 
 def mx_quantize(
