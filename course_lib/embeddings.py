@@ -26,7 +26,7 @@ from course_lib.arguments import choose, float64_array
 from course_lib.nets.threads import one_thread
 
 __all__ = ["Embedding", "Geometry", "Graph", "class_hierarchy", "distances", "embed", "full_tree",
-           "mean_average_precision", "poincare_distance", "reconstruction"]  # fmt: skip
+           "geodesics", "mean_average_precision", "poincare_distance", "reconstruction"]  # fmt: skip
 
 RIM = 1e-5  # points stay within radius 1 − RIM, as in the source's code
 START = 1e-3  # first coordinates lie between −START and START
@@ -107,6 +107,49 @@ def check_inside_the_ball(**points):
         if not square < 1:
             raise ValueError(f"{name} = {tuple(map(float, point))} is not inside the unit ball: its length is "
                              f"{math.sqrt(square):.6g}, and should be below 1")
+
+
+def geodesics(u: NDArray, v: NDArray, *, count: int = 32) -> NDArray[np.float64]:
+    """The straight ways in the Poincaré ball, as points to draw a line through: arcs that bend towards the centre.
+
+    Parameters
+    ----------
+    u, v : ndarray, (m, dimension) float, the m pairs of ends, inside the unit ball
+    count : int, at least 2, points on each way, both ends among them, at equal hyperbolic distances
+
+    Returns
+    -------
+    ndarray, (m, count, dimension); ``count`` times the same point where u and v are equal
+
+    Raises
+    ------
+    ValueError
+        ``u`` and ``v`` have different shapes or are not 2-dimensional, an end is outside the ball or NaN, or ``count``
+        is below 2.
+
+    Source: Ungar 2008, A gyrovector space approach to hyperbolic geometry, sec. 3.4: u ⊕ (t ⊗ (⊖u ⊕ v)).
+    """
+    u, v = float64_array(u, "u"), float64_array(v, "v")
+    if u.ndim != 2 or u.shape != v.shape:
+        raise ValueError(f"u has the shape {u.shape} and v {v.shape}; both should be (pairs, dimension)")
+    if count < 2:
+        raise ValueError(f"count={count!r}; it should be at least 2: both ends")
+    for name, ends in (("u", u), ("v", v)):
+        outside = ~(np.square(ends).sum(1) < 1)
+        if outside.any():
+            check_inside_the_ball(**{name: ends[outside][0]})
+    there = _moebius_add(-u, v)  # v, seen from where u is the centre: there the straight way is a line
+    length = np.minimum(np.linalg.norm(there, axis=1)[:, None], 1 - 2.0**-53)
+    along = np.tanh(np.linspace(0, 1, count) * np.arctanh(length)) / np.where(length > 0, length, 1)
+    ways = _moebius_add(u[:, None, :], along[:, :, None] * there[:, None, :])
+    ways[:, 0], ways[:, -1] = u, v  # near the rim the way back loses digits
+    return ways
+
+
+def _moebius_add(u, w):
+    """u ⊕ w: where w is once the centre has been moved to u, points along the last axis."""
+    dot, uu, ww = ((a * b).sum(-1, keepdims=True) for a, b in ((u, w), (u, u), (w, w)))
+    return ((1 + 2 * dot + ww) * u + (1 - uu) * w) / (1 + 2 * dot + uu * ww)
 
 
 def distances(points: "torch.Tensor | np.ndarray | Embedding", geometry: Geometry | str) -> torch.Tensor | np.ndarray:

@@ -12,12 +12,13 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from course_lib import plots
-from course_lib.embeddings import RIM, Geometry, Graph, class_hierarchy, embed, full_tree, reconstruction
+from course_lib.embeddings import RIM, Geometry, Graph, class_hierarchy, embed, full_tree, geodesics, reconstruction
 from course_lib.numerics import fake_quantize, qparams_from_range
 from course_lib.panels.base import Choice, Control, Panel, Slider
 
 STEPS, EVERY, QUICK = 300, 10, 40  # QUICK: steps while a slider moves, where the full training is not there yet
 FLOAT = 64
+ARC = 24  # points of the arc that an edge is in the disc
 CLASSES, TREE, YOURS = "classes", "tree", "yours"
 COLORS = {Geometry.EUCLIDEAN: plots.SECOND, Geometry.POINCARE: plots.QUANTIZED}
 NAMES = {Geometry.EUCLIDEAN: "Euclidean", Geometry.POINCARE: "Poincaré"}
@@ -175,9 +176,9 @@ class EmbeddingPanel(Panel):
             flat = shadow(result.points[geometry])
             if geometry is Geometry.EUCLIDEAN:
                 flat = flat / max(float(np.abs(flat).max()), 1e-12)
-            ends = np.full((len(pairs), 3, 2), np.nan)
-            ends[:, :2] = flat[pairs]  # a gap after each edge: one line draws them all
-            edges.set_data(*ends.reshape(-1, 2).T)
+            ways = _ways(result.points[geometry], pairs, geometry, flat)
+            gaps = np.full((len(pairs), 1, 2), np.nan)  # after each edge: one line draws them all
+            edges.set_data(*np.concatenate([ways, gaps], axis=1).reshape(-1, 2).T)
             nodes.set_data(*flat.T)
             for text, node in zip(names, hubs(graph, len(names)) if state.which == CLASSES else [0]):
                 text.set_position(flat[node] + (0, 0.03))
@@ -225,6 +226,13 @@ def shadow(points):
     # a sign of one's own, so that nothing flips
     axes = axes * np.sign(axes[:, np.abs(axes).argmax(1)].diagonal())[:, None]
     return points @ axes.T  # about the origin, where the centre of the ball stays
+
+
+def _ways(points, pairs, geometry, flat):
+    """(edges, points of each, 2): arcs in the disc; where more dimensions cast a shadow, its ends are joined."""
+    if geometry is Geometry.EUCLIDEAN or points.shape[1] > 2:
+        return flat[pairs]
+    return geodesics(*points[pairs].swapaxes(0, 1), count=ARC)
 
 
 def hubs(graph, count):

@@ -19,6 +19,44 @@ def in_the_ball(n, dimension, reach=0.999):
     return points / np.linalg.norm(points, axis=1, keepdims=True) * GENERATOR.uniform(0, reach, (n, 1))
 
 
+# ---- straight ways
+
+@pytest.mark.parametrize("dimension", [1, 2, 5])
+def test_a_geodesic_is_as_long_as_the_distance_and_its_points_are_evenly_spread(dimension):
+    u, v = in_the_ball(20, dimension), in_the_ball(20, dimension)
+    ways = embeddings.geodesics(u, v, count=9)
+    assert np.array_equal(ways[:, 0], u) and np.array_equal(ways[:, -1], v)
+    for way, start, end in zip(ways, u, v):
+        steps = [embeddings.poincare_distance(a, b) for a, b in zip(way, way[1:])]
+        whole = embeddings.poincare_distance(start, end)
+        # a detour of any kind is longer; 1 - 0.999² leaves 13 of 16 digits of a point, the distance fewer
+        assert np.allclose(steps, whole / 8, rtol=1e-6)
+
+
+def test_through_the_centre_the_straight_way_is_a_line_and_else_it_bends_towards_it():
+    ends = np.array([[0.9, 0.0]]), np.array([[-0.5, 0.0]])
+    assert np.abs(embeddings.geodesics(*ends)[0, :, 1]).max() == 0
+    (way,) = embeddings.geodesics(np.array([[0.9, 0.0]]), np.array([[0.0, 0.9]]), count=3)
+    assert 0 < np.linalg.norm(way[1]) < np.linalg.norm([0.45, 0.45])
+
+
+def test_the_way_to_the_point_itself_stays_there():
+    point = np.array([[0.3, -0.2], [0.0, 0.0]])
+    assert np.allclose(embeddings.geodesics(point, point, count=4), point[:, None, :], atol=1e-15)
+
+
+@pytest.mark.parametrize("u, v, count, words", [
+    ([[0.1, 0.2]], [[0.1, 0.2, 0.3]], 5, "both should be (pairs, dimension)"),
+    ([0.1, 0.2], [0.1, 0.2], 5, "both should be (pairs, dimension)"),
+    ([[0.0, 0.0]], [[1.0, 0.0]], 5, "v = (1.0, 0.0) is not inside the unit ball"),
+    ([[math.nan, 0.0]], [[0.0, 0.0]], 5, "u"),
+    ([[0.0, 0.0]], [[0.5, 0.0]], 1, "count=1"),
+])  # fmt: skip
+def test_bad_ends_are_named(u, v, count, words):
+    with pytest.raises(ValueError, match=re.escape(words)):
+        embeddings.geodesics(np.array(u), np.array(v), count=count)
+
+
 # ---- distance
 
 def assert_same_distances(ours, theirs, points, geometry):
