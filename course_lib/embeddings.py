@@ -93,7 +93,10 @@ def class_hierarchy(root: type = BaseException, modules: Iterable[ModuleType] = 
 
 
 def poincare_distance(u: Sequence[float], v: Sequence[float]) -> float:
-    """arcosh(1 + 2 ‖u − v‖² / ((1 − ‖u‖²)(1 − ‖v‖²))), for two points inside the unit ball. The definition."""
+    """arcosh(1 + 2 ‖u − v‖² / ((1 − ‖u‖²)(1 − ‖v‖²))). The definition.
+
+    For two points inside the unit ball.
+    """
     check_inside_the_ball(u=u, v=v)
     apart = sum((a - b) ** 2 for a, b in zip(u, v, strict=True))
     room = (1 - sum(a * a for a in u)) * (1 - sum(b * b for b in v))

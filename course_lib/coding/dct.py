@@ -33,16 +33,19 @@ CHROMINANCE[:4, :4] = [[17, 18, 24, 47], [18, 21, 26, 66], [24, 26, 56, 99], [47
 
 
 def dct_plain(block: Sequence[Sequence[float]]) -> list[list[float]]:
-    """F[u][v] = ¼ c(u) c(v) ΣΣ f[y][x] cos((2y+1)uπ/16) cos((2x+1)vπ/16), c(0) = √½, else 1. The definition."""
-    c = [np.sqrt(0.5)] + 7 * [1.0]
-    cosine = [[np.cos((2 * x + 1) * u * np.pi / 16) for x in range(8)] for u in range(8)]
-    return [
-        [
-            0.25 * c[u] * c[v] * sum(block[y][x] * cosine[u][y] * cosine[v][x] for y in range(8) for x in range(8))
-            for v in range(8)
-        ]
-        for u in range(8)
-    ]
+    """The 64 coefficients of a block of 8×8 pixels. The definition.
+
+    F[u][v] = ¼ c(u) c(v) ΣΣ f[y][x] cos((2y+1)uπ/16) cos((2x+1)vπ/16),
+    with c(0) = √½, else 1.
+    """
+    c, eight = [np.sqrt(0.5)] + 7 * [1.0], range(8)
+    wave = [[np.cos((2 * x + 1) * u * np.pi / 16) for x in eight] for u in eight]
+
+    def coefficient(u, v):
+        products = (block[y][x] * wave[u][y] * wave[v][x] for y in eight for x in eight)
+        return 0.25 * c[u] * c[v] * sum(products)
+
+    return [[coefficient(u, v) for v in eight] for u in eight]
 
 
 def cosine_matrix() -> NDArray[np.float64]:
