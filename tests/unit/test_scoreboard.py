@@ -27,6 +27,13 @@ def test_a_file_holds_its_weights_in_their_bits_and_little_more(rows):
         assert least <= rows[name].bytes < least + 4 * BIASES + 3000  # scales, and names of tensors
 
 
+def test_a_zipped_file_loses_nothing_and_gains_little(rows):
+    real, zipped = rows["float32"], rows["float32, zipped"]
+    assert zipped.accuracy == real.accuracy and zipped.picojoules == real.picojoules and zipped.latency is None
+    # of the four bytes of a number only the first, sign and exponent, is not noise: a quarter is the most to gain
+    assert 0.75 * real.bytes < zipped.bytes < real.bytes
+
+
 def test_accuracy_is_that_of_the_network(rows, mnist):
     model = nets.trained("lenet_300_100", mnist)
     assert rows["float32"].accuracy == nets.evaluate(model, mnist.test_x(), mnist.test_y())
