@@ -1,6 +1,7 @@
 """The files that say which packages the course needs agree with one another and with what is installed."""
 
 import ast
+import fnmatch
 import re
 import sys
 import tomllib
@@ -16,7 +17,8 @@ from packaging.version import Version
 import course
 
 ROOT = Path(course.__file__).parent
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PROJECT = PYPROJECT["project"]
 RUNTIME = [Requirement(line) for line in PROJECT["dependencies"]]
 EXTRAS = [Requirement(line) for lines in PROJECT["optional-dependencies"].values() for line in lines]
 CONDA_NAMES = {"torch": "pytorch", "matplotlib": "matplotlib-base"}
@@ -80,6 +82,17 @@ def test_one_version_of_the_course():
 def test_what_is_installed_is_what_the_lock_says(name):
     pinned = {canonicalize_name(name): version for name, version in pins().items()}
     assert Version(metadata.version(name)).public == pinned[canonicalize_name(name)]
+
+
+def test_a_wheel_holds_every_file_of_the_library():
+    """Patterns of package-data hold in every folder that is found as a package, a folder without code among them."""
+    found, patterns = PYPROJECT["tool"]["setuptools"]["packages"]["find"], PYPROJECT["tool"]["setuptools"]["package-data"]
+    assert found == {"include": ["course_lib*"]} and list(patterns) == ["*"]
+    files = [path for path in (ROOT / "course_lib").rglob("*") if path.is_file() and path.suffix != ".py"]
+    files = [path for path in files if path.parent.name != "__pycache__"]
+    assert {"course.mplstyle"} < {path.name for path in files}
+    lost = [path for path in files if not any(fnmatch.fnmatch(path.name, pattern) for pattern in patterns["*"])]
+    assert not lost, f"say in package-data of pyproject.toml that a wheel takes {lost}"
 
 
 # ---- what is imported is declared
