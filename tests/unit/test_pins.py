@@ -86,8 +86,9 @@ def test_what_is_installed_is_what_the_lock_says(name):
 
 def test_a_wheel_holds_every_file_of_the_library():
     """Patterns of package-data hold in every folder that is found as a package, a folder without code among them."""
-    found, patterns = PYPROJECT["tool"]["setuptools"]["packages"]["find"], PYPROJECT["tool"]["setuptools"]["package-data"]
-    assert found == {"include": ["course_lib*"]} and list(patterns) == ["*"]
+    settings = PYPROJECT["tool"]["setuptools"]
+    patterns = settings["package-data"]
+    assert settings["packages"]["find"] == {"include": ["course_lib*"]} and list(patterns) == ["*"]
     files = [path for path in (ROOT / "course_lib").rglob("*") if path.is_file() and path.suffix != ".py"]
     files = [path for path in files if path.parent.name != "__pycache__"]
     assert {"course.mplstyle"} < {path.name for path in files}

@@ -150,4 +150,4 @@ def test_images_and_layers_that_cannot_be_used(images):
     with pytest.raises(ValueError, match="x has 784 values that are NaN or infinite"):
         reconstruct(model, np.full_like(images[:1], np.nan), **TWO)
     with pytest.raises(TypeError, match="layer '1' is a Tanh, which cannot be quantized; supported are"):
-        reconstruct(nn.Sequential(nn.Linear(4, 4), nn.Tanh()), np.ones((2, 4), np.float32), **TWO)
+        reconstruct(nn.Sequential(nn.Linear(4, 4), nn.Tanh()), np.eye(2, 4, dtype=np.float32), **TWO)
