@@ -11,7 +11,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont
+from PIL import Image, ImageDraw, ImageFont
 
 from course_lib import plots
 from course_lib.numerics import QParams, Scheme, dequantize_one, qparams_from_range, quantize_one, round_one
@@ -93,8 +96,11 @@ class JourneyPanel(Panel):
         ax.hlines([REAL_ROW, STEP_ROW, CODE_ROW], -REACH, REACH, color=plots.REAL, linewidth=1)
         for row, word in ((REAL_ROW, "real value r"), (STEP_ROW, "in steps, r / S"), (CODE_ROW, "code q")):
             ax.text(-REACH, row + 0.13, word, fontsize=13, va="bottom", color=plots.INK)
-        self._marks, self._ruler = [], None  # ticks, numbers and the band of the range, for one ruler
         moving = dict(animated=True)
+        self._band = ax.axvspan(0, 1, facecolor=plots.QUANTIZED, alpha=0.07, edgecolor="none", **moving)
+        (self._steps,) = ax.plot([], [], "|", color=plots.REAL, markersize=9, markeredgewidth=1.4, **moving)
+        (self._levels,) = ax.plot([], [], "|", color=plots.QUANTIZED, markersize=14, markeredgewidth=2.4, **moving)
+        self._numbers = _Numbers(ax)
         (self._down,) = ax.plot([], [], color=plots.REAL, linewidth=2, **moving)
         (self._up,) = ax.plot([], [], color=plots.QUANTIZED, linewidth=2, linestyle="--", **moving)
         (self._moved,) = ax.plot([], [], color=plots.ERROR, linewidth=5, solid_capstyle="butt", **moving)
@@ -104,9 +110,7 @@ class JourneyPanel(Panel):
 
     def draw(self, figure: Figure, result: JourneyResult) -> None:
         state, p = result.state, result.qparams
-        if self._ruler != (state.bits, state.scheme):  # else the axes need no drawing
-            self._ruler = state.bits, state.scheme
-            self._rule(p)
+        self._rule(p)
         scale = float(p.scale)
         r, whole, unclipped = state.r, scale * result.rounded, scale * (result.shifted - int(p.zero_point))
         # what is drawn from each step on: (from, to) pieces of straight lines, and dots
@@ -129,25 +133,20 @@ class JourneyPanel(Panel):
 
     def _rule(self, p):
         """Ticks and numbers of the three lines, and the clipping range as a pale band."""
-        for mark in self._marks:
-            mark.remove()
-        ax, scale = self._ax, float(p.scale)
+        scale = float(p.scale)
         codes = np.arange(p.qmin, p.qmax + 1)
         values = scale * (codes - int(p.zero_point))
         whole = np.arange(-int(REACH / scale), int(REACH / scale) + 1)
         every = 1 if scale > 0.18 else 4 if scale > 0.08 else 8  # numbers that do not touch
         named = codes if every == 1 else (p.qmin, int(p.zero_point), p.qmax)
-        ticks = dict(linewidth=2.4, color=plots.QUANTIZED)
-        self._marks = [
-            ax.axvspan(values[0], values[-1], color=plots.QUANTIZED, alpha=0.07, linewidth=0),
-            ax.vlines(values, REAL_ROW - 0.09, REAL_ROW + 0.09, **ticks),
-            ax.vlines(scale * whole, STEP_ROW - 0.06, STEP_ROW + 0.06, color=plots.REAL, linewidth=1.4),
-            ax.vlines(values, CODE_ROW - 0.09, CODE_ROW + 0.09, **ticks),
+        self._band.set_bounds(values[0], 0, values[-1] - values[0], 1)
+        self._steps.set_data(scale * whole, np.full(whole.size, STEP_ROW))
+        self._levels.set_data(np.tile(values, 2), np.repeat([REAL_ROW, CODE_ROW], values.size))
+        self._numbers.texts = [
+            *((x, REAL_ROW, _number(x)) for x in np.arange(-1.5, 1.6, 0.5)),
+            *((scale * n, STEP_ROW, _number(n)) for n in whole if n % every == 0),
+            *((scale * (q - int(p.zero_point)), CODE_ROW, _number(q)) for q in named),
         ]
-        numbers = [(x, REAL_ROW, _number(x)) for x in np.arange(-1.5, 1.6, 0.5)]
-        numbers += [(scale * n, STEP_ROW, _number(n)) for n in whole if n % every == 0]
-        numbers += [(scale * (q - int(p.zero_point)), CODE_ROW, _number(q)) for q in named]
-        self._marks += [ax.text(x, row - 0.14, text, fontsize=11, ha="center", va="top") for x, row, text in numbers]
 
     # -- words -----------------------------------------------------------------------------------------------------
 
@@ -176,6 +175,28 @@ class JourneyPanel(Panel):
             f"it comes back as {_number(result.r_hat)}, an error of {_number(result.r_hat - state.r)}",
         ]
         return f"Step {state.step} of 4, {STEPS[state.step]}. " + "; ".join(told[: state.step + 1]) + "."
+
+
+class _Numbers(Artist):
+    """Numbers under the lines of an axes. One artist, its letters set by Pillow: Matplotlib needs ten times as long."""
+
+    def __init__(self, ax):
+        super().__init__()
+        self.texts = []  # (x, y, text), in the axes' coordinates
+        self._font = ImageFont.truetype(findfont("DejaVu Sans"), 15, layout_engine=ImageFont.Layout.BASIC)
+        self.set_animated(True)
+        ax.add_artist(self)
+
+    def draw(self, renderer):
+        """Paint every text, centred, just below its place."""
+        width, height = renderer.get_canvas_width_height()
+        sheet = Image.new("RGBA", (int(width), int(height)), (255, 255, 255, 0))
+        pen = ImageDraw.Draw(sheet)
+        for x, y, text in self.texts:
+            across, up = self.axes.transData.transform((x, y))
+            pen.text((across, height - up + 21), text, font=self._font, fill=plots.INK, anchor="mm")
+        renderer.draw_image(renderer.new_gc(), 0, 0, np.asarray(sheet)[::-1])
+        self.stale = False
 
 
 def _pieces(pieces):
