@@ -3,9 +3,7 @@
 from course_lib.lazy import room
 
 __getattr__, __dir__, __all__ = room(__name__, {
-    "calibration": [
-        "Calibration", "calibrate", "calibrate_batches", "clipping_divergence_one", "moving_average_one",
-    ],
+    "calibration": ["Calibration", "calibrate", "clipping_divergence_one"],
     "clustering": ["KMeans", "Start", "first_centroids", "kmeans", "kmeans_optimal", "kmeans_plain", "sharing_rate"],
     "codebook": [
         "CodebookCodes", "codebook_dequantize", "codebook_quantize", "nearest_level", "nearest_level_one", "nf4_levels",
@@ -19,6 +17,7 @@ __getattr__, __dir__, __all__ = room(__name__, {
         "to_fixed_one",
     ],
     "microscaling": ["MXCodes", "mx_dequantize", "mx_quantize", "mx_quantize_one"],
+    "moving_average": ["calibrate_batches", "moving_average_one"],
     "qparams": ["QParams", "Scheme", "code_range", "qparams_from_range"],
     "quantizer": ["dequantize", "dequantize_one", "fake_quantize", "quantize", "quantize_one", "sqnr_db"],
     "rounding": ["Rounding", "round_one", "round_to_integer", "uniform_one"],
