@@ -91,12 +91,22 @@ def _weight_only(bits):
     return make
 
 
+def _static(bits):
+    def make(model, dataset):
+        form = ptq.quantize_in_mode(model, dataset.train_x(512), "static", weight_bits=bits, activation_bits=bits)
+        return Made(form.bytes, form.net, form.engine, bits, 8)
+
+    return make
+
+
 #: Every row, in the order of the lectures: {name: Form}. A lecture adds its own here.
 FORMS = {
     "float32": Form("01", _real),
     "float32, zipped": Form("02", _zipped),
     "8-bit weights": Form("05", _weight_only(8)),
     "4-bit weights": Form("05", _weight_only(4)),
+    "8/8, integers alone": Form("06", _static(8)),
+    "4/4, integers alone": Form("06", _static(4)),
 }
 
 
