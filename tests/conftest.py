@@ -3,6 +3,7 @@
 import os
 import random
 import shutil
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -21,6 +22,21 @@ hypothesis.settings.register_profile(
 )  # fmt: skip
 FUZZ_UNTIL = "COURSE_FUZZ_UNTIL"  # the time (of time.time) from which on no property is begun
 NOBODY = 65534  # the user whom every system has, and who owns nothing
+
+
+@pytest.fixture(autouse=True)
+def as_many_threads_as_before():
+    """A test that sets the number of threads for itself does not set it for those after it."""
+    before = _threads_given()
+    yield
+    if _threads_given() != before:
+        sys.modules["course_lib.machine.threads"].set_threads(before)
+
+
+def _threads_given():
+    """What ``set_threads`` was told, or None; nothing is imported for it."""
+    threads = sys.modules.get("course_lib.machine.threads")
+    return threads.given() if threads else None
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 import _thread
 import logging
+import signal
 import sys
 import threading
 import time
@@ -249,6 +250,7 @@ def test_an_interrupted_check_names_the_input():
 
 
 def test_a_real_interrupt_of_an_endless_loop_names_the_input():
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background starts without it
     def endless(x, factor):
         if factor == 2:
             timer = threading.Timer(0.2, _thread.interrupt_main)
@@ -257,7 +259,10 @@ def test_a_real_interrupt_of_an_endless_loop_names_the_input():
                 time.sleep(0.01)
         return x * factor
 
-    assert "still running after 0." in _message(endless)
+    try:
+        assert "still running after 0." in _message(endless)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_an_interrupt_while_the_input_shrinks_leaves_what_was_found():
