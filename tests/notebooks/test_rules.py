@@ -1,7 +1,4 @@
-"""Every lecture keeps the rules that a program can check, and the checks see what they should.
-
-A page that does not keep a rule yet stands in NOT_YET; one that keeps it has to be taken off.
-"""
+"""Every lecture keeps the rules that a program can check, and the checks see what they should."""
 
 import copy
 import json
@@ -20,28 +17,12 @@ LECTURES = sorted(ROOT.glob("notebooks/[0-9]*.ipynb"))
 SEVERAL = [path for path in LECTURES if not path.stem.startswith("00")]
 FOR_ALL = ("words of pictures", "folding", "escapes")  # rules that 00 and its kind keep too
 
-NOT_YET = {
-    "words of pictures": set(),
-    "folding": set(),
-    "escapes": set(),
-    "symbols": set(),
-    "references": set(),
-    "questions": set(),
-    "pictures": set(),
-    "surprise": set(),
-    "lines": set(),
-}
-
 
 def read(path):
     return json.loads(path.read_text(encoding="utf-8"))
 
 
 def keeps(path, rule, faults):
-    """The page has no faults, or it is known that it does not keep the rule yet."""
-    if path.stem[:2] in NOT_YET[rule]:
-        assert faults, f"{path.stem} keeps the rule '{rule}' now: take it off NOT_YET"
-        pytest.xfail(f"not yet: {path.stem} does not keep the rule '{rule}' ({len(faults)} faults)")
     assert not faults, f"{path.stem}, {rule}:\n  " + "\n  ".join(faults)
 
 
@@ -55,8 +36,7 @@ def test_a_lecture_keeps_the_rule(path, rule):
 
 def test_a_reader_who_wants_to_be_surprised_is_told_how():
     assert "make start LECTURE=" in (ROOT / "README.md").read_text(encoding="utf-8")
-    told = "make start LECTURE=" in rules.NOTATION.read_text(encoding="utf-8")
-    keeps(rules.NOTATION, "surprise", [] if told else ["it does not say how a page is opened without its outputs"])
+    assert "make start LECTURE=" in rules.NOTATION.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("path", LECTURES, ids=lambda path: path.stem)
