@@ -9,10 +9,12 @@ Source: Dettmers, Lewis, Shleifer, Zettlemoyer 2022, "8-bit optimizers via block
 """
 
 import math
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 
 from course_lib.arguments import finite_array, whole_number
 from course_lib.kernels import adam as kernels
@@ -30,7 +32,7 @@ class BlockCodes(NamedTuple):
     scales: np.ndarray
 
 
-def dynamic_map(signed=True):
+def dynamic_map(signed: bool = True) -> np.ndarray:
     """The 256 levels, ascending: what a code stands for, to be multiplied by the scale of its block.
 
     Signed: 127 levels below 0 (the lowest is −0.993), 0, 127 above, and 1. Unsigned: 0, 254 levels, and 1. A level is
@@ -46,7 +48,7 @@ def dynamic_map(signed=True):
     return np.concatenate([-levels[127:0:-1], levels]) if signed else levels
 
 
-def nearest_code(x, signed=True):
+def nearest_code(x: ArrayLike, signed: bool = True) -> np.ndarray:
     """The code of the level nearest to each number in −1 … 1. The definition: straight lines, in float32.
 
     Anywhere but within 10⁻⁶ of halfway this is ``numerics.nearest_level(x, dynamic_map(signed))``.   x: (n,) float32
@@ -60,7 +62,7 @@ def nearest_code(x, signed=True):
     return code.astype(np.uint8)
 
 
-def quantize_blocks(x, *, block_size=2048, signed=True):
+def quantize_blocks(x: ArrayLike, *, block_size: int = 2048, signed: bool = True) -> BlockCodes:
     """Codes of the dynamic map and a scale for each block of so many numbers, the last of which may be short.
 
     NaN, ±inf and an empty array raise; a block of zeros has scale 0 and gives zeros back.
@@ -83,7 +85,8 @@ def quantize_blocks(x, *, block_size=2048, signed=True):
     return BlockCodes(nearest_code(quotients, signed).reshape(x.shape), scales)
 
 
-def dequantize_blocks(codes, scales, *, block_size=2048, signed=True):
+def dequantize_blocks(codes: ArrayLike, scales: ArrayLike, *, block_size: int = 2048,
+                      signed: bool = True) -> np.ndarray:
     """The numbers that codes and scales of :func:`quantize_blocks` stand for: float32 ndarray, shaped as ``codes``."""
     codes, scales = np.asarray(codes), np.asarray(scales)
     block_size = whole_number(block_size, "block_size", 1, 2**31)
@@ -93,7 +96,8 @@ def dequantize_blocks(codes, scales, *, block_size=2048, signed=True):
     return dynamic_map(signed)[codes] * np.repeat(scales, block_size)[: codes.size].reshape(codes.shape)
 
 
-def adam8bit_step_plain(p, g, m, v, numbers, block_size):
+def adam8bit_step_plain(p: np.ndarray, g: np.ndarray, m: BlockCodes, v: BlockCodes, numbers: tuple,
+                        block_size: int) -> tuple[np.ndarray, BlockCodes, BlockCodes]:
     """One step, in NumPy: the definition. Returns the new p and the new m and v (``BlockCodes``).
 
     numbers: β₁, β₂, 1 − β₁, 1 − β₂, ε, rate, root, keep, decay as in :func:`step_numbers`.   p, g: (n,) float32
@@ -108,7 +112,8 @@ def adam8bit_step_plain(p, g, m, v, numbers, block_size):
     return p, quantize_blocks(m, block_size=block_size), quantize_blocks(v, block_size=block_size, signed=False)
 
 
-def step_numbers(step, *, lr, betas, eps, weight_decay, decoupled):
+def step_numbers(step: int, *, lr: float, betas: tuple[float, float], eps: float, weight_decay: float,
+                 decoupled: bool) -> tuple[np.float32, ...]:
     """What a step needs besides the arrays: nine float32, for the kernel and the definition.
 
     ``rate`` = lr / (1 − β₁ᵗ) and ``root`` = 1 / √(1 − β₂ᵗ) undo the start from zero; ``keep`` = 1 − lr · weight_decay
@@ -145,12 +150,12 @@ class Adam8bit(torch.optim.Optimizer):
         A tensor that is not float32 in main memory; a number out of its range; a sparse gradient.
     """
 
-    def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, *, decoupled=False,
-                 block_size=2048, smallest=4096):
+    def __init__(self, params: Iterable, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
+                 weight_decay: float = 0.0, *, decoupled: bool = False, block_size: int = 2048, smallest: int = 4096):
         super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay,
                                   "decoupled": decoupled, "block_size": block_size, "smallest": smallest})
 
-    def add_param_group(self, param_group):
+    def add_param_group(self, param_group: dict) -> None:
         super().add_param_group(param_group)
         group = self.param_groups[-1]
         try:
@@ -160,7 +165,7 @@ class Adam8bit(torch.optim.Optimizer):
             raise
 
     @torch.no_grad()
-    def step(self, closure=None):
+    def step(self, closure: Callable | None = None) -> object:
         """Move every parameter that has a gradient. Returns what ``closure`` gives, if there is one."""
         loss = None
         if closure is not None:
@@ -194,7 +199,7 @@ class Adam8bit(torch.optim.Optimizer):
             p.copy_(flat.view(p.shape))
         torch.autograd.graph.increment_version(p)               # autograd notices a change that NumPy made
 
-    def load_state_dict(self, state_dict):
+    def load_state_dict(self, state_dict: dict) -> None:
         """As in torch, which turns all state into the parameters' dtype: codes are turned back.
 
         ValueError where the state is that of another optimizer, or of parameters of other sizes.
@@ -218,7 +223,7 @@ class Adam8bit(torch.optim.Optimizer):
             for name in {_M_CODES, _V_CODES} & state.keys():
                 state[name] = state[name].to(torch.uint8)
 
-    def state_bytes(self):
+    def state_bytes(self) -> int:
         """Bytes of moments, codes and scales that the optimizer holds now: none before the first step."""
         return sum(t.nbytes for state in self.state.values() for t in state.values() if torch.is_tensor(t))
 

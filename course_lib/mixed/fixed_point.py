@@ -10,16 +10,19 @@ NumPy only: the point is to see every place where a number is rounded, and autom
 Source: Gupta, Agrawal, Gopalakrishnan, Narayanan 2015, "Deep learning with limited numerical precision", sec. 3.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 from tqdm.auto import tqdm
 
 from course_lib.arguments import not_negative, whole_number
-from course_lib.measure import accuracy
+from course_lib.data import Dataset
+from course_lib.measure import Accuracy, accuracy
 from course_lib.nets.inputs import refuse_integers
 from course_lib.nets.threads import one_thread
-from course_lib.numerics import Rounding, to_fixed
+from course_lib.numerics import FixedPoint, Rounding, to_fixed
 
 __all__ = ["FixedPointLog", "FixedPointNet", "fixed_point_step", "train_fixed_point"]
 
@@ -41,10 +44,10 @@ class FixedPointNet:
     keep : callable, float64 ndarray -> ndarray, what storing a number does to it
     """
 
-    def __init__(self, weights, biases, keep):
+    def __init__(self, weights: list[np.ndarray], biases: list[np.ndarray], keep: Callable[[np.ndarray], np.ndarray]):
         self.weights, self.biases, self.keep = weights, biases, keep
 
-    def activations(self, x):
+    def activations(self, x: ArrayLike) -> list[np.ndarray]:
         """The input, each hidden layer's output, the logits: a list of (n, width) arrays."""
         refuse_integers(np.asarray(x))                                  # bytes would saturate, and say nothing
         x = np.asarray(x, np.float64).reshape(len(x), -1)
@@ -56,18 +59,21 @@ class FixedPointNet:
             outputs.append(self.keep(z if layer == len(self.weights) else np.maximum(z, 0)))
         return outputs
 
-    def __call__(self, x):
+    def __call__(self, x: ArrayLike) -> np.ndarray:
         """Logits (n, classes) of images (n, ...)."""
         return self.activations(x)[-1]
 
-    def evaluate(self, x, y):
+    def evaluate(self, x: ArrayLike, y: ArrayLike) -> Accuracy:
         """The share of the images ``x`` put in class ``y``, with its standard error (``measure.Accuracy``)."""
         return accuracy(self(x).argmax(axis=1), np.asarray(y))
 
 
 @one_thread()
-def train_fixed_point(dataset, fixed, *, rounding=Rounding.NEAREST, update_rounding=None, hidden=(100,), epochs=1,
-                      batch_size=100, lr=0.1, seed=0, progress=True):
+def train_fixed_point(
+    dataset: Dataset, fixed: FixedPoint, *, rounding: Rounding | str = Rounding.NEAREST,
+    update_rounding: Rounding | str | None = None, hidden: tuple[int, ...] = (100,), epochs: int = 1,
+    batch_size: int = 100, lr: float = 0.1, seed: int = 0, progress: bool = True,
+) -> tuple[FixedPointNet, FixedPointLog]:  # fmt: skip
     """Train a fully connected network by plain gradient descent on batches, all in one fixed-point format.
 
     The same arguments give the same network on the same kind of processor: sums run on one thread. Images left over
@@ -132,7 +138,10 @@ def train_fixed_point(dataset, fixed, *, rounding=Rounding.NEAREST, update_round
     return net, log
 
 
-def fixed_point_step(net, x, y, rate, keep_update):
+def fixed_point_step(
+    net: FixedPointNet, x: np.ndarray, y: np.ndarray, rate: float,
+    keep_update: Callable[[np.ndarray], np.ndarray],
+) -> tuple[float, int, int]:
     """One step of gradient descent on a batch, in place.
 
     ``rate`` is the learning rate over the batch size. Returns the mean loss, how many updates rounding made zero, and

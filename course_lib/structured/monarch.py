@@ -10,6 +10,8 @@ The Fourier transform and every butterfly of its kind have this form.
 Source: Dao et al. 2022, "Monarch: expressive structured matrices for efficient and accurate training".
 """
 
+from __future__ import annotations
+
 import math
 
 import numpy as np
@@ -23,7 +25,7 @@ GRAIN = 2**22                               # multiply-adds: some 100 µs of wor
 _PLAIN = (torch.Tensor, nn.Parameter)       # and not the stand-ins by which torch traces and transforms
 
 
-def monarch_dense_plain(left, right):
+def monarch_dense_plain(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
     """The whole matrix, (r·s, p·q): the definition, factor by factor.   left: (s, r, p), right: (p, s, q)"""
     p, s, _ = right.shape
     r = left.shape[1]
@@ -37,7 +39,7 @@ def _transposition(rows, columns):
     return torch.eye(rows * columns)[order]
 
 
-def monarch_matmul(x, left, right):
+def monarch_matmul(x: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
     """x Mᵀ, without ever making M. Gradients flow to all three.
 
     Where no gradient is asked for, a kernel does float32 batches in one pass; otherwise two batched products of torch,
@@ -114,7 +116,7 @@ def _by_kernel(x, left, right):
     return y
 
 
-def project_monarch(matrix, *, blocks=None):
+def project_monarch(matrix: torch.Tensor, *, blocks: tuple[int, int] | None = None) -> tuple[torch.Tensor, torch.Tensor]:
     """The Monarch matrix nearest to a dense one, in the sum of squared differences. Closed form.
 
     For each piece k of the input and each j, the entries M[(l, j), (k, i)] form a matrix in l and i, which in a Monarch
@@ -159,7 +161,8 @@ class MonarchLinear(nn.Module):
     bias : bool
     """
 
-    def __init__(self, in_features, out_features=None, *, blocks=None, bias=True):
+    def __init__(self, in_features: int, out_features: int | None = None, *, blocks: tuple[int, int] | None = None,
+                 bias: bool = True):
         super().__init__()
         n, m = in_features, in_features if out_features is None else out_features
         p, s = _blocks(n, m, blocks)
@@ -170,7 +173,7 @@ class MonarchLinear(nn.Module):
         self.bias = nn.Parameter(torch.empty(m)) if bias else None
         self.reset_parameters()
 
-    def reset_parameters(self):
+    def reset_parameters(self) -> None:
         """Random entries, so that the whole matrix has the variance of ``nn.Linear``'s, 1 / 3n."""
         p, _, q = self.right.shape
         nn.init.normal_(self.left, std=(math.sqrt(3) * p) ** -0.5)
@@ -179,7 +182,7 @@ class MonarchLinear(nn.Module):
             nn.init.uniform_(self.bias, -self.in_features**-0.5, self.in_features**-0.5)
 
     @classmethod
-    def from_linear(cls, linear, *, blocks=None):
+    def from_linear(cls, linear: nn.Linear, *, blocks: tuple[int, int] | None = None) -> MonarchLinear:
         """The nearest layer of this kind to an ``nn.Linear``: its weight projected, its bias and dtype kept."""
         if not isinstance(linear, nn.Linear):
             raise TypeError(f"linear is a {type(linear).__name__}; it should be an nn.Linear")
@@ -193,12 +196,12 @@ class MonarchLinear(nn.Module):
                 layer.bias.copy_(linear.bias)
         return layer
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(n,) or (batch, n) → (m,) or (batch, m)"""
         y = monarch_matmul(x, self.left, self.right)
         return y if self.bias is None else y + self.bias
 
-    def extra_repr(self):
+    def extra_repr(self) -> str:
         """For ``print``."""
         p, s, _ = self.right.shape
         return f"{self.in_features}, {self.out_features}, blocks=({p}, {s}), bias={self.bias is not None}"

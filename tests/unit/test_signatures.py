@@ -11,10 +11,6 @@ from numba.core.extending import _Intrinsic as Intrinsic
 
 import course_lib
 
-# Rooms and files whose signatures are not written yet. Whoever writes them takes the line away: a test says when.
-NOT_YET = (
-    "mixed", "structured",
-)  # fmt: skip
 ROOMS = [name for name in course_lib.__all__ if isinstance(getattr(course_lib, name), ModuleType)]
 
 
@@ -75,27 +71,16 @@ def homes(room):
     return split
 
 
-def excused(module):
-    return any(module == one or module.startswith(one + ".") for one in NOT_YET)
-
-
 @pytest.mark.parametrize("room", ROOMS)
 def test_every_public_function_has_types(room):
     split = homes(getattr(course_lib, room))
-    assert [line for module, things in split.items() if not excused(module) for line in missing(things)] == []
+    assert [line for things in split.values() for line in missing(things)] == []
 
 
 def test_the_front_door_has_types():
     front = {name: getattr(course_lib, name) for name in ("show", "table", "warm_up")}
     assert missing(front) == []
 
-
-@pytest.mark.parametrize("excuse", NOT_YET)
-def test_nobody_is_excused_for_longer_than_needed(excuse):
-    split = homes(getattr(course_lib, excuse.split(".")[0]))
-    left = [line for module, things in split.items() if (module + ".").startswith(excuse + ".")
-            for line in missing(things)]  # fmt: skip
-    assert left, f"every public signature of {excuse} has its types: take it from NOT_YET"
 
 
 def test_the_walk_sees_what_has_no_type():
