@@ -116,7 +116,8 @@ def _by_kernel(x, left, right):
     return y
 
 
-def project_monarch(matrix: torch.Tensor, *, blocks: tuple[int, int] | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+def project_monarch(matrix: torch.Tensor, *,
+                    blocks: tuple[int, int] | None = None) -> tuple[torch.Tensor, torch.Tensor]:
     """The Monarch matrix nearest to a dense one, in the sum of squared differences. Closed form.
 
     For each piece k of the input and each j, the entries M[(l, j), (k, i)] form a matrix in l and i, which in a Monarch
