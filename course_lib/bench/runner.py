@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 
 from course_lib import roofline
 from course_lib.bench import limits
-from course_lib.bench.report import GoalResult, RowResult
+from course_lib.bench.report import PLAIN, GoalResult, RowResult
 from course_lib.machine.threads import given, set_threads
 from course_lib.machine.threads import threads as thread_count
 from course_lib.measure import Case, Latency, Row, bytes_text, compare
@@ -68,14 +68,14 @@ def callables_of(case: Case) -> dict[str, Callable]:
 def _time(calls, threads, budget_s):
     """Latencies by (kind, name).
 
-    Who is slow, a peer or a plain loop, is called by itself, a few times: the others would wait for it in vain. A peer
-    that is fast also runs with PyTorch on one thread, under the kind "peer alone", in case waking a second one costs
-    more than it brings.
+    Who is slow is called by itself, a few times: the others would wait for it in vain. So is a plain loop, whose result
+    would push what the others work on out of the caches. A peer that is fast also runs with PyTorch on one thread,
+    under the kind "peer alone", in case waking a second one costs more than it brings.
     """
     slow, alone = {}, {}
     for (kind, name), call in calls.items():
         seconds = _seconds(call)            # the first call is nobody's best: tables are made, weights are packed
-        if kind not in TAKE_TURNS and seconds > budget_s / SLOW:
+        if name == PLAIN or kind not in TAKE_TURNS and seconds > budget_s / SLOW:
             slow[kind, name] = _by_itself(call, budget_s / 2)
         elif kind == "peer" and threads > 1 and min(seconds, _seconds(call)) < FAST_S:
             alone["peer alone", name] = partial(_on_one_thread, call, threads)
