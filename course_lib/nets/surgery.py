@@ -161,7 +161,7 @@ def _fold(name, norm, before, places):
         raise TypeError(f"batch norm {name!r} has {norm.num_features} features, and layer {into!r} before it gives "
                         f"{len(weight)}")
     with torch.no_grad():
-        factor, offset = _affine(norm)
+        factor, offset = affine_of(norm)
         bias = 0 if layer.bias is None else layer.bias.double()
         grad = weight.requires_grad
         layer._parameters["weight_orig" if made else "weight"] = nn.Parameter(
@@ -171,8 +171,17 @@ def _fold(name, norm, before, places):
             hook(layer, ())
 
 
-def _affine(norm):
-    """The factor and the offset of each channel, in float64: what a batch normalization does in evaluation mode."""
+def affine_of(norm: nn.Module) -> tuple[torch.Tensor, torch.Tensor]:
+    """What a batch normalization does to each channel in evaluation mode, y = f x + offset.
+
+    Parameters
+    ----------
+    norm : BatchNorm1d, 2d or 3d with running statistics, with γ and β or without
+
+    Returns
+    -------
+    f = γ / √(σ² + ε), offset = β − f μ : (channels,) float64
+    """
     factor = (norm.running_var.double() + norm.eps).rsqrt()
     if norm.weight is not None:
         factor = factor * norm.weight.double()

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from course_lib.nets.surgery import affine_of
 from course_lib.numerics import Granularity, QParams
 
 __all__ = ["FoldedWeights", "fold_into_codes"]
@@ -49,11 +50,7 @@ def fold_into_codes(codes: np.ndarray, qparams: QParams, bias: np.ndarray | None
                          "factor a channel: they should be per tensor, or per channel along axis 0")
     channels, (qmin, qmax) = len(codes), (qparams.qmin, qparams.qmax)
     with torch.no_grad():
-        factor = (norm.running_var.double() + norm.eps).rsqrt().numpy()
-        mean = norm.running_mean.double().numpy()
-        gamma, beta = (np.float64(default) if part is None else part.detach().double().numpy()
-                       for part, default in ((norm.weight, 1.0), (norm.bias, 0.0)))
-    factor = factor * gamma
+        factor, offset = (part.numpy() for part in affine_of(norm))
     scale, zero_point = (np.broadcast_to(part, (channels,)) for part in (qparams.scale, qparams.zero_point))
     turned = factor < 0
     column = (slice(None), *[None] * (codes.ndim - 1))
@@ -61,6 +58,6 @@ def fold_into_codes(codes: np.ndarray, qparams: QParams, bias: np.ndarray | None
     codes = np.where(turned[column], qmin + qmax - codes.astype(np.int32), codes)
     codes = np.where((factor == 0)[column], zero_point[column], codes)
     scale = np.where(factor == 0, scale, np.abs(factor) * scale).astype(qparams.scale.dtype)
-    bias = factor * ((0 if bias is None else bias.astype(np.float64)) - mean) + beta
+    bias = offset if bias is None else factor * bias.astype(np.float64) + offset
     return FoldedWeights(codes, QParams(scale, zero_point, qmin, qmax, Granularity.PER_CHANNEL, axis=0),
                          bias.astype(np.float32))

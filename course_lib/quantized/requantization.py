@@ -88,6 +88,7 @@ def fixed_point(layer: Any, relu_follows: bool = False) -> Requantization:
     factors = [scale * float(x.scale) / scale_y if total else 0.0               # a channel of zeros needs none
                for scale, total in zip(scales, largest_sums)]
     biases = [0.0] * len(weights) if layer.bias is None else [float(b) / scale_y for b in layer.bias]
+
     def derive(shift):
         multipliers = [round(factor * 2**shift) for factor in factors]
         offsets = [round(bias * 2**shift) + (zero_y << shift) - zero_x * row_sum * m + (1 << (shift - 1))
