@@ -66,6 +66,19 @@ def test_a_selection_of_nothing_has_not_failed(tmp_path):
     assert (result.passed, result.failed, result.skipped) == (0, 0, 0)
 
 
+@pytest.mark.parametrize(("arguments", "made"), [
+    (["notebooks/05_uniform_quantization.ipynb"], True), (["-x", "solutions"], True), (["work/copy.ipynb"], True),
+    (["tests/unit/test_run.py"], False), (["tests/notebooks"], False),
+])  # fmt: skip
+def test_a_page_is_not_charged_the_compiler(monkeypatch, arguments, made):
+    """Kernels and networks are made before a selection with pages, and before no other."""
+    order = []
+    for name in ("prepare", "run_phase"):
+        monkeypatch.setitem(RUN["run_selection"].__globals__, name, lambda *_, name=name: order.append(name))
+    assert len(RUN["run_selection"]({}, arguments)) == len(order)
+    assert order == ["prepare", "run_phase"][0 if made else 1 :]
+
+
 def test_summary_ends_with_the_totals_alone_on_their_line():
     result = RUN["Result"]
     lines = RUN["summary"]([result("a", 61, 10, 0, 2, ["why", "why"]), result("b", 2, 3, 1)], 100)
