@@ -180,8 +180,11 @@ class EmbeddingPanel(Panel):
             gaps = np.full((len(pairs), 1, 2), np.nan)  # after each edge: one line draws them all
             edges.set_data(*np.concatenate([ways, gaps], axis=1).reshape(-1, 2).T)
             nodes.set_data(*flat.T)
-            for text, node in zip(names, hubs(graph, len(names)) if state.which == CLASSES else [0]):
-                text.set_position(flat[node] + (0, 0.03))
+            named = hubs(graph, len(names)) if state.which == CLASSES else [0]
+            for place, (text, node) in enumerate(zip(names, named)):
+                above = place == 0 or flat[node][1] < 0  # the others towards the middle: two at the rim may be close
+                text.set_position(flat[node] + (0, 0.03 if above else -0.03))
+                text.set_va("bottom" if above else "top")
                 text.set_text(graph.nodes[node] if state.which == CLASSES else "root" if state.which == TREE else "")
             for text in names[1:] if state.which != CLASSES else []:
                 text.set_text("")

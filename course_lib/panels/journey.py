@@ -22,6 +22,7 @@ from course_lib.panels.base import Choice, Control, Panel, Slider
 
 LOW, HIGH = -0.5, 1.0  # the data's range; symmetric makes it −1 to 1
 REACH = 1.75  # of the ruler
+MARGIN = 0.82  # left of the ruler, where its lines have their names: a number at the end of the range passes none
 REAL_ROW, STEP_ROW, CODE_ROW = 2.0, 1.0, 0.0
 STEPS = ("start", "scale", "round", "shift and clip", "back")
 
@@ -89,13 +90,13 @@ class JourneyPanel(Panel):
 
     def build(self, figure: Figure) -> None:
         self._ax = ax = figure.add_axes((0.02, 0.02, 0.96, 0.74))
-        ax.set(xlim=(-REACH, REACH), ylim=(-0.42, 2.62), xticks=[], yticks=[])
+        ax.set(xlim=(-REACH - MARGIN, REACH), ylim=(-0.42, 2.62), xticks=[], yticks=[])
         ax.grid(False)
         for spine in ax.spines.values():
             spine.set_visible(False)
         ax.hlines([REAL_ROW, STEP_ROW, CODE_ROW], -REACH, REACH, color=plots.REAL, linewidth=1)
-        for row, word in ((REAL_ROW, "real value r"), (STEP_ROW, "in steps, r / S"), (CODE_ROW, "code q")):
-            ax.text(-REACH, row + 0.13, word, fontsize=13, va="bottom", color=plots.INK)
+        for row, word in ((REAL_ROW, "real value r"), (STEP_ROW, "in steps r / S"), (CODE_ROW, "code q")):
+            ax.text(-REACH - MARGIN, row, word, fontsize=13, va="center", color=plots.INK)
         moving = dict(animated=True)
         self._band = ax.axvspan(0, 1, facecolor=plots.QUANTIZED, alpha=0.07, edgecolor="none", **moving)
         (self._steps,) = ax.plot([], [], "|", color=plots.REAL, markersize=9, markeredgewidth=1.4, **moving)
